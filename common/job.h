@@ -1,0 +1,154 @@
+/* A job: everything its file can say, with defaults filled in, and the one table of its keys.
+ *
+ * The table (sp_job_keys) is the single place where a key's path, type, default, range and meaning stand. The YAML
+ * reader, `--set`, the PLAN that the server sends, `signpost check` and the documentation test all go by it.
+ */
+#pragma once
+
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SP_WORKERS_MAX 255
+#define SP_HIDDEN_MAX 16
+#define SP_STRING_BYTES 1024
+#define SP_VALUE_BYTES 1200 /* enough for any value as text */
+
+enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP };
+enum sp_mode { SP_MODE_HYBRID };
+enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR };
+enum sp_dither_schedule {
+    SP_DITHER_NONE,
+    SP_DITHER_CONSTANT,
+    SP_DITHER_EXPONENTIAL,
+    SP_DITHER_LINEAR,
+    SP_DITHER_COSINE,
+    SP_DITHER_INVERSE
+};
+enum sp_dither_scale { SP_DITHER_SCALE_JOB, SP_DITHER_SCALE_ABSOLUTE };
+enum sp_switch_when { SP_SWITCH_NEVER, SP_SWITCH_AT, SP_SWITCH_AUTO };
+enum sp_lambda_rule { SP_LAMBDA_PAPER, SP_LAMBDA_RATIO, SP_LAMBDA_DENOISED, SP_LAMBDA_NORM, SP_LAMBDA_NORM_TENSOR };
+enum sp_sgd_rate { SP_RATE_FROZEN };
+enum sp_sgd_schedule { SP_SGD_SCHEDULE_CONTINUE, SP_SGD_SCHEDULE_CONSTANT };
+enum sp_sgd_wire { SP_WIRE_F32 };
+enum sp_sgd_momentum { SP_MOMENTUM_EMA, SP_MOMENTUM_NONE };
+enum sp_aggregate { SP_AGGREGATE_MEAN };
+enum sp_close { SP_CLOSE_ALL, SP_CLOSE_QUORUM };
+
+struct sp_job {
+    char job[64];     /* its name: letters, digits, '.', '_', '-'; first a letter or digit */
+    uint64_t seed;
+    uint32_t workers; /* slots: 1..SP_WORKERS_MAX */
+    struct {
+        char train_images[SP_STRING_BYTES], train_labels[SP_STRING_BYTES]; /* as written in the file */
+        char test_images[SP_STRING_BYTES], test_labels[SP_STRING_BYTES];
+        double divide, mean, std; /* a pixel x becomes (x/divide - mean)/std */
+    } data;
+    struct {
+        enum sp_model_type type;
+        uint32_t hidden[SP_HIDDEN_MAX];
+        uint32_t hidden_count;
+        uint32_t threads; /* of OpenBLAS, in each worker */
+    } model;
+    struct {
+        uint32_t batch;  /* examples per worker and round */
+        double epochs;   /* passes over the training data; fractions are allowed */
+        uint32_t rounds; /* overrides epochs if > 0 */
+        uint32_t report; /* rounds between progress lines */
+        double evaluate; /* epochs between evaluations; 0: at the end only */
+    } train;
+    struct {
+        enum sp_mode mode;
+        double beta1, beta2, weight_decay;
+        struct {
+            double lr;
+            enum sp_schedule schedule;
+        } sign;
+        struct {
+            double sigma0;
+            enum sp_dither_schedule schedule;
+            enum sp_dither_scale scale;
+        } dither;
+        struct {
+            enum sp_switch_when when;
+            double epoch;    /* with `at`: exactly one of the three is > 0 */
+            uint32_t step;
+            double fraction;
+            bool dry_run;
+        } switch_;
+        struct {
+            enum sp_lambda_rule lambda;
+            double scale;
+            double lr; /* > 0: fixed instead of calibrated */
+            enum sp_sgd_rate rate;
+            enum sp_sgd_schedule schedule;
+            enum sp_sgd_wire wire;
+            enum sp_sgd_momentum momentum;
+            enum sp_aggregate aggregate;
+        } sgd;
+    } optimizer;
+    struct {
+        char listen[256]; /* HOST:PORT, [HOST]:PORT */
+        char http[256];   /* accepted, not served yet */
+        enum sp_close close;
+        uint32_t quorum;  /* with close: quorum; 1..workers */
+        uint32_t min_live;
+        double start_timeout, init_timeout, evaluate_timeout; /* seconds */
+        double heartbeat_interval, heartbeat_timeout;         /* seconds */
+    } server;
+    struct {
+        double give_up; /* seconds without a server after which a worker gives up; 0: never */
+    } worker;
+    char folder[SP_STRING_BYTES]; /* of the job file, "." if none; data paths are relative to it. Not a key. */
+};
+
+enum sp_key_type { SP_KEY_STRING, SP_KEY_UINT, SP_KEY_REAL, SP_KEY_BOOL, SP_KEY_CHOICE, SP_KEY_UINT_LIST };
+
+enum sp_key_flags {
+    SP_KEY_REQUIRED = 1u << 0,
+    SP_KEY_PLAN = 1u << 1, /* governs training: the server sends it to every worker */
+    SP_KEY_NAME = 1u << 2, /* a string limited to the characters of a job name */
+    SP_KEY_POSITIVE = 1u << 3, /* a real that must be more than min, not just equal to it */
+};
+
+struct sp_key {
+    const char *path;           /* dotted, as for --set */
+    enum sp_key_type type;
+    unsigned flags;
+    size_t offset;              /* of the member in struct sp_job */
+    size_t bytes;               /* room of a string; byte size of a member */
+    double min, max;            /* of numbers, inclusive; items of a list as well */
+    const char *const *choices; /* of SP_KEY_CHOICE, ends with NULL; index is the enum's value */
+    const char *fallback;       /* the default, as text in the form --set takes; NULL if required */
+    const char *meaning;        /* one line for people */
+};
+
+extern const struct sp_key sp_job_keys[];
+extern const size_t sp_job_keys_count;
+
+/* NULL if there is no such key. */
+const struct sp_key *sp_job_key(const char *path);
+
+/* All defaults; required keys are empty. */
+void sp_job_init(struct sp_job *job);
+
+/* Sets one key from text ("2.0e-3", "auto", "[64, 32]"). Checks type and range; the words of an error name the key, the
+ * value, and what is allowed; for an unknown key they suggest the nearest known one. */
+int sp_job_set(struct sp_job *job, const char *path, const char *value, struct sp_error *error);
+
+/* Writes one key's value as text that sp_job_set() takes back to the same value (reals with 17 digits if needed). */
+void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, size_t bytes);
+
+/* Checks what concerns several keys together. Returns the number of problems; the words of problem i go to
+ * `report(arg, path of the key concerned, words)`. */
+unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
+                         void *arg);
+
+/* Puts `path`, made relative to the job's folder unless absolute, into out. */
+void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes);
+
+/* Rounds in one epoch, ceil(N/(workers*batch)), and in the whole job (design: T = epochs * that, or train.rounds). */
+uint32_t sp_job_epoch_rounds(const struct sp_job *job, uint64_t examples);
+uint32_t sp_job_rounds(const struct sp_job *job, uint64_t examples);

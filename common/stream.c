@@ -1,0 +1,332 @@
+#include "common/stream.h"
+
+#include "common/address.h"
+#include "common/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define LINGER_MS 3000
+#define DISCARD_BYTES 4096
+
+enum state { STATE_OPEN, STATE_FINISHING, STATE_CLOSING };
+
+struct sp_stream {
+    uv_tcp_t tcp;
+    uv_timer_t linger;
+    uv_connect_t connect;
+    uv_shutdown_t shutdown;
+    const struct sp_stream_events *events;
+    void *owner;
+    enum state state;
+    unsigned handles; /* not closed yet */
+    bool reading, failed, shut;
+    uint8_t *next; /* where the next byte goes */
+    size_t missing;
+    size_t queued, queue_max;
+    uint64_t received;
+    char peer[SP_ADDRESS_TEXT_BYTES];
+    uint8_t discard[DISCARD_BYTES];
+};
+
+struct pending_write {
+    uv_write_t request;
+    struct sp_stream *stream;
+    struct sp_buffer *buffer;
+    size_t bytes;
+};
+
+static void finish_when_drained(struct sp_stream *stream);
+
+struct sp_stream *sp_stream_create(uv_loop_t *loop, const struct sp_stream_events *events, void *owner,
+                                   size_t queue_bytes_max)
+{
+    struct sp_stream *stream = calloc(1, sizeof *stream);
+
+    if (stream == NULL)
+        return NULL;
+    stream->events = events;
+    stream->owner = owner;
+    stream->queue_max = queue_bytes_max;
+    (void)strcpy(stream->peer, "unknown address");
+    if (uv_tcp_init(loop, &stream->tcp) != 0) {
+        free(stream);
+        return NULL;
+    }
+    (void)uv_timer_init(loop, &stream->linger);
+    stream->handles = 2;
+    stream->tcp.data = stream;
+    stream->linger.data = stream;
+    return stream;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct sp_stream *stream = handle->data;
+    void (*closed)(void *) = stream->events->closed;
+    void *owner = stream->owner;
+
+    if (--stream->handles > 0)
+        return;
+    free(stream);
+    if (closed != NULL)
+        closed(owner);
+}
+
+void sp_stream_close(struct sp_stream *stream)
+{
+    if (stream->state == STATE_CLOSING)
+        return;
+    stream->state = STATE_CLOSING;
+    stream->missing = 0;
+    uv_close((uv_handle_t *)&stream->tcp, on_closed);
+    uv_close((uv_handle_t *)&stream->linger, on_closed);
+}
+
+/* While the stream is open its owner hears of a failure, once; while it is finishing there is nothing left to say. */
+static void fail(struct sp_stream *stream, int code, const char *words)
+{
+    if (stream->state == STATE_FINISHING) {
+        sp_stream_close(stream);
+    } else if (stream->state == STATE_OPEN && !stream->failed) {
+        stream->failed = true;
+        if (stream->reading)
+            (void)uv_read_stop((uv_stream_t *)&stream->tcp);
+        stream->reading = false;
+        stream->events->failed(stream->owner, code, words);
+    }
+}
+
+static void fail_uv(struct sp_stream *stream, int status)
+{
+    if (status == UV_EOF)
+        fail(stream, SP_E_CLOSED, "the other side closed the connection");
+    else
+        fail(stream, SP_E_IO, uv_strerror(status));
+}
+
+static void become_connected(struct sp_stream *stream)
+{
+    struct sockaddr_storage address;
+    int length = (int)sizeof address;
+
+    (void)uv_tcp_nodelay(&stream->tcp, 1);
+    if (uv_tcp_getpeername(&stream->tcp, (struct sockaddr *)&address, &length) == 0)
+        sp_address_text((const struct sockaddr *)&address, stream->peer);
+}
+
+int sp_stream_accept(struct sp_stream *stream, uv_stream_t *listener, struct sp_error *error)
+{
+    int rc = uv_accept(listener, (uv_stream_t *)&stream->tcp);
+
+    if (rc != 0)
+        return sp_error_set(error, SP_E_IO, "cannot accept a connection: %s", uv_strerror(rc));
+    become_connected(stream);
+    return SP_OK;
+}
+
+static void on_connected(uv_connect_t *request, int status)
+{
+    struct sp_stream *stream = request->data;
+
+    if (stream->state != STATE_OPEN)
+        return;
+    if (status != 0) {
+        fail_uv(stream, status);
+        return;
+    }
+    become_connected(stream);
+    stream->events->connected(stream->owner);
+}
+
+int sp_stream_connect(struct sp_stream *stream, const struct sockaddr *address, struct sp_error *error)
+{
+    int rc;
+
+    stream->connect.data = stream;
+    sp_address_text(address, stream->peer);
+    rc = uv_tcp_connect(&stream->connect, &stream->tcp, address, on_connected);
+    if (rc != 0)
+        return sp_error_set(error, SP_E_IO, "cannot connect to %s: %s", stream->peer, uv_strerror(rc));
+    return SP_OK;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct sp_stream *stream = handle->data;
+
+    (void)suggested;
+    if (stream->state == STATE_OPEN)
+        *buf = uv_buf_init((char *)stream->next, (unsigned)stream->missing);
+    else
+        *buf = uv_buf_init((char *)stream->discard, DISCARD_BYTES);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    struct sp_stream *stream = handle->data;
+
+    (void)buf;
+    if (n < 0) {
+        fail_uv(stream, (int)n);
+        return;
+    }
+    if (n == 0 || stream->state != STATE_OPEN)
+        return;
+    stream->received += (uint64_t)n;
+    stream->next += n;
+    stream->missing -= (size_t)n;
+    if (stream->missing > 0)
+        return;
+    stream->events->filled(stream->owner);
+    if (stream->state == STATE_OPEN && stream->missing == 0 && stream->reading) {
+        stream->reading = false;
+        (void)uv_read_stop(handle);
+    }
+}
+
+/* libuv asks for a length that fits an unsigned int: a larger read comes in pieces by itself, since on_alloc is called anew. */
+void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
+{
+    sp_assert(bytes > 0 && bytes <= UINT32_MAX && stream->missing == 0);
+    if (stream->state != STATE_OPEN || stream->failed)
+        return;
+    stream->next = destination;
+    stream->missing = bytes;
+    if (!stream->reading) {
+        int rc = uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read);
+
+        sp_assert(rc == 0);
+        stream->reading = true;
+    }
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct pending_write *pending = request->data;
+    struct sp_stream *stream = pending->stream;
+
+    stream->queued -= pending->bytes;
+    sp_buffer_release(pending->buffer);
+    free(pending);
+    if (status != 0) {
+        fail_uv(stream, status);
+        return;
+    }
+    if (stream->queued > 0)
+        return;
+    if (stream->state == STATE_FINISHING)
+        finish_when_drained(stream);
+    else if (stream->state == STATE_OPEN && stream->events->drained != NULL)
+        stream->events->drained(stream->owner);
+}
+
+static int queue_rest(struct sp_stream *stream, struct sp_buffer *buffer, size_t sent)
+{
+    struct pending_write *pending = malloc(sizeof *pending);
+    uv_buf_t rest = uv_buf_init((char *)buffer->data + sent, (unsigned)(buffer->bytes - sent));
+    int rc;
+
+    if (pending == NULL)
+        return SP_E_NOMEM;
+    pending->request.data = pending;
+    pending->stream = stream;
+    pending->buffer = sp_buffer_hold(buffer);
+    pending->bytes = buffer->bytes - sent;
+    rc = uv_write(&pending->request, (uv_stream_t *)&stream->tcp, &rest, 1, on_written);
+    if (rc != 0) {
+        sp_buffer_release(buffer);
+        free(pending);
+        return SP_E_IO;
+    }
+    stream->queued += pending->bytes;
+    return SP_OK;
+}
+
+int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
+{
+    size_t sent = 0;
+
+    if (stream->state != STATE_OPEN || stream->failed)
+        return SP_E_CLOSED;
+    if (stream->queued == 0) {
+        uv_buf_t all = uv_buf_init((char *)buffer->data, (unsigned)buffer->bytes);
+        int n = uv_try_write((uv_stream_t *)&stream->tcp, &all, 1);
+
+        if (n >= 0)
+            sent = (size_t)n;
+        else if (n != UV_EAGAIN)
+            return SP_E_CLOSED;
+        if (sent == buffer->bytes)
+            return SP_OK;
+    } else if (stream->queued + buffer->bytes > stream->queue_max) {
+        return SP_E_BACKLOG;
+    }
+    return queue_rest(stream, buffer, sent);
+}
+
+void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max)
+{
+    stream->queue_max = queue_bytes_max;
+}
+
+size_t sp_stream_queued(const struct sp_stream *stream)
+{
+    return stream->queued;
+}
+
+uint64_t sp_stream_bytes_received(const struct sp_stream *stream)
+{
+    return stream->received;
+}
+
+const char *sp_stream_peer(const struct sp_stream *stream)
+{
+    return stream->peer;
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+    sp_stream_close(timer->data);
+}
+
+static void on_shut(uv_shutdown_t *request, int status)
+{
+    struct sp_stream *stream = request->data;
+
+    if (status != 0)
+        sp_stream_close(stream);
+}
+
+static void finish_when_drained(struct sp_stream *stream)
+{
+    if (stream->shut)
+        return;
+    stream->shut = true;
+    stream->shutdown.data = stream;
+    if (uv_shutdown(&stream->shutdown, (uv_stream_t *)&stream->tcp, on_shut) != 0)
+        sp_stream_close(stream);
+}
+
+/* Closing a socket with unread bytes in it resets the connection, and the last frame (a reason, perhaps) is lost on its
+ * way. So what still comes is read and thrown away until the other side ends, for LINGER_MS at most. */
+void sp_stream_finish(struct sp_stream *stream)
+{
+    if (stream->state != STATE_OPEN)
+        return;
+    if (stream->failed || !uv_is_readable((uv_stream_t *)&stream->tcp)) {
+        sp_stream_close(stream);
+        return;
+    }
+    stream->state = STATE_FINISHING;
+    stream->missing = 0;
+    (void)uv_timer_start(&stream->linger, on_linger, LINGER_MS, 0);
+    if (!stream->reading && uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read) != 0) {
+        sp_stream_close(stream);
+        return;
+    }
+    stream->reading = true;
+    if (stream->queued == 0)
+        finish_when_drained(stream);
+}

@@ -1,0 +1,128 @@
+#include "common/sums.h"
+
+#include "common/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LANES 16
+
+static double add_lanes(const double lane[LANES])
+{
+    double sum[LANES];
+
+    memcpy(sum, lane, sizeof sum);
+    for (unsigned width = LANES / 2; width > 0; width /= 2) {
+        for (unsigned l = 0; l < width; l++)
+            sum[l] += sum[l + width];
+    }
+    return sum[0];
+}
+
+static void add_squares(double lane[LANES], const float *values, size_t count)
+{
+    size_t j = 0;
+
+    for (; j + LANES <= count; j += LANES) {
+        for (unsigned l = 0; l < LANES; l++)
+            lane[l] += (double)values[j + l] * (double)values[j + l];
+    }
+    for (; j < count; j++)
+        lane[j % LANES] += (double)values[j] * (double)values[j];
+}
+
+double sp_sum_squares(const float *values, size_t count)
+{
+    double total = 0.0;
+
+    for (size_t start = 0; start < count; start += SP_SUM_BLOCK) {
+        double lane[LANES] = {0};
+        size_t n = count - start < SP_SUM_BLOCK ? count - start : SP_SUM_BLOCK;
+
+        add_squares(lane, values + start, n);
+        total += add_lanes(lane);
+    }
+    return total;
+}
+
+void sp_running_add_squares(struct sp_running_sum *sum, const float *values, size_t count)
+{
+    while (count > 0) {
+        size_t room = SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK);
+        size_t n = count < room ? count : room;
+
+        if (sum->count % LANES == 0) {
+            add_squares(sum->lane, values, n);
+        } else {
+            for (size_t j = 0; j < n; j++)
+                sum->lane[(sum->count + j) % LANES] += (double)values[j] * (double)values[j];
+        }
+        sum->count += n;
+        values += n;
+        count -= n;
+        if (sum->count % SP_SUM_BLOCK == 0) {
+            sum->total += add_lanes(sum->lane);
+            memset(sum->lane, 0, sizeof sum->lane);
+        }
+    }
+}
+
+double sp_running_total(const struct sp_running_sum *sum)
+{
+    /* A full block was added when it ended; adding its empty lanes again would add 0. */
+    return sum->count % SP_SUM_BLOCK == 0 ? sum->total : sum->total + add_lanes(sum->lane);
+}
+
+double sp_dot_signs(const uint8_t *bits, const float *values, size_t count)
+{
+    double total = 0.0;
+
+    for (size_t start = 0; start < count; start += SP_SUM_BLOCK) {
+        double lane[LANES] = {0};
+        size_t n = count - start < SP_SUM_BLOCK ? count - start : SP_SUM_BLOCK;
+
+        for (size_t j = 0; j < n; j++) {
+            unsigned bit = (bits[(start + j) / 8] >> ((start + j) % 8)) & 1u;
+            double value = (double)values[start + j];
+
+            lane[j % LANES] += bit ? value : -value;
+        }
+        total += add_lanes(lane);
+    }
+    return total;
+}
+
+bool sp_all_finite(const float *values, size_t count)
+{
+    uint32_t bad = 0;
+
+    for (size_t j = 0; j < count; j++) {
+        uint32_t bits;
+
+        memcpy(&bits, &values[j], sizeof bits);
+        bad |= (bits & UINT32_C(0x7f800000)) == UINT32_C(0x7f800000);
+    }
+    return bad == 0;
+}
+
+void sp_sketch_add(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first, const float *values,
+                   size_t count)
+{
+    size_t j = 0;
+
+    while (j < count) {
+        uint64_t coordinate = first + j;
+        uint64_t signs = sp_sketch_signs(seed, t, coordinate / 64) >> (coordinate % 64);
+        size_t n = 64 - (size_t)(coordinate % 64);
+        double *bucket = &sketch[coordinate % SP_SKETCH_BUCKETS];
+
+        if (n > count - j)
+            n = count - j;
+        for (size_t i = 0; i < n; i++) {
+            double value = (double)values[j + i];
+
+            bucket[i] += (signs >> i) & 1u ? -value : value;
+        }
+        j += n;
+    }
+}

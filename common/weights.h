@@ -1,0 +1,28 @@
+/* The weights and what changes them. Server and workers share these functions: that, and the rule that every factor
+ * comes from the server as float32, is why they hold equal weights to the bit.
+ */
+#pragma once
+
+#include "common/layout.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a COMMIT says about how the update of its round is to be applied. */
+struct sp_step {
+    float decay;        /* tensors with SP_TENSOR_DECAY are multiplied by it first; 1 leaves them alone */
+    float rate;         /* gamma in the sign phase; lambda in the SGD phase */
+    const float *rates; /* one lambda a tensor, in place of `rate`; NULL if there is one for all */
+};
+
+/* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. */
+void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
+                            float *theta);
+
+/* theta = theta*decay - rate*values. */
+void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_step *step, const float *values,
+                             float *theta);
+
+/* XXH64 (seed 0) over the XXH64 (seed 0), as little-endian u64, of each block of SP_SUM_BLOCK weights (little-endian
+ * float32) in order. */
+uint64_t sp_weights_digest(const float *theta, uint64_t coordinates);

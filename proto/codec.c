@@ -1,0 +1,530 @@
+#include "proto/codec.h"
+
+#include "common/check.h"
+#include "proto/signpost.pb-c.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- encode ------------------------------------------------------------------------------------------------------ */
+
+/* Lays out header, control message and bulk in one buffer. */
+static struct sp_buffer *make_frame(struct sp_frame frame, const ProtobufCMessage *control, const void *bulk,
+                                    size_t bulk_bytes)
+{
+    size_t control_bytes = control != NULL ? protobuf_c_message_get_packed_size(control) : 0;
+    struct sp_buffer *buffer = sp_buffer_create(SP_FRAME_HEADER_BYTES + control_bytes + bulk_bytes);
+    uint8_t *at;
+
+    if (buffer == NULL)
+        return NULL;
+    at = buffer->data + SP_FRAME_HEADER_BYTES;
+    frame.control_bytes = (uint32_t)control_bytes;
+    frame.bulk_bytes = (uint32_t)bulk_bytes;
+    if (control_bytes > 0)
+        (void)protobuf_c_message_pack(control, at);
+    if (bulk_bytes > 0)
+        memcpy(at + control_bytes, bulk, bulk_bytes);
+    sp_frame_encode(&frame, at, at + control_bytes, buffer->data);
+    return buffer;
+}
+
+static void free_tensors(Signpost__Wire__Tensor **tensors, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(tensors[i]);
+    free(tensors);
+}
+
+/* Strings and shapes are borrowed from the layout. */
+static Signpost__Wire__Tensor **make_tensors(const struct sp_layout *layout)
+{
+    Signpost__Wire__Tensor **tensors = calloc(layout->tensors_count + 1u, sizeof *tensors);
+
+    if (tensors == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < layout->tensors_count; i++) {
+        tensors[i] = malloc(sizeof *tensors[i]);
+        if (tensors[i] == NULL) {
+            free_tensors(tensors, i);
+            return NULL;
+        }
+        signpost__wire__tensor__init(tensors[i]);
+        tensors[i]->name = layout->tensors[i].name;
+        tensors[i]->n_shape = layout->tensors[i].dims;
+        tensors[i]->shape = layout->tensors[i].shape;
+        tensors[i]->flags = layout->tensors[i].flags;
+    }
+    return tensors;
+}
+
+static struct sp_buffer *encode_hello(const struct sp_frame *frame, const struct sp_hello *hello)
+{
+    Signpost__Wire__Hello m = SIGNPOST__WIRE__HELLO__INIT;
+    struct sp_buffer *buffer;
+
+    m.tensors = make_tensors(&hello->layout);
+    if (m.tensors == NULL)
+        return NULL;
+    m.n_tensors = hello->layout.tensors_count;
+    m.job = (char *)hello->job;
+    m.program = (char *)hello->program;
+    m.layout_digest = hello->layout_digest;
+    m.examples = hello->examples;
+    m.test_examples = hello->test_examples;
+    m.data_digest = hello->data_digest;
+    m.wanted_slot = (uint32_t)(hello->wanted_slot + 1);
+    if (hello->has_ticket) {
+        m.ticket.data = (uint8_t *)hello->ticket;
+        m.ticket.len = SP_TICKET_BYTES;
+    }
+    buffer = make_frame(*frame, &m.base, NULL, 0);
+    free_tensors(m.tensors, m.n_tensors);
+    return buffer;
+}
+
+static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const struct sp_welcome *welcome)
+{
+    Signpost__Wire__Welcome m = SIGNPOST__WIRE__WELCOME__INIT;
+    Signpost__Wire__Setting *settings = calloc(welcome->plan_count + 1u, sizeof *settings);
+    Signpost__Wire__Setting **pointers = calloc(welcome->plan_count + 1u, sizeof *pointers);
+    struct sp_buffer *buffer = NULL;
+
+    if (settings != NULL && pointers != NULL) {
+        for (uint32_t i = 0; i < welcome->plan_count; i++) {
+            signpost__wire__setting__init(&settings[i]);
+            settings[i].key = welcome->plan[i].key;
+            settings[i].value = welcome->plan[i].value;
+            pointers[i] = &settings[i];
+        }
+        m.n_plan = welcome->plan_count;
+        m.plan = pointers;
+        m.spare = welcome->spare;
+        m.slot = welcome->slot;
+        m.ticket.data = (uint8_t *)welcome->ticket;
+        m.ticket.len = welcome->spare ? 0 : SP_TICKET_BYTES;
+        m.rounds = welcome->rounds;
+        m.round = welcome->round;
+        m.phase = welcome->phase;
+        m.sigma = welcome->sigma;
+        m.lambda = welcome->lambda;
+        m.alive_interval_ms = welcome->alive_interval_ms;
+        m.silence_ms_max = welcome->silence_ms_max;
+        buffer = make_frame(*frame, &m.base, NULL, 0);
+    }
+    free(pointers);
+    free(settings);
+    return buffer;
+}
+
+static struct sp_buffer *encode_push(const struct sp_frame *frame, const struct sp_push *push, const void *bulk,
+                                     size_t bulk_bytes)
+{
+    Signpost__Wire__Push m = SIGNPOST__WIRE__PUSH__INIT;
+
+    m.has_dot = push->has_dot;
+    m.dot = push->dot;
+    m.has_scalars = push->has_scalars;
+    m.loss = push->loss;
+    m.gradient_norm2 = push->gradient_norm2;
+    m.examples = push->examples;
+    if (push->has_sketch) {
+        m.n_sketch = SP_SKETCH_BUCKETS;
+        m.sketch = (float *)push->sketch;
+    }
+    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+}
+
+static size_t used_bytes(const uint8_t *bytes, size_t count)
+{
+    while (count > 0 && bytes[count - 1] == 0)
+        count--;
+    return count;
+}
+
+static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struct sp_commit *commit)
+{
+    Signpost__Wire__Commit m = SIGNPOST__WIRE__COMMIT__INIT;
+
+    m.rate = commit->rate;
+    m.n_rates = commit->rates_count;
+    m.rates = commit->rates;
+    m.decay = commit->decay;
+    m.voters.data = (uint8_t *)commit->voters;
+    m.voters.len = used_bytes(commit->voters, sizeof commit->voters);
+    m.last = commit->last;
+    m.next_phase = commit->next_phase;
+    m.next_sigma = commit->next_sigma;
+    m.has_digest = commit->has_digest;
+    m.digest = commit->digest;
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+static struct sp_buffer *encode_score(const struct sp_frame *frame, const struct sp_part_score *score)
+{
+    Signpost__Wire__Score m = SIGNPOST__WIRE__SCORE__INIT;
+
+    m.part = score->part;
+    m.correct = score->correct;
+    m.total = score->total;
+    m.loss_sum = score->loss_sum;
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+static struct sp_buffer *encode_eval(const struct sp_frame *frame, const struct sp_eval *eval)
+{
+    Signpost__Wire__Eval m = SIGNPOST__WIRE__EVAL__INIT;
+
+    m.part = eval->part;
+    m.parts = eval->parts;
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+static struct sp_buffer *encode_bye(const struct sp_frame *frame, const struct sp_bye *bye)
+{
+    Signpost__Wire__Bye m = SIGNPOST__WIRE__BYE__INIT;
+
+    m.reason = bye->reason;
+    m.words = (char *)bye->words;
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+/* The three messages that are one digest have the same field number and type. */
+static struct sp_buffer *encode_digest(const struct sp_frame *frame, uint64_t digest, const void *bulk,
+                                       size_t bulk_bytes)
+{
+    Signpost__Wire__Weights m = SIGNPOST__WIRE__WEIGHTS__INIT;
+
+    m.digest = digest;
+    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+}
+
+struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+{
+    const struct sp_frame *frame = &message->frame;
+
+    switch (frame->type) {
+    case SP_FRAME_HELLO:
+        return encode_hello(frame, &message->hello);
+    case SP_FRAME_WELCOME:
+        return encode_welcome(frame, &message->welcome);
+    case SP_FRAME_WEIGHTS:
+        if (!(frame->flags & SP_FRAME_LAST))
+            return make_frame(*frame, NULL, bulk, bulk_bytes);
+        return encode_digest(frame, message->digest, bulk, bulk_bytes);
+    case SP_FRAME_READY:
+    case SP_FRAME_RESYNC:
+        return encode_digest(frame, message->digest, NULL, 0);
+    case SP_FRAME_PUSH:
+        return encode_push(frame, &message->push, bulk, bulk_bytes);
+    case SP_FRAME_COMMIT:
+        return encode_commit(frame, &message->commit);
+    case SP_FRAME_EVAL:
+        return encode_eval(frame, &message->eval);
+    case SP_FRAME_SCORE:
+        return encode_score(frame, &message->score);
+    case SP_FRAME_BYE:
+        return encode_bye(frame, &message->bye);
+    case SP_FRAME_INIT:
+    case SP_FRAME_UPDATE:
+    case SP_FRAME_ALIVE:
+        return make_frame(*frame, NULL, bulk, bulk_bytes);
+    }
+    sp_assert(!"a frame type of the list");
+    return NULL;
+}
+
+/* --- decode ------------------------------------------------------------------------------------------------------ */
+
+static int refuse(const struct sp_frame *frame, struct sp_error *error, const char *words)
+{
+    return sp_error_set(error, SP_E_PROTOCOL, "%s frame: %s", sp_frame_name(frame->type), words);
+}
+
+/* Copies a string of a peer: bounded, printable, so that it may stand in a log line. */
+static bool copy_text(const char *from, char *to, size_t bytes)
+{
+    size_t length = strnlen(from, bytes);
+
+    if (length == bytes)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        to[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ? '?' : from[i];
+    to[length] = '\0';
+    return true;
+}
+
+static int take_tensors(const Signpost__Wire__Hello *m, struct sp_layout *layout, struct sp_error *error)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const Signpost__Wire__Tensor *from = m->tensors[i];
+        struct sp_tensor tensor = {.dims = (uint32_t)from->n_shape, .flags = from->flags};
+        int rc;
+
+        if (from->n_shape > SP_TENSOR_DIMS_MAX)
+            return sp_error_set(error, SP_E_RANGE, "tensor %zu has %zu dimensions; at most %d are allowed", i,
+                                from->n_shape, SP_TENSOR_DIMS_MAX);
+        if (!copy_text(from->name, tensor.name, sizeof tensor.name))
+            return sp_error_set(error, SP_E_RANGE, "the name of tensor %zu is longer than %d bytes", i,
+                                SP_TENSOR_NAME_BYTES - 1);
+        memcpy(tensor.shape, from->shape, from->n_shape * sizeof tensor.shape[0]);
+        rc = sp_layout_add(layout, &tensor, error);
+        if (rc != SP_OK)
+            return rc;
+    }
+    return SP_OK;
+}
+
+static int take_hello(const struct sp_frame *frame, const Signpost__Wire__Hello *m, struct sp_hello *hello,
+                      struct sp_error *error)
+{
+    int rc;
+
+    if (!copy_text(m->job, hello->job, sizeof hello->job) ||
+        !copy_text(m->program, hello->program, sizeof hello->program))
+        return refuse(frame, error, "the name of the job or the program is too long");
+    if (m->n_tensors == 0 || m->n_tensors > SP_TENSORS_MAX)
+        return refuse(frame, error, "the layout has no tensors, or too many");
+    if (m->ticket.len != 0 && m->ticket.len != SP_TICKET_BYTES)
+        return refuse(frame, error, "a ticket of the wrong length");
+    if (m->wanted_slot > SP_SLOTS_MAX)
+        return refuse(frame, error, "no job has the slot that is wanted");
+    hello->layout_digest = m->layout_digest;
+    hello->examples = m->examples;
+    hello->test_examples = m->test_examples;
+    hello->data_digest = m->data_digest;
+    hello->wanted_slot = (int)m->wanted_slot - 1;
+    hello->has_ticket = m->ticket.len > 0;
+    if (hello->has_ticket)
+        memcpy(hello->ticket, m->ticket.data, SP_TICKET_BYTES);
+    rc = take_tensors(m, &hello->layout, error);
+    if (rc == SP_OK && sp_layout_digest(&hello->layout) != hello->layout_digest)
+        rc = refuse(frame, error, "the layout does not match its digest");
+    if (rc != SP_OK)
+        sp_layout_finish(&hello->layout);
+    return rc;
+}
+
+static void free_plan(struct sp_welcome *welcome)
+{
+    for (uint32_t i = 0; i < welcome->plan_count; i++) {
+        free(welcome->plan[i].key);
+        free(welcome->plan[i].value);
+    }
+    free(welcome->plan);
+    welcome->plan = NULL;
+    welcome->plan_count = 0;
+}
+
+static int take_plan(const Signpost__Wire__Welcome *m, struct sp_welcome *welcome)
+{
+    welcome->plan = calloc(m->n_plan + 1u, sizeof *welcome->plan);
+    if (welcome->plan == NULL)
+        return SP_E_NOMEM;
+    for (size_t i = 0; i < m->n_plan; i++) {
+        struct sp_setting *setting = &welcome->plan[welcome->plan_count++];
+
+        setting->key = strdup(m->plan[i]->key);
+        setting->value = strdup(m->plan[i]->value);
+        if (setting->key == NULL || setting->value == NULL) {
+            free_plan(welcome);
+            return SP_E_NOMEM;
+        }
+    }
+    return SP_OK;
+}
+
+static int take_welcome(const struct sp_frame *frame, const Signpost__Wire__Welcome *m, struct sp_welcome *welcome,
+                        struct sp_error *error)
+{
+    if (m->n_plan > SP_SETTINGS_MAX)
+        return refuse(frame, error, "a plan with too many settings");
+    if (!m->spare && (m->slot >= SP_SLOTS_MAX || m->ticket.len != SP_TICKET_BYTES))
+        return refuse(frame, error, "a slot out of range or a ticket of the wrong length");
+    if (m->phase > SP_PHASE_SGD)
+        return refuse(frame, error, "an unknown phase");
+    welcome->spare = m->spare;
+    welcome->slot = m->slot;
+    if (!m->spare)
+        memcpy(welcome->ticket, m->ticket.data, SP_TICKET_BYTES);
+    welcome->rounds = m->rounds;
+    welcome->round = m->round;
+    welcome->phase = m->phase;
+    welcome->sigma = m->sigma;
+    welcome->lambda = m->lambda;
+    welcome->alive_interval_ms = m->alive_interval_ms;
+    welcome->silence_ms_max = m->silence_ms_max;
+    if (take_plan(m, welcome) != SP_OK)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for the plan");
+    return SP_OK;
+}
+
+static int take_push(const struct sp_frame *frame, const Signpost__Wire__Push *m, struct sp_push *push,
+                     struct sp_error *error)
+{
+    if (m->n_sketch != 0 && m->n_sketch != SP_SKETCH_BUCKETS)
+        return refuse(frame, error, "a sketch of the wrong size");
+    push->has_dot = m->has_dot;
+    push->dot = m->dot;
+    push->has_scalars = m->has_scalars;
+    push->loss = m->loss;
+    push->gradient_norm2 = m->gradient_norm2;
+    push->examples = m->examples;
+    push->has_sketch = m->n_sketch > 0;
+    if (push->has_sketch)
+        memcpy(push->sketch, m->sketch, sizeof push->sketch);
+    return SP_OK;
+}
+
+static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commit *m, struct sp_commit *commit,
+                       struct sp_error *error)
+{
+    if (m->n_rates > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters || m->next_phase > SP_PHASE_SGD)
+        return refuse(frame, error, "too many rates or voters, or an unknown phase");
+    commit->rate = m->rate;
+    commit->decay = m->decay;
+    if (m->voters.len > 0)
+        memcpy(commit->voters, m->voters.data, m->voters.len);
+    commit->last = m->last;
+    commit->next_phase = m->next_phase;
+    commit->next_sigma = m->next_sigma;
+    commit->has_digest = m->has_digest;
+    commit->digest = m->digest;
+    if (m->n_rates > 0) {
+        commit->rates = malloc(m->n_rates * sizeof *commit->rates);
+        if (commit->rates == NULL)
+            return sp_error_set(error, SP_E_NOMEM, "no memory for %zu rates", m->n_rates);
+        memcpy(commit->rates, m->rates, m->n_rates * sizeof *commit->rates);
+        commit->rates_count = (uint32_t)m->n_rates;
+    }
+    return SP_OK;
+}
+
+static int take_bye(const struct sp_frame *frame, const Signpost__Wire__Bye *m, struct sp_bye *bye,
+                    struct sp_error *error)
+{
+    bye->reason = m->reason;
+    if (!copy_text(m->words, bye->words, sizeof bye->words))
+        return refuse(frame, error, "words that are too long");
+    return SP_OK;
+}
+
+static int take_eval(const struct sp_frame *frame, const Signpost__Wire__Eval *m, struct sp_eval *eval,
+                     struct sp_error *error)
+{
+    eval->part = m->part;
+    eval->parts = m->parts;
+    return m->part < m->parts ? SP_OK : refuse(frame, error, "a part that does not exist");
+}
+
+static int take_score(const Signpost__Wire__Score *m, struct sp_part_score *score)
+{
+    score->part = m->part;
+    score->correct = m->correct;
+    score->total = m->total;
+    score->loss_sum = m->loss_sum;
+    return SP_OK;
+}
+
+/* What each frame's control message is, and where it goes. NULL: the frame has none. */
+static const ProtobufCMessageDescriptor *descriptor(const struct sp_frame *frame)
+{
+    switch (frame->type) {
+    case SP_FRAME_HELLO:
+        return &signpost__wire__hello__descriptor;
+    case SP_FRAME_WELCOME:
+        return &signpost__wire__welcome__descriptor;
+    case SP_FRAME_WEIGHTS:
+    case SP_FRAME_READY:
+    case SP_FRAME_RESYNC:
+        return &signpost__wire__weights__descriptor;
+    case SP_FRAME_PUSH:
+        return &signpost__wire__push__descriptor;
+    case SP_FRAME_COMMIT:
+        return &signpost__wire__commit__descriptor;
+    case SP_FRAME_EVAL:
+        return &signpost__wire__eval__descriptor;
+    case SP_FRAME_SCORE:
+        return &signpost__wire__score__descriptor;
+    case SP_FRAME_BYE:
+        return &signpost__wire__bye__descriptor;
+    case SP_FRAME_INIT:
+    case SP_FRAME_UPDATE:
+    case SP_FRAME_ALIVE:
+        break;
+    }
+    return NULL;
+}
+
+static int take(struct sp_message *message, const ProtobufCMessage *control, struct sp_error *error)
+{
+    const struct sp_frame *frame = &message->frame;
+    const void *m = control;
+
+    switch (frame->type) {
+    case SP_FRAME_HELLO:
+        return take_hello(frame, m, &message->hello, error);
+    case SP_FRAME_WELCOME:
+        return take_welcome(frame, m, &message->welcome, error);
+    case SP_FRAME_PUSH:
+        return take_push(frame, m, &message->push, error);
+    case SP_FRAME_COMMIT:
+        return take_commit(frame, m, &message->commit, error);
+    case SP_FRAME_EVAL:
+        return take_eval(frame, m, &message->eval, error);
+    case SP_FRAME_SCORE:
+        return take_score(m, &message->score);
+    case SP_FRAME_BYE:
+        return take_bye(frame, m, &message->bye, error);
+    default:
+        message->digest = ((const Signpost__Wire__Weights *)m)->digest;
+        return SP_OK;
+    }
+}
+
+int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error)
+{
+    const ProtobufCMessageDescriptor *type = descriptor(&message->frame);
+    struct sp_frame frame = message->frame;
+    ProtobufCMessage *m;
+    int rc;
+
+    memset(message, 0, sizeof *message);
+    message->frame = frame;
+    if (type == NULL)
+        return SP_OK;
+    m = protobuf_c_message_unpack(type, NULL, frame.control_bytes, control);
+    if (m == NULL)
+        return refuse(&frame, error, "its control message cannot be decoded");
+    rc = take(message, m, error);
+    protobuf_c_message_free_unpacked(m, NULL);
+    return rc;
+}
+
+void sp_message_finish(struct sp_message *message)
+{
+    switch (message->frame.type) {
+    case SP_FRAME_HELLO:
+        sp_layout_finish(&message->hello.layout);
+        break;
+    case SP_FRAME_WELCOME:
+        free_plan(&message->welcome);
+        break;
+    case SP_FRAME_COMMIT:
+        free(message->commit.rates);
+        message->commit.rates = NULL;
+        break;
+    default:
+        break;
+    }
+}
+
+const char *sp_welcome_setting(const struct sp_welcome *welcome, const char *key)
+{
+    for (uint32_t i = 0; i < welcome->plan_count; i++) {
+        if (strcmp(welcome->plan[i].key, key) == 0)
+            return welcome->plan[i].value;
+    }
+    return NULL;
+}

@@ -15,7 +15,9 @@
 #define SP_HIDDEN_MAX 16
 #define SP_STRING_BYTES 1024
 #define SP_VALUE_BYTES 1200 /* enough for any value as text */
+#define SP_QUOTED_BYTES 128 /* of a user's text as messages show it */
 
+enum sp_data_format { SP_DATA_IDX };
 enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP };
 enum sp_mode { SP_MODE_HYBRID };
 enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR };
@@ -36,21 +38,23 @@ enum sp_sgd_wire { SP_WIRE_F32 };
 enum sp_sgd_momentum { SP_MOMENTUM_EMA, SP_MOMENTUM_NONE };
 enum sp_aggregate { SP_AGGREGATE_MEAN };
 enum sp_close { SP_CLOSE_ALL, SP_CLOSE_QUORUM };
+enum sp_deadline { SP_DEADLINE_ADAPTIVE };
 
 struct sp_job {
-    char job[64];     /* its name: letters, digits, '.', '_', '-'; first a letter or digit */
+    char job[64]; /* its name: letters, digits, '.', '_', '-'; first a letter or digit */
     uint64_t seed;
     uint32_t workers; /* slots: 1..SP_WORKERS_MAX */
     struct {
+        enum sp_data_format format;
         char train_images[SP_STRING_BYTES], train_labels[SP_STRING_BYTES]; /* as written in the file */
         char test_images[SP_STRING_BYTES], test_labels[SP_STRING_BYTES];
         double divide, mean, std; /* a pixel x becomes (x/divide - mean)/std */
     } data;
     struct {
         enum sp_model_type type;
-        uint32_t hidden[SP_HIDDEN_MAX];
-        uint32_t hidden_count;
-        uint32_t threads; /* of OpenBLAS, in each worker */
+        uint32_t hidden[SP_HIDDEN_MAX]; /* units of each hidden layer; only mlp has any */
+        uint32_t hidden_count;          /* the count of a list follows its items at once */
+        uint32_t threads;               /* of OpenBLAS, in each worker */
     } model;
     struct {
         uint32_t batch;  /* examples per worker and round */
@@ -73,7 +77,7 @@ struct sp_job {
         } dither;
         struct {
             enum sp_switch_when when;
-            double epoch;    /* with `at`: exactly one of the three is > 0 */
+            double epoch; /* with `at`: exactly one of the three is > 0 */
             uint32_t step;
             double fraction;
             bool dry_run;
@@ -93,7 +97,8 @@ struct sp_job {
         char listen[256]; /* HOST:PORT, [HOST]:PORT */
         char http[256];   /* accepted, not served yet */
         enum sp_close close;
-        uint32_t quorum;  /* with close: quorum; 1..workers */
+        uint32_t quorum; /* with close: quorum; 1..workers; else 0 */
+        enum sp_deadline deadline;
         uint32_t min_live;
         double start_timeout, init_timeout, evaluate_timeout; /* seconds */
         double heartbeat_interval, heartbeat_timeout;         /* seconds */
@@ -108,13 +113,14 @@ enum sp_key_type { SP_KEY_STRING, SP_KEY_UINT, SP_KEY_REAL, SP_KEY_BOOL, SP_KEY_
 
 enum sp_key_flags {
     SP_KEY_REQUIRED = 1u << 0,
-    SP_KEY_PLAN = 1u << 1, /* governs training: the server sends it to every worker */
-    SP_KEY_NAME = 1u << 2, /* a string limited to the characters of a job name */
+    SP_KEY_PLAN = 1u << 1,     /* governs training: the server sends it to every worker */
+    SP_KEY_NAME = 1u << 2,     /* a string limited to the characters of a job name */
     SP_KEY_POSITIVE = 1u << 3, /* a real that must be more than min, not just equal to it */
+    SP_KEY_BELOW = 1u << 4,    /* a real that must be less than max */
 };
 
 struct sp_key {
-    const char *path;           /* dotted, as for --set */
+    const char *path; /* dotted, as for --set */
     enum sp_key_type type;
     unsigned flags;
     size_t offset;              /* of the member in struct sp_job */
@@ -135,8 +141,15 @@ const struct sp_key *sp_job_key(const char *path);
 void sp_job_init(struct sp_job *job);
 
 /* Sets one key from text ("2.0e-3", "auto", "[64, 32]"). Checks type and range; the words of an error name the key, the
- * value, and what is allowed; for an unknown key they suggest the nearest known one. */
+ * value, and what is allowed; for an unknown key they suggest the nearest known one. On failure the job is as it was.
+ * server.close: all forgets the quorum, and a quorum makes it server.close: quorum. */
 int sp_job_set(struct sp_job *job, const char *path, const char *value, struct sp_error *error);
+
+/* What a key takes, to follow "must be": "a whole number from 1 to 255", "softmax or mlp". */
+void sp_job_allowed(const struct sp_key *key, char *text, size_t bytes);
+
+/* Makes a text fit for a message: control characters become \xNN, and a long one is cut. Returns `out`. */
+const char *sp_job_quote(const char *text, char out[SP_QUOTED_BYTES]);
 
 /* Writes one key's value as text that sp_job_set() takes back to the same value (reals with 17 digits if needed). */
 void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, size_t bytes);
@@ -146,7 +159,8 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
 unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
                          void *arg);
 
-/* Puts `path`, made relative to the job's folder unless absolute, into out. */
+/* Puts `path`, made relative to the job's folder unless absolute, into out. An empty path stays empty, and one for
+ * which `bytes` is too small becomes empty: 2 * SP_STRING_BYTES is always enough. */
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes);
 
 /* Rounds in one epoch, ceil(N/(workers*batch)), and in the whole job (design: T = epochs * that, or train.rounds). */

@@ -31,25 +31,27 @@ static void add_squares(double lane[LANES], const float *values, size_t count)
         lane[j % LANES] += (double)values[j] * (double)values[j];
 }
 
-double sp_sum_squares(const float *values, size_t count)
+/* How many of `count` terms still belong to the block that the sum is in. */
+static size_t block_room(const struct sp_running_sum *sum, size_t count)
 {
-    double total = 0.0;
+    size_t room = SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK);
 
-    for (size_t start = 0; start < count; start += SP_SUM_BLOCK) {
-        double lane[LANES] = {0};
-        size_t n = count - start < SP_SUM_BLOCK ? count - start : SP_SUM_BLOCK;
+    return count < room ? count : room;
+}
 
-        add_squares(lane, values + start, n);
-        total += add_lanes(lane);
+static void end_terms(struct sp_running_sum *sum, size_t n)
+{
+    sum->count += n;
+    if (sum->count % SP_SUM_BLOCK == 0) {
+        sum->total += add_lanes(sum->lane);
+        memset(sum->lane, 0, sizeof sum->lane);
     }
-    return total;
 }
 
 void sp_running_add_squares(struct sp_running_sum *sum, const float *values, size_t count)
 {
     while (count > 0) {
-        size_t room = SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK);
-        size_t n = count < room ? count : room;
+        size_t n = block_room(sum, count);
 
         if (sum->count % LANES == 0) {
             add_squares(sum->lane, values, n);
@@ -57,13 +59,28 @@ void sp_running_add_squares(struct sp_running_sum *sum, const float *values, siz
             for (size_t j = 0; j < n; j++)
                 sum->lane[(sum->count + j) % LANES] += (double)values[j] * (double)values[j];
         }
-        sum->count += n;
+        end_terms(sum, n);
         values += n;
         count -= n;
-        if (sum->count % SP_SUM_BLOCK == 0) {
-            sum->total += add_lanes(sum->lane);
-            memset(sum->lane, 0, sizeof sum->lane);
+    }
+}
+
+void sp_running_add_dot(struct sp_running_sum *sum, const uint8_t *bits, uint64_t first, const float *values,
+                        size_t count)
+{
+    while (count > 0) {
+        size_t n = block_room(sum, count);
+
+        for (size_t j = 0; j < n; j++) {
+            double value = (double)values[j];
+            unsigned bit = (bits[(first + j) / 8] >> ((first + j) % 8)) & 1u;
+
+            sum->lane[(sum->count + j) % LANES] += bit ? value : -value;
         }
+        end_terms(sum, n);
+        first += n;
+        values += n;
+        count -= n;
     }
 }
 
@@ -73,23 +90,20 @@ double sp_running_total(const struct sp_running_sum *sum)
     return sum->count % SP_SUM_BLOCK == 0 ? sum->total : sum->total + add_lanes(sum->lane);
 }
 
+double sp_sum_squares(const float *values, size_t count)
+{
+    struct sp_running_sum sum = {0};
+
+    sp_running_add_squares(&sum, values, count);
+    return sp_running_total(&sum);
+}
+
 double sp_dot_signs(const uint8_t *bits, const float *values, size_t count)
 {
-    double total = 0.0;
+    struct sp_running_sum sum = {0};
 
-    for (size_t start = 0; start < count; start += SP_SUM_BLOCK) {
-        double lane[LANES] = {0};
-        size_t n = count - start < SP_SUM_BLOCK ? count - start : SP_SUM_BLOCK;
-
-        for (size_t j = 0; j < n; j++) {
-            unsigned bit = (bits[(start + j) / 8] >> ((start + j) % 8)) & 1u;
-            double value = (double)values[start + j];
-
-            lane[j % LANES] += bit ? value : -value;
-        }
-        total += add_lanes(lane);
-    }
-    return total;
+    sp_running_add_dot(&sum, bits, 0, values, count);
+    return sp_running_total(&sum);
 }
 
 bool sp_all_finite(const float *values, size_t count)

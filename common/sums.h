@@ -30,6 +30,9 @@ struct sp_running_sum {
 };
 
 void sp_running_add_squares(struct sp_running_sum *sum, const float *values, size_t count);
+/* Bit `first`+j of `bits` belongs to values[j]. */
+void sp_running_add_dot(struct sp_running_sum *sum, const uint8_t *bits, uint64_t first, const float *values,
+                        size_t count);
 double sp_running_total(const struct sp_running_sum *sum);
 
 /* Count sketch with one row (Charikar, Chen, Farach-Colton 2002): adds sign(seed, t, j)*values[j-first] to bucket

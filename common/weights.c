@@ -40,10 +40,13 @@ static float tensor_rate(const struct sp_step *step, uint32_t tensor)
 }
 
 /* A factor of 1 multiplies nothing, so that a job without decay does not depend on it. */
-static void decay_tensor(const struct sp_tensor *tensor, const struct sp_step *step, float *theta)
+static void decay_tensor(const struct sp_layout *layout, const struct sp_step *step, uint32_t i, float *theta)
 {
-    if ((tensor->flags & SP_TENSOR_DECAY) != 0 && step->decay != 1.0f)
-        decay_range(theta + tensor->first, tensor->count, step->decay);
+    const struct sp_tensor *tensor = &layout->tensors[i];
+    float decay = step->decays != NULL ? step->decays[i] : step->decay;
+
+    if ((tensor->flags & SP_TENSOR_DECAY) != 0 && decay != 1.0f)
+        decay_range(theta + tensor->first, tensor->count, decay);
 }
 
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
@@ -52,7 +55,7 @@ void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step
     for (uint32_t i = 0; i < layout->tensors_count; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
 
-        decay_tensor(tensor, step, theta);
+        decay_tensor(layout, step, i, theta);
         apply_signs_range(theta + tensor->first, bits, tensor->first, tensor->count, tensor_rate(step, i));
     }
 }
@@ -63,7 +66,7 @@ void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_ste
     for (uint32_t i = 0; i < layout->tensors_count; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
 
-        decay_tensor(tensor, step, theta);
+        decay_tensor(layout, step, i, theta);
         apply_values_range(theta + tensor->first, values + tensor->first, tensor->count, tensor_rate(step, i));
     }
 }

@@ -12,7 +12,8 @@
 struct sp_step {
     float decay;        /* tensors with SP_TENSOR_DECAY are multiplied by it first; 1 leaves them alone */
     float rate;         /* gamma in the sign phase; lambda in the SGD phase */
-    const float *rates; /* one lambda a tensor, in place of `rate`; NULL if there is one for all */
+    const float *rates;  /* one lambda a tensor, in place of `rate`; NULL if there is one for all */
+    const float *decays; /* one factor a tensor, in place of `decay`; NULL if there is one for all */
 };
 
 /* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. */

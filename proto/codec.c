@@ -151,6 +151,8 @@ static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struc
     m.n_rates = commit->rates_count;
     m.rates = commit->rates;
     m.decay = commit->decay;
+    m.n_decays = commit->decays_count;
+    m.decays = commit->decays;
     m.voters.data = (uint8_t *)commit->voters;
     m.voters.len = used_bytes(commit->voters, sizeof commit->voters);
     m.last = commit->last;
@@ -377,10 +379,30 @@ static int take_push(const struct sp_frame *frame, const Signpost__Wire__Push *m
     return SP_OK;
 }
 
+static bool copy_floats(const float *from, size_t count, float **to, uint32_t *to_count)
+{
+    if (count == 0)
+        return true;
+    *to = malloc(count * sizeof **to);
+    if (*to == NULL)
+        return false;
+    memcpy(*to, from, count * sizeof **to);
+    *to_count = (uint32_t)count;
+    return true;
+}
+
+static void free_commit(struct sp_commit *commit)
+{
+    free(commit->rates);
+    free(commit->decays);
+    commit->rates = commit->decays = NULL;
+    commit->rates_count = commit->decays_count = 0;
+}
+
 static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commit *m, struct sp_commit *commit,
                        struct sp_error *error)
 {
-    if (m->n_rates > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters || m->next_phase > SP_PHASE_SGD)
+    if (m->n_rates > SP_TENSORS_MAX || m->n_decays > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters || m->next_phase > SP_PHASE_SGD)
         return refuse(frame, error, "too many rates or voters, or an unknown phase");
     commit->rate = m->rate;
     commit->decay = m->decay;
@@ -391,12 +413,10 @@ static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commi
     commit->next_sigma = m->next_sigma;
     commit->has_digest = m->has_digest;
     commit->digest = m->digest;
-    if (m->n_rates > 0) {
-        commit->rates = malloc(m->n_rates * sizeof *commit->rates);
-        if (commit->rates == NULL)
-            return sp_error_set(error, SP_E_NOMEM, "no memory for %zu rates", m->n_rates);
-        memcpy(commit->rates, m->rates, m->n_rates * sizeof *commit->rates);
-        commit->rates_count = (uint32_t)m->n_rates;
+    if (!copy_floats(m->rates, m->n_rates, &commit->rates, &commit->rates_count) ||
+        !copy_floats(m->decays, m->n_decays, &commit->decays, &commit->decays_count)) {
+        free_commit(commit);
+        return sp_error_set(error, SP_E_NOMEM, "no memory for %zu rates", m->n_rates);
     }
     return SP_OK;
 }
@@ -512,8 +532,7 @@ void sp_message_finish(struct sp_message *message)
         free_plan(&message->welcome);
         break;
     case SP_FRAME_COMMIT:
-        free(message->commit.rates);
-        message->commit.rates = NULL;
+        free_commit(&message->commit);
         break;
     default:
         break;

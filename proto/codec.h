@@ -54,8 +54,8 @@ struct sp_push {
 
 struct sp_commit {
     float rate, decay;
-    float *rates; /* owned; NULL if rate is for all tensors */
-    uint32_t rates_count;
+    float *rates, *decays; /* owned; one a tensor each, or NULL if rate and decay are for all */
+    uint32_t rates_count, decays_count;
     uint8_t voters[32];
     bool last;
     uint32_t next_phase; /* of enum sp_phase */

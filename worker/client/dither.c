@@ -1,0 +1,80 @@
+#include "worker/client/dither.h"
+
+#include "common/check.h"
+#include "common/pack.h"
+
+#include <float.h>
+#include <math.h>
+
+#define TABLE_STEPS 64
+#define TABLE_END 4.0f
+
+/* round(65536 * Q(k/16)), k = 0..64. Numbers, not erfc() at start-up: libm differs between machines, bits must not. */
+static const uint16_t flip_table[TABLE_STEPS + 1] = {
+    32768, 31135, 29508, 27894, 26299, 24729, 23189, 21684, 20220, 18801, 17432, 16114, 14852, 13648, 12503, 11420, 10398,
+    9437,  8539,  7701,  6924,  6205,  5542,  4934,  4378,  3872,  3413,  2999,  2625,  2291,  1992,  1726,  1491,  1283,
+    1101,  941,   801,   680,   575,   485,   407,   341,   284,   236,   195,   161,   132,   108,   88,    72,    58,
+    47,    38,    30,    24,    19,    15,    12,    9,     7,     6,     5,     3,     3,     2,
+};
+
+void sp_momentum(float *m, const float *gradient, size_t count, float beta1, float one_minus_beta1)
+{
+    for (size_t j = 0; j < count; j++)
+        m[j] = beta1 * m[j] + one_minus_beta1 * gradient[j];
+}
+
+float sp_dither_gain(double sigma, double scale)
+{
+    double spread = sigma * scale;
+    double gain;
+
+    if (!(spread > 0.0))
+        return 0.0f;
+    gain = 1.0 / spread;
+    if (gain > (double)FLT_MAX)
+        return FLT_MAX;
+    return gain < (double)FLT_MIN ? FLT_MIN : (float)gain;
+}
+
+uint32_t sp_dither_flip(float x)
+{
+    uint32_t position, step, fraction, drop;
+
+    if (!(x < TABLE_END))
+        return 0;
+    position = (uint32_t)(x * (float)(16 * 65536));
+    step = position >> 16;
+    fraction = position & 0xffff;
+    drop = (uint32_t)(flip_table[step] - flip_table[step + 1]);
+    return flip_table[step] - ((drop * fraction) >> 16);
+}
+
+static unsigned dither_byte(const float *m, size_t n, float gain, const uint32_t block[4])
+{
+    unsigned byte = 0;
+
+    for (size_t k = 0; k < n; k++) {
+        uint32_t u = (block[k / 2] >> (16 * (k % 2))) & 0xffff;
+        unsigned flip = u < sp_dither_flip(fabsf(m[k]) * gain);
+
+        byte |= ((m[k] > 0.0f ? 1u : 0u) ^ flip) << k;
+    }
+    return byte;
+}
+
+void sp_dither_pack(const float *m, uint64_t first, size_t count, float gain, struct sp_rng_key key, uint32_t slot,
+                    uint32_t t, uint8_t *bits)
+{
+    sp_assert(first % 8 == 0);
+    if (gain == 0.0f) {
+        sp_pack_signs(m, first, count, t, bits);
+        return;
+    }
+    for (size_t i = 0; i * 8 < count; i++) {
+        size_t n = count - i * 8 < 8 ? count - i * 8 : 8;
+        uint32_t block[4];
+
+        sp_rng_block(key, first / 8 + i, t, slot, block);
+        bits[i] = (uint8_t)dither_byte(m + i * 8, n, gain, block);
+    }
+}

@@ -1,0 +1,233 @@
+#include "server/decide.h"
+
+#include "common/check.h"
+#include "common/sums.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EPS 1e-12
+#define LAMBDA_MIN 1e-5
+#define LAMBDA_MAX 1.0
+#define NORM_TENSOR_TIMES_MAX 100.0
+/* Diminishing returns: a window is flat if it brings less than FLAT_SHARE of the loss won so far; FLAT_WINDOWS in a row fire, not before
+ * EARLIEST of the job, and at LATEST of it in any case. */
+#define FLAT_SHARE 0.01
+#define FLAT_WINDOWS 2
+#define EARLIEST 0.1
+#define LATEST 0.7
+#define WINDOW_ROUNDS_MIN 50
+#define WINDOW_EXAMPLES_MIN 4000.0
+
+static uint32_t switch_round(const struct sp_job *job, uint64_t examples, uint32_t rounds)
+{
+    double at = (double)job->optimizer.switch_.step;
+
+    if (job->optimizer.switch_.epoch > 0.0)
+        at = ceil(job->optimizer.switch_.epoch * (double)sp_job_epoch_rounds(job, examples));
+    else if (job->optimizer.switch_.fraction > 0.0)
+        at = ceil(job->optimizer.switch_.fraction * (double)rounds);
+    if (at < 1.0)
+        return 1;
+    return at > (double)rounds ? rounds : (uint32_t)at;
+}
+
+static uint32_t window_rounds(const struct sp_job *job, uint64_t examples)
+{
+    double quarter = ceil((double)sp_job_epoch_rounds(job, examples) / 4.0);
+    double enough = ceil(WINDOW_EXAMPLES_MIN / ((double)job->workers * (double)job->train.batch));
+
+    return (uint32_t)fmin(fmax(WINDOW_ROUNDS_MIN, fmax(quarter, enough)), 4e9);
+}
+
+void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t examples)
+{
+    memset(decide, 0, sizeof *decide);
+    decide->beta1 = job->optimizer.beta1;
+    decide->beta2 = job->optimizer.beta2;
+    decide->when = job->optimizer.switch_.when;
+    decide->rule = job->optimizer.sgd.lambda;
+    decide->scale = job->optimizer.sgd.scale;
+    decide->fixed = job->optimizer.sgd.lr;
+    decide->batch = job->train.batch;
+    decide->rounds = sp_job_rounds(job, examples);
+    decide->at = switch_round(job, examples, decide->rounds);
+    decide->window = window_rounds(job, examples);
+    decide->bias_paper = 1.0;
+    decide->best = INFINITY;
+    decide->first_loss = NAN;
+}
+
+static void average(double *ema, double value, double beta2)
+{
+    *ema = beta2 * *ema + (1.0 - beta2) * value;
+}
+
+void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *statistics, double gamma)
+{
+    double m = (double)statistics->workers;
+
+    if (statistics->workers == 0)
+        return;
+    average(&decide->ema_a, statistics->a, decide->beta2);
+    average(&decide->ema_b, statistics->b, decide->beta2);
+    average(&decide->ema_e, statistics->e, decide->beta2);
+    average(&decide->ema_paper, gamma * statistics->a / (statistics->b + EPS), decide->beta2);
+    decide->bias_paper *= decide->beta2;
+    decide->rounds_seen++;
+    if (statistics->workers > 1) {
+        average(&decide->ema_d, (m * statistics->b - statistics->e) / (m - 1.0), decide->beta2);
+        decide->rounds_seen_d++;
+    }
+}
+
+static void end_window(struct sp_decide *decide)
+{
+    double w = decide->window_sum / (double)decide->window_n;
+    double base = decide->first_loss - fmin(decide->best, w);
+    double gain = decide->best - w;
+
+    if (gain <= 0.0 || gain < FLAT_SHARE * base)
+        decide->flat++;
+    else
+        decide->flat = 0;
+    decide->last_gain = isfinite(gain) && base > 0.0 ? gain / base : 1.0;
+    decide->best = fmin(decide->best, w);
+    decide->windows++;
+}
+
+void sp_decide_loss(struct sp_decide *decide, uint32_t t, double loss)
+{
+    if (isfinite(loss)) {
+        if (isnan(decide->first_loss))
+            decide->first_loss = loss;
+        decide->window_sum += loss;
+        decide->window_n++;
+    }
+    if (t % decide->window != 0)
+        return;
+    if (decide->window_n > 0)
+        end_window(decide);
+    decide->window_sum = 0.0;
+    decide->window_n = 0;
+}
+
+static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
+{
+    double progress = (double)t / (double)decide->rounds;
+
+    if (decide->flat >= FLAT_WINDOWS && progress >= EARLIEST) {
+        decision->fires = true;
+        (void)snprintf(decision->reason, sizeof decision->reason,
+                       "auto: diminishing returns, %u windows of %u rounds in a row brought less than %.0f %% (the last "
+                       "%.2f %%) of the loss won so far",
+                       decide->flat, decide->window, FLAT_SHARE * 100.0, decide->last_gain * 100.0);
+    } else if (progress >= LATEST) {
+        decision->fires = true;
+        decision->capped = true;
+        (void)snprintf(decision->reason, sizeof decision->reason,
+                       "auto: cap, round %u is %.0f %% of the job and returns did not diminish before (flat windows %u "
+                       "of %d)",
+                       t, LATEST * 100.0, decide->flat, FLAT_WINDOWS);
+    }
+}
+
+void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
+{
+    memset(decision, 0, sizeof *decision);
+    switch (decide->when) {
+    case SP_SWITCH_NEVER:
+        break;
+    case SP_SWITCH_AT:
+        decision->fires = t >= decide->at;
+        (void)snprintf(decision->reason, sizeof decision->reason, "at: round %u, as the job file says", decide->at);
+        break;
+    case SP_SWITCH_AUTO:
+        decide_auto(decide, t, decision);
+        break;
+    }
+    /* A switch after the last round would change nothing. */
+    if (t >= decide->rounds)
+        decision->fires = false;
+}
+
+static double clamp(double lambda)
+{
+    return fmin(fmax(lambda, LAMBDA_MIN), LAMBDA_MAX);
+}
+
+/* The denoised ||mean g||^2: never below a tenth of what the sketch gives. */
+static double denoised_norm2(const struct sp_decide *decide)
+{
+    return decide->rounds_seen_d > 0 ? fmax(decide->ema_d, decide->ema_b / 10.0) : decide->ema_b;
+}
+
+void sp_decide_estimates(const struct sp_decide *decide, double gamma_s, struct sp_estimates *estimates)
+{
+    memset(estimates, 0, sizeof *estimates);
+    if (decide->rounds_seen == 0)
+        return;
+    estimates->paper = clamp(decide->ema_paper / (1.0 - decide->bias_paper));
+    estimates->ratio = clamp(gamma_s * decide->ema_a / (decide->ema_b + EPS));
+    estimates->denoised = clamp(gamma_s * decide->ema_a / (denoised_norm2(decide) + EPS));
+    estimates->stationarity = decide->ema_a / (1.0 - decide->bias_paper);
+    if (decide->rounds_seen_d > 0)
+        estimates->noise_scale =
+            (double)decide->batch * fmax(decide->ema_e - decide->ema_d, 0.0) / (denoised_norm2(decide) + EPS);
+}
+
+bool sp_decide_needs_mean(const struct sp_decide *decide)
+{
+    return decide->fixed == 0.0 && (decide->rule == SP_LAMBDA_NORM || decide->rule == SP_LAMBDA_NORM_TENSOR);
+}
+
+/* ||mean m||^2 as the statistics of g let one guess it: m averages the noise of g away, not the signal. */
+static double guess_norm(const struct sp_decide *decide, double gamma_s, uint64_t coordinates)
+{
+    double correction = decide->rounds_seen > 0 ? 1.0 - decide->bias_paper : 1.0;
+    double signal = denoised_norm2(decide) / correction;
+    double total = decide->ema_b / correction;
+    double norm2 = signal + (total - signal) * (1.0 - decide->beta1) / (1.0 + decide->beta1);
+
+    return decide->scale * gamma_s * sqrt((double)coordinates) / (sqrt(fmax(norm2, 0.0)) + EPS);
+}
+
+double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t coordinates)
+{
+    struct sp_estimates estimates;
+
+    if (decide->fixed > 0.0)
+        return decide->fixed;
+    sp_decide_estimates(decide, gamma_s, &estimates);
+    switch (decide->rule) {
+    case SP_LAMBDA_PAPER:
+        return clamp(estimates.paper);
+    case SP_LAMBDA_RATIO:
+        return clamp(estimates.ratio);
+    case SP_LAMBDA_DENOISED:
+        return clamp(estimates.denoised);
+    case SP_LAMBDA_NORM:
+    case SP_LAMBDA_NORM_TENSOR:
+        return guess_norm(decide, gamma_s, coordinates);
+    }
+    sp_assert(!"a rule of the list");
+    return 0.0;
+}
+
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
+                      const float *mean, float *rates)
+{
+    double step = decide->scale * gamma_s;
+    double norm = sqrt(sp_sum_squares(mean, (size_t)layout->coordinates));
+    double whole = step * sqrt((double)layout->coordinates) / (norm + EPS);
+
+    for (uint32_t i = 0; rates != NULL && i < layout->tensors_count; i++) {
+        const struct sp_tensor *tensor = &layout->tensors[i];
+        double part = sqrt(sp_sum_squares(mean + tensor->first, (size_t)tensor->count));
+        double rate = step * sqrt((double)tensor->count) / (part + EPS);
+
+        rates[i] = (float)fmin(rate, NORM_TENSOR_TIMES_MAX * whole);
+    }
+    return whole;
+}

@@ -1,0 +1,78 @@
+/* From gradient statistics to decisions: the learning rate after the switch, and when to switch. Pure.
+ *
+ * Chen and Wang, arXiv 2604.25550 (the calibration and the switch); Keskar and Socher, arXiv 1712.07628 (SWATS, whose
+ * projection it follows). The statistics of a round, over the workers that sent all of them:
+ *     A = |mean dot|, dot_i = <s, g_i> with s and g of the same round     B = ||mean sketch||^2, which estimates ||mean g||^2
+ *     E = mean ||g_i||^2                                                  D = (M*B - E)/(M-1), without the noise's share (M > 1)
+ */
+#pragma once
+
+#include "common/job.h"
+#include "common/layout.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sp_statistics {
+    double a, b, e;
+    unsigned workers; /* M */
+};
+
+struct sp_estimates {
+    double paper, ratio, denoised; /* lambda by each rule, clamped to [1e-5, 1]; 0 before the first statistics */
+    double noise_scale;            /* in examples: tr(covariance)/||gradient||^2, from ratios of EMAs; 0 if unknown */
+    double stationarity;           /* EMA of A: the expected decrease of the loss per unit of gamma */
+};
+
+struct sp_decide {
+    /* what the job says */
+    double beta1, beta2;
+    enum sp_switch_when when;
+    uint32_t at; /* with `at`: the last sign round */
+    enum sp_lambda_rule rule;
+    double scale;
+    double fixed; /* the job's optimizer.sgd.lr; 0: calibrated */
+    uint32_t rounds;
+    uint32_t window; /* rounds */
+    uint32_t batch;  /* examples per worker */
+    /* moving averages */
+    double ema_a, ema_b, ema_e, ema_d, ema_paper;
+    double bias_paper; /* beta2^n */
+    uint32_t rounds_seen, rounds_seen_d;
+    /* diminishing returns */
+    double first_loss, best, window_sum;
+    uint32_t window_n, windows;
+    unsigned flat;
+    double last_gain; /* of the last window, as a share of the bar's base */
+};
+
+struct sp_decision {
+    bool fires;
+    bool capped;      /* the latest round for a switch was reached, rather than the test fulfilled */
+    char reason[192]; /* which test, with its numbers */
+};
+
+void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t examples);
+
+/* Takes the statistics of a sign round that had rate gamma. */
+void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *statistics, double gamma);
+
+/* Takes the mean loss of round t. */
+void sp_decide_loss(struct sp_decide *decide, uint32_t t, double loss);
+
+/* Whether the round after sign round t is an SGD round. Call it once a round, after the two above. */
+void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision);
+
+/* All estimates, gamma_s being the rate of the last sign round, or while in the sign phase of the present one. */
+void sp_decide_estimates(const struct sp_decide *decide, double gamma_s, struct sp_estimates *estimates);
+
+/* True if the rule takes its rate from the first SGD round's mean rather than from the statistics. */
+bool sp_decide_needs_mean(const struct sp_decide *decide);
+
+/* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"). */
+double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t coordinates);
+
+/* norm: scale*gamma_s*sqrt(d)/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with d_l and ||mean_l||, at most
+ * 100 times that; written to rates[l] if `rates` is not NULL. */
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
+                      const float *mean, float *rates);

@@ -1,0 +1,88 @@
+#include "server/tally.h"
+
+#include "common/check.h"
+#include "common/pack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void sp_tally_init(struct sp_tally *tally, unsigned slots, uint64_t coordinates)
+{
+    memset(tally, 0, sizeof *tally);
+    tally->slots = slots;
+    tally->coordinates = coordinates;
+}
+
+void sp_tally_finish(struct sp_tally *tally)
+{
+    for (unsigned i = 0; i < tally->slots; i++)
+        free(tally->slot[i].buffer);
+    memset(tally, 0, sizeof *tally);
+}
+
+void sp_tally_begin(struct sp_tally *tally, enum sp_phase phase)
+{
+    tally->phase = phase;
+    tally->chunk = phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
+    tally->chunks = (uint32_t)((tally->coordinates + tally->chunk - 1) / tally->chunk);
+    tally->base = 0;
+    for (unsigned i = 0; i < tally->slots; i++)
+        tally->slot[i].arrived = 0;
+}
+
+uint64_t sp_tally_first(const struct sp_tally *tally, uint32_t k)
+{
+    return (uint64_t)k * tally->chunk;
+}
+
+uint32_t sp_tally_count(const struct sp_tally *tally, uint32_t k)
+{
+    uint64_t first = sp_tally_first(tally, k);
+
+    sp_assert(first < tally->coordinates);
+    return tally->coordinates - first < tally->chunk ? (uint32_t)(tally->coordinates - first) : tally->chunk;
+}
+
+size_t sp_tally_bytes(const struct sp_tally *tally, uint32_t k)
+{
+    uint32_t count = sp_tally_count(tally, k);
+
+    return tally->phase == SP_PHASE_SIGN ? sp_bits_bytes(count) : (size_t)count * sizeof(float);
+}
+
+uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code)
+{
+    struct sp_tally_slot *s = &tally->slot[slot];
+
+    *code = SP_OK;
+    sp_assert(s->arrived < tally->chunks);
+    if (s->arrived >= tally->base + SP_TALLY_WINDOW)
+        return NULL;
+    if (s->buffer == NULL) {
+        s->buffer = malloc((size_t)SP_TALLY_WINDOW * SP_BULK_BYTES_MAX);
+        if (s->buffer == NULL) {
+            *code = SP_E_NOMEM;
+            return NULL;
+        }
+    }
+    return s->buffer + (size_t)(s->arrived % SP_TALLY_WINDOW) * SP_BULK_BYTES_MAX;
+}
+
+void sp_tally_arrived(struct sp_tally *tally, unsigned slot)
+{
+    sp_assert(tally->slot[slot].arrived < tally->base + SP_TALLY_WINDOW);
+    tally->slot[slot].arrived++;
+}
+
+unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX], const uint8_t *votes[SP_SLOTS_MAX])
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < tally->slots; i++) {
+        if (tally->slot[i].arrived <= tally->base)
+            continue;
+        slots[n] = (uint8_t)i;
+        votes[n++] = tally->slot[i].buffer + (size_t)(tally->base % SP_TALLY_WINDOW) * SP_BULK_BYTES_MAX;
+    }
+    return n;
+}

@@ -1,0 +1,51 @@
+/* The window between workers and the vote: a few chunks of every slot, tallied when all that are expected are there.
+ *
+ * Each slot pushes its chunks in order. Chunk `base` is the next one to be tallied; a slot may be at most SP_TALLY_WINDOW chunks
+ * ahead of it, which bounds the memory at slots * SP_TALLY_WINDOW * 64 KiB however large the model is.
+ */
+#pragma once
+
+#include "common/error.h"
+#include "proto/codec.h"
+#include "server/vote.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SP_TALLY_WINDOW 4
+
+struct sp_tally_slot {
+    uint8_t *buffer; /* owned; SP_TALLY_WINDOW chunks; NULL until the slot is first used */
+    uint32_t arrived; /* chunks of this round that are in, counted or still to be */
+};
+
+struct sp_tally {
+    unsigned slots;
+    uint64_t coordinates;
+    enum sp_phase phase;
+    uint32_t chunk;  /* coordinates in a chunk of this phase */
+    uint32_t chunks; /* in a round of this phase */
+    uint32_t base;
+    struct sp_tally_slot slot[SP_SLOTS_MAX];
+};
+
+void sp_tally_init(struct sp_tally *tally, unsigned slots, uint64_t coordinates);
+void sp_tally_finish(struct sp_tally *tally);
+
+/* Forgets what has arrived; the new round is one of `phase`. */
+void sp_tally_begin(struct sp_tally *tally, enum sp_phase phase);
+
+/* First coordinate and number of coordinates of chunk k, and bytes of its bulk. */
+uint64_t sp_tally_first(const struct sp_tally *tally, uint32_t k);
+uint32_t sp_tally_count(const struct sp_tally *tally, uint32_t k);
+size_t sp_tally_bytes(const struct sp_tally *tally, uint32_t k);
+
+/* Where the next chunk of a slot goes: NULL if it is ahead of the window (*code is SP_OK), or if there is no memory. */
+uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code);
+
+/* The bulk of the next chunk of a slot is in its place. */
+void sp_tally_arrived(struct sp_tally *tally, unsigned slot);
+
+/* Votes of chunk `base` that are in: their slots in ascending order, and where they lie. Returns their number. */
+unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX],
+                        const uint8_t *votes[SP_SLOTS_MAX]);

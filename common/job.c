@@ -524,7 +524,7 @@ static void allowed_real(const struct sp_key *key, char *text, size_t bytes)
     const char *min = (key->flags & SP_KEY_POSITIVE) != 0 ? "more than" : "at least";
     const char *max = (key->flags & SP_KEY_BELOW) != 0 ? "less than" : "at most";
 
-    (void)snprintf(text, bytes, "a number %s %.9g and %s %.9g", min, key->min, max, key->max);
+    (void)snprintf(text, bytes, "a number of %s %.9g and %s %.9g", min, key->min, max, key->max);
 }
 
 static void allowed_string(const struct sp_key *key, char *text, size_t bytes)
@@ -612,6 +612,8 @@ static void consider(const char *path, const char *candidate, struct nearest *ne
     size_t same = 0, length;
     unsigned distance;
 
+    if (is_under(path, candidate)) /* a group that was found is not what was meant */
+        return;
     for (size_t i = 0; path[i] == candidate[i] && path[i] != '\0'; i++)
         if (path[i] == '.')
             same = i + 1;

@@ -1,0 +1,514 @@
+/* Who takes part: hello, slots, tickets, spares, initial weights, ready, resync, goodbye.
+ *
+ * Happy path: HELLO, a slot; the first worker of a new job gives the initial weights, all others get them; READY.
+ * Failures: a worker that is granted INIT and gives no weights in time is sent away and the next one asked; a worker that
+ * leaves frees its slot for a spare, and may come back to it with its ticket as long as it is free.
+ */
+#include "common/check.h"
+#include "server/round_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int find_index(const struct sp_round *r, uint32_t peer)
+{
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        if (r->workers[i] != NULL && r->workers[i]->peer == peer)
+            return i;
+    }
+    return -1;
+}
+
+struct worker *sp_roster_find(struct sp_round *r, uint32_t peer)
+{
+    int i = find_index(r, peer);
+
+    return i >= 0 ? r->workers[i] : NULL;
+}
+
+const char *sp_roster_name(struct sp_round *r, int slot)
+{
+    int w = r->slots[slot].worker;
+
+    return w >= 0 ? r->workers[w]->name : "nobody";
+}
+
+/* --- what a HELLO must match ----------------------------------------------------------------------------------------- */
+
+static void words_of_layout(const struct sp_round *r, const struct sp_layout *theirs, char *words, size_t bytes)
+{
+    const struct sp_layout *ours = &r->layout;
+
+    for (uint32_t i = 0; i < ours->tensors_count && i < theirs->tensors_count; i++) {
+        const struct sp_tensor *a = &ours->tensors[i], *b = &theirs->tensors[i];
+
+        if (strcmp(a->name, b->name) == 0 && a->dims == b->dims && a->flags == b->flags &&
+            memcmp(a->shape, b->shape, sizeof a->shape) == 0)
+            continue;
+        (void)snprintf(words, bytes,
+                       "the model differs from the job's from tensor %u on: here '%s' with %llu coordinates, there '%s' "
+                       "with %llu",
+                       i, a->name, (unsigned long long)a->count, b->name, (unsigned long long)b->count);
+        return;
+    }
+    (void)snprintf(words, bytes, "the model has %u tensors, the job's has %u", theirs->tensors_count,
+                   ours->tensors_count);
+}
+
+static bool check_hello(struct sp_round *r, uint32_t peer, const struct sp_hello *hello)
+{
+    char words[256];
+
+    if (strcmp(hello->job, r->job.job) != 0) {
+        sp_round_bye(r, peer, SP_REASON_JOB, "this server runs job '%s', not '%s'", r->job.job, hello->job);
+        return false;
+    }
+    if (hello->examples == 0) {
+        sp_round_bye(r, peer, SP_REASON_DATA, "a worker without training examples");
+        return false;
+    }
+    if (hello->wanted_slot >= (int)r->job.workers) {
+        sp_round_bye(r, peer, SP_REASON_SLOT, "slot %d does not exist: job '%s' has slots 0 to %u", hello->wanted_slot,
+                     r->job.job, r->job.workers - 1);
+        return false;
+    }
+    if (r->layout.tensors_count == 0)
+        return true;
+    if (hello->layout_digest != r->layout_digest) {
+        words_of_layout(r, &hello->layout, words, sizeof words);
+        sp_round_bye(r, peer, SP_REASON_LAYOUT, "%s", words);
+        return false;
+    }
+    if (hello->examples != r->examples) {
+        sp_round_bye(r, peer, SP_REASON_DATA, "the job has %llu training examples, this worker %llu",
+                     (unsigned long long)r->examples, (unsigned long long)hello->examples);
+        return false;
+    }
+    if (hello->data_digest != 0 && r->data_digest != 0 && hello->data_digest != r->data_digest) {
+        sp_round_bye(r, peer, SP_REASON_DATA, "this worker's training data differ from the job's (digest %016llx, not %016llx)",
+                     (unsigned long long)hello->data_digest, (unsigned long long)r->data_digest);
+        return false;
+    }
+    if (hello->test_examples != 0 && r->test_examples != 0 && hello->test_examples != r->test_examples) {
+        sp_round_bye(r, peer, SP_REASON_DATA, "the job has %llu test examples, this worker %llu",
+                     (unsigned long long)r->test_examples, (unsigned long long)hello->test_examples);
+        return false;
+    }
+    return true;
+}
+
+/* The first HELLO says what the model is; memory for it is taken here, once. */
+static bool adopt(struct sp_round *r, const struct sp_hello *hello)
+{
+    uint64_t d = hello->layout.coordinates;
+
+    r->theta = calloc(d, sizeof(float));
+    r->bits = calloc(sp_bits_bytes(d), 1);
+    r->previous = calloc(sp_bits_bytes(d), 1);
+    r->rates = calloc(hello->layout.tensors_count, sizeof(float));
+    r->decays = calloc(hello->layout.tensors_count, sizeof(float));
+    r->scaled = calloc(hello->layout.tensors_count, sizeof(float));
+    if (r->theta == NULL || r->bits == NULL || r->previous == NULL || r->rates == NULL || r->decays == NULL ||
+        r->scaled == NULL ||        sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
+        return false;
+    r->layout_digest = hello->layout_digest;
+    r->data_digest = hello->data_digest;
+    r->examples = hello->examples;
+    r->test_examples = hello->test_examples;
+    r->rounds = sp_job_rounds(&r->job, r->examples);
+    r->epoch_rounds = sp_job_epoch_rounds(&r->job, r->examples);
+    sp_tally_init(&r->tally, r->job.workers, d);
+    sp_decide_init(&r->decide, &r->job, r->examples);
+    sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch", r->rounds,
+                  (unsigned long long)d, r->epoch_rounds);
+    return true;
+}
+
+/* Before there are weights, and with nobody left who could give them, the next worker may bring another model. */
+static void forget_layout(struct sp_round *r)
+{
+    sp_tally_finish(&r->tally);
+    sp_layout_finish(&r->layout);
+    free(r->theta);
+    free(r->bits);
+    free(r->previous);
+    free(r->rates);
+    free(r->decays);
+    free(r->scaled);
+    r->theta = r->rates = r->decays = r->scaled = NULL;
+    r->bits = r->previous = NULL;
+    r->data_digest = r->test_examples = 0;
+}
+
+/* --- slots ----------------------------------------------------------------------------------------------------------- */
+
+static void welcome(struct sp_round *r, int w, bool spare)
+{
+    struct sp_action *action = sp_round_act(r, SP_ACTION_WELCOME, r->workers[w]->peer);
+
+    action->welcome.spare = spare;
+    action->welcome.slot = spare ? 0 : (uint32_t)r->workers[w]->slot;
+}
+
+static void seat(struct sp_round *r, int w, int slot)
+{
+    struct worker *worker = r->workers[w];
+    struct slot *s = &r->slots[slot];
+
+    sp_assert(s->worker < 0);
+    if (worker->slot < 0 && worker->state == WORKER_SPARE && r->spares > 0)
+        r->spares--;
+    s->worker = w;
+    s->has_ticket = true;
+    memcpy(s->ticket, worker->ticket, SP_TICKET_BYTES);
+    s->expected = false;
+    s->view.joins++;
+    s->view.live = true;
+    s->view.peer = worker->peer;
+    worker->slot = slot;
+    worker->state = WORKER_WAITING;
+    sp_round_note(r, SP_NOTE_INFO, "worker %s takes slot %d", worker->name, slot);
+    welcome(r, w, false);
+}
+
+static int slot_of_ticket(const struct sp_round *r, const struct sp_hello *hello)
+{
+    for (uint32_t i = 0; hello->has_ticket && i < r->job.workers; i++) {
+        if (r->slots[i].has_ticket && memcmp(r->slots[i].ticket, hello->ticket, SP_TICKET_BYTES) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static int free_slot(const struct sp_round *r, int wanted)
+{
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        if (r->slots[i].worker < 0 && (wanted == SP_ANY_SLOT || wanted == (int)i))
+            return (int)i;
+    }
+    return -1;
+}
+
+/* The slot whose ticket the worker brings, even from a connection that is not known to be gone; else a free one. */
+static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
+{
+    int slot = slot_of_ticket(r, hello);
+
+    if (slot >= 0 && r->slots[slot].worker >= 0) {
+        uint32_t old = r->workers[r->slots[slot].worker]->peer;
+
+        sp_round_bye(r, old, SP_REASON_REPLACED, "another connection took over slot %d with its ticket", slot);
+        r->kept_slot = slot; /* not for a spare */
+        sp_round_left(r, old, "another connection took over its slot with its ticket", r->now_ms);
+        r->kept_slot = -1;
+    }
+    return slot >= 0 ? slot : free_slot(r, hello->wanted_slot);
+}
+
+static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
+                      const uint8_t *ticket)
+{
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        if (r->workers[i] != NULL)
+            continue;
+        r->workers[i] = calloc(1, sizeof *r->workers[i]);
+        if (r->workers[i] == NULL)
+            return -1;
+        r->workers[i]->peer = peer;
+        (void)snprintf(r->workers[i]->name, NAME_BYTES, "%s", name);
+        r->workers[i]->state = WORKER_SPARE;
+        r->workers[i]->slot = -1;
+        r->workers[i]->wanted = hello->wanted_slot;
+        r->workers[i]->evaluates = hello->test_examples > 0;
+        r->workers[i]->order = r->order_next++;
+        memcpy(r->workers[i]->ticket, ticket, SP_TICKET_BYTES);
+        return i;
+    }
+    return -1;
+}
+
+void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
+                    const uint8_t ticket[SP_TICKET_BYTES], uint64_t now_ms)
+{
+    int w, slot;
+
+    r->now_ms = now_ms;
+    sp_assert(sp_roster_find(r, peer) == NULL);
+    if (r->stage == SP_STAGE_OVER) {
+        sp_round_bye(r, peer, r->stopped ? SP_REASON_STOPPED : SP_REASON_DONE, "%s", r->over_reason);
+        return;
+    }
+    if (!check_hello(r, peer, hello))
+        return;
+    if (r->layout.tensors_count == 0 && !adopt(r, hello)) {
+        forget_layout(r);
+        sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for a model of %llu coordinates",
+                     (unsigned long long)hello->layout.coordinates);
+        return;
+    }
+    if (r->test_examples == 0)
+        r->test_examples = hello->test_examples;
+    slot = choose_slot(r, hello);
+    w = add_worker(r, peer, name, hello, ticket);
+    if (w < 0) {
+        sp_round_bye(r, peer, SP_REASON_BUSY, "more than %d workers and spares", SP_PEERS_MAX);
+        return;
+    }
+    if (slot < 0) {
+        r->spares++;
+        sp_round_note(r, SP_NOTE_INFO, "worker %s is a spare: %s", name,
+                      hello->wanted_slot >= 0 ? "the slot it wants is taken" : "all slots are taken");
+        welcome(r, w, true);
+        return;
+    }
+    seat(r, w, slot);
+    sp_roster_give_weights(r);
+}
+
+static void seat_spare(struct sp_round *r, int slot)
+{
+    int best = -1;
+
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        const struct worker *worker = r->workers[i];
+
+        if (worker == NULL || worker->state != WORKER_SPARE ||
+            (worker->wanted != SP_ANY_SLOT && worker->wanted != slot))
+            continue;
+        if (best < 0 || worker->order < r->workers[best]->order)
+            best = i;
+    }
+    if (best >= 0)
+        seat(r, best, slot);
+}
+
+static bool anybody(const struct sp_round *r)
+{
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        if (r->workers[i] != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void leave_slot(struct sp_round *r, int slot, const char *words)
+{
+    struct slot *s = &r->slots[slot];
+    struct worker *worker = r->workers[s->worker];
+
+    sp_round_note(r, SP_NOTE_WARN, "worker %s left slot %d: %s", worker->name, slot, words);
+    if (worker->state == WORKER_READY)
+        r->live--;
+    s->worker = -1;
+    s->expected = false; /* what it gave of this round stays counted */
+    s->before.complete = s->has_dot = false;
+    s->view.live = s->view.ready = false;
+}
+
+void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_t now_ms)
+{
+    int w = find_index(r, peer);
+    int slot;
+
+    r->now_ms = now_ms;
+    if (w < 0)
+        return;
+    slot = r->workers[w]->slot;
+    if (slot >= 0)
+        leave_slot(r, slot, words);
+    else
+        r->spares--;
+    sp_evaluation_forget(r, w);
+    free(r->workers[w]);
+    r->workers[w] = NULL;
+    if (r->stage == SP_STAGE_OVER)
+        return;
+    if (slot >= 0 && slot != r->kept_slot)
+        seat_spare(r, slot);
+    if (!r->has_weights && !anybody(r))
+        forget_layout(r);
+    sp_roster_give_weights(r);
+    sp_evaluation_reassign(r);
+    sp_round_advance(r);
+}
+
+/* --- weights --------------------------------------------------------------------------------------------------------- */
+
+static void grant_init(struct sp_round *r)
+{
+    struct worker *best = NULL;
+
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        struct worker *worker = r->workers[i];
+
+        if (worker != NULL && worker->state == WORKER_INITING)
+            return;
+        if (worker != NULL && worker->state == WORKER_WAITING && (best == NULL || worker->order < best->order))
+            best = worker;
+    }
+    if (best == NULL)
+        return;
+    best->state = WORKER_INITING;
+    r->init_next = 0;
+    r->init_deadline_ms = r->now_ms + (uint64_t)(r->job.server.init_timeout * 1e3);
+    (void)sp_round_act(r, SP_ACTION_INIT, best->peer);
+    sp_round_note(r, SP_NOTE_INFO, "worker %s is asked for the initial weights", best->name);
+}
+
+/* Everyone that waits for weights gets them, if now is a moment between rounds, or before the vote of a round. */
+void sp_roster_give_weights(struct sp_round *r)
+{
+    if (!r->has_weights) {
+        grant_init(r);
+        return;
+    }
+    if (!sp_round_may_admit(r))
+        return;
+    for (int i = 0; i < SP_PEERS_MAX; i++) {
+        struct sp_action *action;
+
+        if (r->workers[i] == NULL || r->workers[i]->state != WORKER_WAITING)
+            continue;
+        r->workers[i]->state = WORKER_RECEIVING;
+        action = sp_round_act(r, SP_ACTION_WEIGHTS, r->workers[i]->peer);
+        action->round = r->committed;
+        action->started = r->stage >= SP_STAGE_RUNNING;
+    }
+}
+
+static int place_weights(struct sp_round *r, const struct worker *worker, const struct sp_frame *frame,
+                         void **destination, struct sp_error *error)
+{
+    if (worker->state != WORKER_INITING)
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
+    if (frame->first != r->init_next || frame->count > SP_CHUNK_VALUES ||
+        frame->first + frame->count > r->layout.coordinates || frame->bulk_bytes != frame->count * sizeof(float) ||
+        ((frame->flags & SP_FRAME_LAST) != 0) != (frame->first + frame->count == r->layout.coordinates))
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS out of order or beyond the layout");
+    *destination = r->theta + frame->first;
+    return SP_OK;
+}
+
+int sp_round_weights(struct sp_round *r, uint32_t peer, const struct sp_message *message, uint64_t now_ms,
+                     struct sp_error *error)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+    uint64_t d = r->layout.coordinates;
+
+    r->now_ms = now_ms;
+    if (worker == NULL || worker->state != WORKER_INITING)
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
+    r->init_next += message->frame.count;
+    if (r->init_next < d)
+        return SP_OK;
+    if (message->digest != sp_weights_digest(r->theta, d))
+        return sp_error_set(error, SP_E_CORRUPT, "the initial weights do not match their digest");
+    if (!sp_all_finite(r->theta, (size_t)d))
+        return sp_error_set(error, SP_E_RANGE, "the initial weights are not finite");
+    r->has_weights = true;
+    r->stage = SP_STAGE_GATHERING;
+    r->gather_since_ms = now_ms;
+    worker->state = WORKER_RECEIVING; /* its READY follows */
+    (void)sp_round_act(r, SP_ACTION_FOLLOW, peer);
+    sp_round_note(r, SP_NOTE_INFO, "worker %s gave the initial weights", worker->name);
+    sp_roster_give_weights(r);
+    return SP_OK;
+}
+
+int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t digest, uint64_t now_ms,
+                   struct sp_error *error)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+
+    r->now_ms = now_ms;
+    if (worker == NULL || worker->state != WORKER_RECEIVING || round > r->committed)
+        return sp_error_set(error, SP_E_PROTOCOL, "READY without weights, or for a round that was not committed");
+    if (round == r->committed && digest != sp_weights_digest(r->theta, r->layout.coordinates))
+        return sp_error_set(error, SP_E_CORRUPT, "READY with weights that differ from the server's");
+    worker->state = WORKER_READY;
+    r->live++;
+    r->slots[worker->slot].view.ready = true;
+    sp_round_note(r, SP_NOTE_INFO, "worker %s is ready in slot %d after round %u: %u of %u live", worker->name,
+                  worker->slot, round, r->live, r->job.workers);
+    sp_round_include(r, worker->slot);
+    sp_evaluation_reassign(r);
+    sp_round_advance(r);
+    return SP_OK;
+}
+
+int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t digest, uint64_t now_ms,
+                    struct sp_error *error)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+    struct slot *s;
+
+    r->now_ms = now_ms;
+    if (worker == NULL || worker->state != WORKER_READY)
+        return sp_error_set(error, SP_E_PROTOCOL, "RESYNC before READY");
+    s = &r->slots[worker->slot];
+    s->view.resyncs++;
+    s->view.ready = false;
+    s->expected = false;
+    worker->state = WORKER_WAITING;
+    r->live--;
+    sp_round_note(r, SP_NOTE_WARN, "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
+                  worker->name, worker->slot, round, (unsigned long long)digest);
+    sp_evaluation_forget(r, find_index(r, peer));
+    sp_roster_give_weights(r);
+    sp_evaluation_reassign(r);
+    sp_round_advance(r);
+    return SP_OK;
+}
+
+int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, void **destination,
+                   struct sp_error *error)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+    struct slot *s;
+    int code;
+
+    if (worker == NULL)
+        return sp_error_set(error, SP_E_PROTOCOL, "%s before HELLO", sp_frame_name(frame->type));
+    if (frame->type == SP_FRAME_WEIGHTS)
+        return place_weights(r, worker, frame, destination, error);
+    if (worker->state != WORKER_READY && worker->slot < 0)
+        return sp_error_set(error, SP_E_PROTOCOL, "PUSH before READY");
+    s = &r->slots[worker->slot];
+    if (worker->state != WORKER_READY || r->stage != SP_STAGE_RUNNING || frame->round < r->round || !s->expected ||
+        s->abstains || s->dropped)
+        return SP_E_STATE;
+    if (frame->round > r->round)
+        return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round, r->round);
+    if (r->tally.slot[worker->slot].arrived == r->tally.chunks)
+        return SP_E_STATE;
+    if (frame->first < sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived))
+        return SP_E_STATE; /* a duplicate */
+    if (frame->first != sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived) ||
+        frame->count != sp_tally_count(&r->tally, r->tally.slot[worker->slot].arrived) ||
+        frame->bulk_bytes != sp_tally_bytes(&r->tally, r->tally.slot[worker->slot].arrived) ||
+        ((frame->flags & SP_FRAME_LAST) != 0) != (frame->first + frame->count == r->layout.coordinates))
+        return sp_error_set(error, SP_E_PROTOCOL, "PUSH of %u coordinates from %llu in %u bytes is not the next chunk",
+                            frame->count, (unsigned long long)frame->first, frame->bulk_bytes);
+    *destination = sp_tally_place(&r->tally, (unsigned)worker->slot, &code);
+    if (code != SP_OK)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for the pushes of slot %d", worker->slot);
+    worker->held = *destination == NULL;
+    return worker->held ? SP_ROUND_HOLD : SP_OK;
+}
+
+/* --- time ------------------------------------------------------------------------------------------------------------ */
+
+void sp_roster_tick(struct sp_round *r)
+{
+    for (int i = 0; i < SP_PEERS_MAX && !r->has_weights; i++) {
+        struct worker *worker = r->workers[i];
+
+        if (worker == NULL || worker->state != WORKER_INITING || r->now_ms < r->init_deadline_ms)
+            continue;
+        sp_round_bye(r, worker->peer, SP_REASON_INIT_TIMEOUT, "the initial weights did not come within %g s",
+                     r->job.server.init_timeout);
+        sp_round_left(r, worker->peer, "it did not give the initial weights in time", r->now_ms);
+        return;
+    }
+}

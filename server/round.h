@@ -1,0 +1,182 @@
+/* The job as a state machine without I/O: events in, actions out.
+ *
+ * Nothing here knows a socket, a clock or a file: time comes with the events, and what is to be done leaves as actions,
+ * which the caller takes with sp_round_next() after every event until there are none. A test runs a hundred workers in
+ * memory on it (tests/sim); the daemon puts sockets around it (server/server.c).
+ *
+ * Stages:  NEW -> GATHERING -> RUNNING -> CLOSING -> OVER, or from any to OVER when the job is stopped.
+ *   NEW        nobody has given a layout and initial weights yet
+ *   GATHERING  weights are there; round 1 starts when all slots are ready, or after start_timeout with min_live
+ *   RUNNING    round after round
+ *   CLOSING    all rounds are committed; the last evaluation is coming in
+ *
+ * A worker (a peer that said HELLO) is a spare, then INITING or WAITING for weights, then RECEIVING them, then READY; it
+ * votes in the rounds that begin, or whose vote has not begun, after it became ready.
+ */
+#pragma once
+
+#include "common/job.h"
+#include "proto/codec.h"
+#include "proto/reason.h"
+#include "server/decide.h"
+#include "server/tally.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SP_PEERS_MAX 512 /* workers that are connected at once, spares included */
+
+struct sp_round;
+
+enum sp_stage { SP_STAGE_NEW, SP_STAGE_GATHERING, SP_STAGE_RUNNING, SP_STAGE_CLOSING, SP_STAGE_OVER };
+
+enum sp_action_type {
+    SP_ACTION_WELCOME, /* to `peer`: slot and ticket, or that it is a spare */
+    SP_ACTION_INIT,    /* to `peer`: give the initial weights */
+    SP_ACTION_WEIGHTS, /* to `peer`: the weights after `round` and, if `started`, the COMMIT of that round; it follows now */
+    SP_ACTION_FOLLOW,  /* `peer` holds the initial weights: it follows now, without being sent any */
+    SP_ACTION_UPDATE,  /* to all that follow: a chunk of the round's result */
+    SP_ACTION_COMMIT,  /* to all that follow */
+    SP_ACTION_EVAL,    /* to `peer` */
+    SP_ACTION_RESUME,  /* `peer` was held back by the window: read on */
+    SP_ACTION_BYE,     /* to `peer`: reason and words; then close */
+    SP_ACTION_NOTE,    /* a line for the log */
+    SP_ACTION_REPORT,  /* a line for the history */
+    SP_ACTION_OVER,    /* the job ended: write what is to be written, say BYE to all with `reason` */
+};
+
+enum sp_note { SP_NOTE_WARN = 1, SP_NOTE_INFO = 2, SP_NOTE_DEBUG = 3 };
+
+/* The rounds since the last report, and the last evaluation if there is a new one. */
+struct sp_report {
+    uint32_t round;
+    double epoch;
+    enum sp_phase phase;
+    double rate;   /* gamma or lambda (of the largest tensor if there is one a tensor) of this round */
+    double sigma;
+    double loss;   /* mean over workers and rounds; NaN if none */
+    unsigned live, voters;
+    double margin, ties, unanimous, flips; /* shares of the coordinates, margin as mean |V|/M; sign phase only */
+    struct sp_estimates estimates;
+    bool evaluated; /* then the next four */
+    uint64_t correct, total, expected;
+    double test_loss;
+};
+
+struct sp_action {
+    enum sp_action_type type;
+    uint32_t peer;
+    uint32_t round;
+    union {
+        struct {
+            bool spare;
+            uint32_t slot;
+        } welcome;
+        struct {
+            uint64_t first;
+            uint32_t count;
+            const void *bulk; /* valid until the next event */
+            size_t bytes;
+            bool last;
+        } update;
+        struct sp_commit commit; /* rates and decays are borrowed; valid until the next event */
+        struct sp_eval eval;
+        struct {
+            enum sp_reason reason;
+            char words[256];
+        } bye;
+        struct {
+            enum sp_note level;
+            char line[512];
+        } note;
+        struct sp_report report;
+        bool started;
+    };
+};
+
+struct sp_slot_view {
+    bool live, ready;
+    uint32_t peer;
+    uint64_t votes;     /* rounds it took part in to the end */
+    uint64_t missed;    /* rounds it was expected in and was not */
+    uint64_t late;      /* pushes dropped because their round was over, or it had not been expected */
+    uint64_t abstained; /* rounds */
+    uint64_t resyncs, joins;
+    uint64_t compared, disagreed; /* coordinates, with the vote */
+};
+
+/* For status and summary; borrowed, valid until the next event. */
+struct sp_view {
+    enum sp_stage stage;
+    uint32_t round; /* committed */
+    uint32_t rounds;
+    uint64_t examples, test_examples;
+    enum sp_phase phase;
+    const struct sp_layout *layout; /* NULL while unknown */
+    const float *theta;             /* NULL before there are weights */
+    unsigned live, spares;
+    const struct sp_slot_view *slots; /* one for each of job.workers */
+    uint32_t switch_round;            /* 0: none yet */
+    const char *switch_reason;        /* "" if none */
+    bool switch_dry;                  /* it would have switched: dry_run */
+    double lambda;                    /* at the switch; 0 with `rates` */
+    const float *rates;               /* one a tensor, or NULL */
+    double train_loss;                /* of the last rounds */
+    bool evaluated, partial;
+    uint64_t correct, total;
+    double test_loss;
+    uint64_t float32_bytes; /* what each direction would have cost with float32 all the way */
+    const char *waits; /* what the job waits for, or "" */
+    const char *over_reason;
+    bool stopped;
+    const struct sp_decide *decide;
+};
+
+int sp_round_create(struct sp_round **out, const struct sp_job *job);
+void sp_round_destroy(struct sp_round *r);
+
+/* --- events ---
+ * `peer` is a number that the caller chose for the connection, never used twice. `now_ms` never goes back. */
+
+/* `name` stands for the peer in notes ("127.0.0.1:4321"); `ticket` are fresh random bytes that it gets with a slot. */
+void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
+                    const uint8_t ticket[SP_TICKET_BYTES], uint64_t now_ms);
+/* The connection is gone or was closed; unknown peers are ignored. */
+void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_t now_ms);
+
+/* Where the bulk of a WEIGHTS or PUSH frame goes. SP_E_STATE: nowhere, read it and throw it away (and give the event
+ * nonetheless: it is counted); 1: the peer is ahead, hold it until SP_ACTION_RESUME; other codes: it broke the protocol. */
+#define SP_ROUND_HOLD 1
+int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, void **destination,
+                   struct sp_error *error);
+/* The frame, its bulk being where sp_round_place() said. A code with words if the peer broke the protocol. */
+int sp_round_weights(struct sp_round *r, uint32_t peer, const struct sp_message *message, uint64_t now_ms,
+                     struct sp_error *error);
+int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *message, uint64_t now_ms,
+                  struct sp_error *error);
+int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t digest, uint64_t now_ms,
+                   struct sp_error *error);
+int sp_round_score(struct sp_round *r, uint32_t peer, uint32_t round, const struct sp_part_score *score,
+                   uint64_t now_ms, struct sp_error *error);
+int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t digest, uint64_t now_ms,
+                    struct sp_error *error);
+/* Time has passed. */
+void sp_round_tick(struct sp_round *r, uint64_t now_ms);
+/* Somebody wants the job to end now. */
+void sp_round_stop(struct sp_round *r, const char *words, uint64_t now_ms);
+
+/* --- actions --- */
+
+bool sp_round_next(struct sp_round *r, struct sp_action *action);
+
+/* What a WELCOME says of the job's progress: rounds, round, phase, sigma, lambda. */
+void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome);
+
+/* The COMMIT of the last committed round, or of round 0 once the job has started; what a worker that got weights needs
+ * to go on. Borrowed. */
+const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
+
+void sp_round_view(struct sp_round *r, struct sp_view *view);
+
+/* When sp_round_tick() is due at the latest. */
+uint64_t sp_round_due_ms(const struct sp_round *r);

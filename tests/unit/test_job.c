@@ -1,0 +1,721 @@
+/* The table of keys, and what a job takes, gives back and refuses. */
+#include "common/job.h"
+
+#include <check.h>
+#include <float.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static struct sp_job job;
+
+static void setup(void)
+{
+    sp_job_init(&job);
+}
+
+static void set(const char *path, const char *value)
+{
+    struct sp_error error = {.code = SP_OK};
+
+    ck_assert_msg(sp_job_set(&job, path, value, &error) == SP_OK, "%s=%s: %s", path, value, error.text);
+}
+
+static const char *get(const struct sp_job *from, const char *path)
+{
+    static char text[SP_VALUE_BYTES];
+
+    sp_job_get(from, sp_job_key(path), text, sizeof text);
+    return text;
+}
+
+/* Refused with this code and exactly these words, and the job stays as it was. */
+static void refuse(const char *path, const char *value, int code, const char *words)
+{
+    struct sp_error error = {.code = SP_OK};
+    struct sp_job before = job;
+
+    ck_assert_msg(sp_job_set(&job, path, value, &error) == code, "%s=%s gave %d: %s", path, value, error.code,
+                  error.text);
+    ck_assert_int_eq(error.code, code);
+    if (words != NULL)
+        ck_assert_str_eq(error.text, words);
+    ck_assert_int_eq(sp_job_set(&job, path, value, NULL), code);
+    ck_assert_int_eq(memcmp(&before, &job, sizeof job), 0);
+}
+
+/* The table. */
+
+START_TEST(test_table_rows_are_sound)
+{
+    static unsigned char taken[sizeof(struct sp_job)];
+
+    memset(taken, 0, sizeof taken);
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const struct sp_key *key = &sp_job_keys[i];
+
+        ck_assert(key->path != NULL && strlen(key->path) < 64 && key->meaning != NULL && key->meaning[0] != '\0');
+        ck_assert_msg(sp_job_key(key->path) == key, "%s is there twice", key->path);
+        ck_assert_msg((key->fallback == NULL) == ((key->flags & SP_KEY_REQUIRED) != 0), "%s", key->path);
+        ck_assert_msg((key->choices != NULL) == (key->type == SP_KEY_CHOICE), "%s", key->path);
+        ck_assert(key->offset + key->bytes <= sizeof job);
+        for (size_t b = key->offset; b < key->offset + key->bytes; b++)
+            ck_assert_msg(taken[b]++ == 0, "%s shares its member with another key", key->path);
+        if (key->type == SP_KEY_REAL || key->type == SP_KEY_UINT || key->type == SP_KEY_UINT_LIST)
+            ck_assert_msg(key->min < key->max, "%s", key->path);
+    }
+}
+END_TEST
+
+START_TEST(test_defaults_are_what_the_table_says)
+{
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const struct sp_key *key = &sp_job_keys[i];
+
+        if (key->fallback == NULL)
+            ck_assert_str_eq(get(&job, key->path), "");
+        else if (key->type == SP_KEY_REAL)
+            ck_assert_double_eq(strtod(get(&job, key->path), NULL), strtod(key->fallback, NULL));
+        else
+            ck_assert_str_eq(get(&job, key->path), key->fallback);
+    }
+}
+END_TEST
+
+START_TEST(test_defaults_are_the_documented_ones)
+{
+    ck_assert_uint_eq(job.seed, 1);
+    ck_assert_uint_eq(job.workers, 1);
+    ck_assert_double_eq(job.data.divide, 255);
+    ck_assert_double_eq(job.data.std, 1);
+    ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
+    ck_assert_uint_eq(job.model.hidden_count, 1);
+    ck_assert_uint_eq(job.model.hidden[0], 64);
+    ck_assert_uint_eq(job.train.batch, 16);
+    ck_assert_double_eq(job.train.epochs, 10);
+    ck_assert_uint_eq(job.train.report, 50);
+    ck_assert_double_eq(job.optimizer.beta1, 0.9);
+    ck_assert_double_eq(job.optimizer.beta2, 0.99);
+    ck_assert_double_eq(job.optimizer.sign.lr, 1e-3);
+    ck_assert_int_eq(job.optimizer.sign.schedule, SP_SCHEDULE_LINEAR);
+    ck_assert_int_eq(job.optimizer.dither.schedule, SP_DITHER_EXPONENTIAL);
+    ck_assert_int_eq(job.optimizer.switch_.when, SP_SWITCH_AUTO);
+    ck_assert(!job.optimizer.switch_.dry_run);
+    ck_assert_int_eq(job.optimizer.sgd.lambda, SP_LAMBDA_NORM_TENSOR);
+    ck_assert_double_eq(job.optimizer.sgd.scale, 0.6);
+    ck_assert_int_eq(job.optimizer.sgd.momentum, SP_MOMENTUM_EMA);
+    ck_assert_str_eq(job.server.listen, "127.0.0.1:7700");
+    ck_assert_int_eq(job.server.close, SP_CLOSE_ALL);
+    ck_assert_uint_eq(job.server.quorum, 0);
+    ck_assert_uint_eq(job.server.min_live, 1);
+    ck_assert_double_eq(job.server.heartbeat_interval, 2);
+    ck_assert_double_eq(job.server.heartbeat_timeout, 15);
+    ck_assert_double_eq(job.worker.give_up, 0);
+    ck_assert_str_eq(job.folder, ".");
+    ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 0);
+}
+END_TEST
+
+/* Whatever governs training travels in the PLAN; where things are and how long to wait does not. */
+START_TEST(test_plan_has_all_that_governs_training)
+{
+    static const char *const others[] = {"data.format",  "data.train.",    "data.test.", "model.threads",
+                                         "train.report", "train.evaluate", "server.",    "worker."};
+
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        bool local = false;
+
+        for (size_t j = 0; j < COUNT(others); j++)
+            local = local || strncmp(sp_job_keys[i].path, others[j], strlen(others[j])) == 0;
+        ck_assert_msg(local == ((sp_job_keys[i].flags & SP_KEY_PLAN) == 0), "%s", sp_job_keys[i].path);
+    }
+}
+END_TEST
+
+/* Text and back. */
+
+static const char *sample(const struct sp_key *key, unsigned i)
+{
+    static char text[64];
+
+    switch (key->type) {
+    case SP_KEY_STRING:
+        return i == 0 ? "a" : "Name.of-it_7";
+    case SP_KEY_UINT:
+        return i == 0 ? "1" : "250";
+    case SP_KEY_REAL:
+        return i == 0 ? "0.1" : "0.30000000000000004";
+    case SP_KEY_BOOL:
+        return i == 0 ? "true" : "false";
+    case SP_KEY_CHOICE:
+        return key->choices[i == 0 || key->choices[1] == NULL ? 0 : 1];
+    case SP_KEY_UINT_LIST:
+        (void)snprintf(text, sizeof text, i == 0 ? "[65536, 1, 7]" : "[]");
+        return text;
+    }
+    return "";
+}
+
+START_TEST(test_every_key_gives_back_what_was_set)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        for (size_t k = 0; k < sp_job_keys_count; k++) {
+            set(sp_job_keys[k].path, sample(&sp_job_keys[k], i));
+            ck_assert_str_eq(get(&job, sp_job_keys[k].path), sample(&sp_job_keys[k], i));
+        }
+    }
+}
+END_TEST
+
+static void check_copies(void)
+{
+    struct sp_job forwards, backwards;
+
+    sp_job_init(&forwards);
+    sp_job_init(&backwards);
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const char *first = sp_job_keys[i].path, *last = sp_job_keys[sp_job_keys_count - 1 - i].path;
+
+        ck_assert_int_eq(sp_job_set(&forwards, first, get(&job, first), NULL), SP_OK);
+        ck_assert_int_eq(sp_job_set(&backwards, last, get(&job, last), NULL), SP_OK);
+    }
+    ck_assert_int_eq(memcmp(&forwards, &job, sizeof job), 0);
+    ck_assert_int_eq(memcmp(&backwards, &job, sizeof job), 0);
+}
+
+START_TEST(test_whole_jobs_copy_by_text_in_any_order)
+{
+    set("job", "copy");
+    set("data.train.images", "i");
+    set("data.train.labels", "l");
+    check_copies();
+    set("workers", "4");
+    set("server.close.quorum", "3");
+    set("optimizer.switch.when", "at");
+    set("optimizer.switch.fraction", "0.7");
+    set("model.hidden", "[300, 200, 100]");
+    set("seed", "18446744073709551615");
+    check_copies();
+    for (size_t k = 0; k < sp_job_keys_count; k++)
+        if (strncmp(sp_job_keys[k].path, "server.close", 12) != 0)
+            set(sp_job_keys[k].path, sample(&sp_job_keys[k], 1));
+    check_copies();
+}
+END_TEST
+
+START_TEST(test_reals_come_back_to_the_bit)
+{
+    static const double some[] = {0.1,          1.0 / 3, 2.0e-3, 1e-300, 5e-324, DBL_MIN, 0.305, 999999.99999999988,
+                                  0x1.fffffep-3};
+    uint64_t state = 1;
+
+    for (size_t i = 0; i < COUNT(some) + 5000; i++) {
+        double value;
+        char text[64], back[SP_VALUE_BYTES];
+
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        value = i < COUNT(some) ? some[i] : ldexp((double)(state >> 11), -53 - (int)(state % 30) + 10);
+        (void)snprintf(text, sizeof text, "%.17g", value);
+        set("optimizer.dither.sigma0", text);
+        ck_assert_double_eq(job.optimizer.dither.sigma0, value);
+        (void)snprintf(back, sizeof back, "%s", get(&job, "optimizer.dither.sigma0"));
+        set("optimizer.sgd.lr", back);
+        ck_assert_int_eq(memcmp(&job.optimizer.sgd.lr, &value, sizeof value), 0);
+    }
+}
+END_TEST
+
+START_TEST(test_reals_are_shown_short)
+{
+    static const char *const texts[][2] = {
+        {"2.0e-3", "0.002"}, {"0.1", "0.1"},     {"1E+2", "100"},
+        {"+.5", "0.5"},      {"5.", "5"},        {"-0", "0"},
+        {"1e-9", "1e-09"},   {"0.305", "0.305"}, {"0.123456789012", "0.123456789012"}};
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        set("optimizer.dither.sigma0", texts[i][0]);
+        ck_assert_str_eq(get(&job, "optimizer.dither.sigma0"), texts[i][1]);
+    }
+}
+END_TEST
+
+START_TEST(test_numbers_do_not_depend_on_the_locale)
+{
+    static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8"};
+
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (setlocale(LC_ALL, names[i]) != NULL)
+            break;
+    set("optimizer.sign.lr", "0.25");
+    ck_assert_double_eq(job.optimizer.sign.lr, 0.25);
+    ck_assert_str_eq(get(&job, "optimizer.sign.lr"), "0.25");
+    refuse("optimizer.sign.lr", "0,25", SP_E_SYNTAX, NULL);
+    ck_assert(setlocale(LC_ALL, "C") != NULL);
+}
+END_TEST
+
+/* What is refused. */
+
+START_TEST(test_whole_numbers_are_strict)
+{
+    static const char *const bad[] = {"",   " ",   " 4",  "4 ",  "4x",  "x",   "+4", "04",
+                                      "00", "0x4", "1e2", "4.0", "4_0", "--4", "-"};
+
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        refuse("workers", bad[i], SP_E_SYNTAX, NULL);
+        refuse("seed", bad[i], SP_E_SYNTAX, NULL);
+    }
+    refuse("workers", "0", SP_E_RANGE, "workers: must be a whole number from 1 to 255, not '0'");
+    refuse("workers", "256", SP_E_RANGE, "workers: must be a whole number from 1 to 255, not '256'");
+    refuse("workers", "-1", SP_E_RANGE, NULL);
+    refuse("workers", "4294967297", SP_E_RANGE, NULL);
+    refuse("workers", "99999999999999999999999999", SP_E_RANGE, NULL);
+    refuse("seed", "18446744073709551616", SP_E_RANGE,
+           "seed: must be a whole number from 0 to 18446744073709551615, not '18446744073709551616'");
+    refuse("train.rounds", "4000000001", SP_E_RANGE, NULL);
+    set("train.rounds", "4000000000");
+    ck_assert_uint_eq(job.train.rounds, 4000000000u);
+    set("seed", "18446744073709551615");
+    ck_assert(job.seed == UINT64_MAX);
+    set("seed", "0");
+    ck_assert(job.seed == 0);
+}
+END_TEST
+
+START_TEST(test_reals_are_strict)
+{
+    static const char *const bad[] = {"",    " ",        " 1",    "1 ",     "nan", "NaN", "-nan",
+                                      "inf", "infinity", ".inf",  "0x1p-3", "1e",  "1e+", "e1",
+                                      ".",   "+",        "1.2.3", "1,5",    "1f",  "--1", "1_0"};
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        refuse("optimizer.sign.lr", bad[i], SP_E_SYNTAX, NULL);
+    refuse("optimizer.sign.lr", "1e999", SP_E_RANGE, NULL);
+    refuse("optimizer.sign.lr", "1e-999", SP_E_RANGE, NULL);
+    refuse("optimizer.sign.lr", "0", SP_E_RANGE,
+           "optimizer.sign.lr: must be a number of more than 0 and at most 1000000, not '0'");
+    refuse("optimizer.sign.lr", "-0.0", SP_E_RANGE, NULL);
+    refuse("optimizer.beta1", "1", SP_E_RANGE,
+           "optimizer.beta1: must be a number of at least 0 and less than 1, not '1'");
+    refuse("optimizer.beta1", "-1e-9", SP_E_RANGE, NULL);
+    refuse("optimizer.switch.fraction", "1.01", SP_E_RANGE, NULL);
+    set("optimizer.beta1", "0.99999999999999989");
+    set("optimizer.beta1", "0");
+    set("optimizer.weight_decay", "1");
+    set("optimizer.switch.fraction", "1");
+    set("data.scale.mean", "-3");
+}
+END_TEST
+
+START_TEST(test_names_and_texts_are_checked)
+{
+    static const char *const bad[] = {"a b", ".a", "-a", "_a", "a/b", "..", "a\n", "\xC3\xA4", "a\x7f"};
+    char text[SP_STRING_BYTES + 1];
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        refuse("job", bad[i], SP_E_SYNTAX, NULL);
+    refuse("job", "", SP_E_MISSING, NULL);
+    set("job", "1.a_b-C");
+    memset(text, 'x', sizeof text);
+    text[64] = '\0';
+    refuse("job", text, SP_E_RANGE, NULL);
+    text[63] = '\0';
+    set("job", text);
+    text[63] = text[64] = 'x';
+    text[SP_STRING_BYTES] = '\0';
+    refuse("data.test.images", text, SP_E_RANGE, NULL);
+    text[SP_STRING_BYTES - 1] = '\0';
+    set("data.test.images", text);
+    ck_assert_str_eq(job.data.test_images, text);
+    set("data.test.images", "");
+    ck_assert_str_eq(job.data.test_images, "");
+    refuse("data.train.images", "", SP_E_MISSING,
+           "data.train.images: must be a text of 1 to 1023 bytes without control characters, not ''");
+    refuse("data.test.images", "a\tb\x1b[0m", SP_E_SYNTAX,
+           "data.test.images: must be a text of at most 1023 bytes without control characters, not 'a\\x09b\\x1B[0m'");
+    set("data.test.images", "gr\xC3\xBC\xC3\x9F"
+                            "e x/y");
+}
+END_TEST
+
+START_TEST(test_lists_bools_and_choices_are_checked)
+{
+    static const char *const bad[] = {"",    "64",    "[",     "]",      "[64", "64]",   "[,]",   "[64,]",   "[64 32]",
+                                      "[a]", "[1.5]", "[64],", "[[64]]", "[-]", " [64]", "[64] ", "[64,,32]"};
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        refuse("model.hidden", bad[i], SP_E_SYNTAX, NULL);
+    refuse("model.hidden", "[0]", SP_E_RANGE,
+           "model.hidden: must be a list of at most 16 whole numbers from 1 to 65536, such as [64, 32], not '[0]'");
+    refuse("model.hidden", "[65537]", SP_E_RANGE, NULL);
+    refuse("model.hidden", "[11111111111111111111111111]", SP_E_RANGE, NULL);
+    refuse("model.hidden", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", SP_E_RANGE, NULL);
+    set("model.hidden", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]");
+    ck_assert_uint_eq(job.model.hidden_count, 16);
+    set("model.hidden", "[ 64 ,32 ]");
+    ck_assert_str_eq(get(&job, "model.hidden"), "[64, 32]");
+    refuse("optimizer.switch.dry_run", "True", SP_E_SYNTAX,
+           "optimizer.switch.dry_run: must be true or false, not 'True'");
+    refuse("optimizer.switch.dry_run", "1", SP_E_SYNTAX, NULL);
+    refuse("model.type", "mpl", SP_E_RANGE, "model.type: must be softmax or mlp, not 'mpl'");
+    refuse("model.type", "MLP", SP_E_RANGE, NULL);
+    refuse("optimizer.dither.schedule", "", SP_E_RANGE,
+           "optimizer.dither.schedule: must be none, constant, exponential, linear, cosine or inverse, not ''");
+}
+END_TEST
+
+START_TEST(test_what_comes_later_is_said_to)
+{
+    static const char *const values[][2] = {{"optimizer.mode", "sgd"},
+                                            {"optimizer.mode", "adam"},
+                                            {"optimizer.sign.schedule", "cosine"},
+                                            {"optimizer.sign.schedule", "step"},
+                                            {"optimizer.dither.scale", "tensor"},
+                                            {"optimizer.switch.when", "swats"},
+                                            {"optimizer.switch.when", "manual"},
+                                            {"optimizer.sgd.rate", "tracking"},
+                                            {"optimizer.sgd.wire", "bf16"},
+                                            {"optimizer.sgd.wire", "i8"},
+                                            {"optimizer.sgd.aggregate", "median"},
+                                            {"optimizer.sgd.aggregate", "trimmed_mean"}};
+    static const char *const keys[] = {"optimizer.margin",
+                                       "optimizer.margin.sigma0",
+                                       "tensors",
+                                       "full",
+                                       "full.lr",
+                                       "data.shards",
+                                       "server.journal",
+                                       "server.journal.fsync",
+                                       "server.checkpoint.every",
+                                       "security.secret",
+                                       "server.quarantine",
+                                       "model.width"};
+
+    for (size_t i = 0; i < COUNT(values); i++) {
+        struct sp_error error;
+
+        refuse(values[i][0], values[i][1], SP_E_UNSUPPORTED, NULL);
+        (void)sp_job_set(&job, values[i][0], values[i][1], &error);
+        ck_assert_ptr_nonnull(strstr(error.text, "is not available in this version"));
+    }
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        char words[128];
+
+        (void)snprintf(words, sizeof words, "'%s' is not available in this version; leave it out", keys[i]);
+        refuse(keys[i], "x", SP_E_UNSUPPORTED, words);
+    }
+    refuse("optimizer.mode", "sgd", SP_E_UNSUPPORTED,
+           "optimizer.mode: 'sgd' is not available in this version; it must be hybrid");
+}
+END_TEST
+
+START_TEST(test_unknown_keys_get_a_suggestion)
+{
+    static const char *const cases[][2] = {{"sead", "seed"},
+                                           {"workres", "workers"},
+                                           {"train.bacth", "train.batch"},
+                                           {"train.epoch", "train.epochs"},
+                                           {"optimiser.sign.lr", "optimizer.sign.lr"},
+                                           {"optimizer.sing.lr", "optimizer.sign.lr"},
+                                           {"optimiser", "optimizer"},
+                                           {"optimizer.dithr", "optimizer.dither"},
+                                           {"Seed", "seed"},
+                                           {"batch", "train.batch"},
+                                           {"optimizer.batch", "train.batch"},
+                                           {"switch.when", "optimizer.switch.when"},
+                                           {"server.heartbeat_timeout", "server.heartbeat.timeout"},
+                                           {"model.hiden", "model.hidden"}};
+    static const char *const none[] = {"",
+                                       ".",
+                                       "..",
+                                       "lr",
+                                       "x",
+                                       "bogus",
+                                       "optimizer.sign.xx",
+                                       "train.",
+                                       "a.very.long.path.with.more.characters.than.any.key.of.the.table.has.got"};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char words[160];
+
+        (void)snprintf(words, sizeof words, "unknown key '%s'; did you mean '%s'?", cases[i][0], cases[i][1]);
+        refuse(cases[i][0], "1", SP_E_UNKNOWN, words);
+    }
+    for (size_t i = 0; i < COUNT(none); i++) {
+        char words[160];
+
+        (void)snprintf(words, sizeof words, "unknown key '%s'; README.md lists all keys", none[i]);
+        refuse(none[i], "1", SP_E_UNKNOWN, words);
+    }
+    refuse("optimizer.sign", "1", SP_E_UNKNOWN,
+           "'optimizer.sign' is a group of keys; name one of them, such as 'optimizer.sign.lr'");
+    ck_assert_ptr_null(sp_job_key("optimizer.sign"));
+    ck_assert_ptr_null(sp_job_key(""));
+}
+END_TEST
+
+START_TEST(test_quoting_is_safe_and_bounded)
+{
+    char out[SP_QUOTED_BYTES], text[1024];
+
+    ck_assert_str_eq(sp_job_quote("", out), "");
+    ck_assert_str_eq(sp_job_quote("a\x1b[1m\r\n\x7f", out), "a\\x1B[1m\\x0D\\x0A\\x7F");
+    ck_assert_str_eq(sp_job_quote("\xC3\xBC", out), "\xC3\xBC");
+    for (size_t length = 0; length < 300; length++) {
+        memset(text, 1, length);
+        text[length] = '\0';
+        ck_assert_uint_lt(strlen(sp_job_quote(text, out)), sizeof out);
+        for (size_t i = 0; i < length; i++)
+            text[i] = i % 2 == 0 ? '\xC3' : '\xBC';
+        sp_job_quote(text, out);
+        ck_assert_uint_lt(strlen(out), sizeof out);
+        if (length > 200)
+            ck_assert_str_eq(out + strlen(out) - 5, "\xC3\xBC...");
+        memset(text, 0xBC, length);
+        ck_assert_uint_lt(strlen(sp_job_quote(text, out)), sizeof out);
+    }
+}
+END_TEST
+
+START_TEST(test_quorum_and_close_follow_each_other)
+{
+    set("workers", "4");
+    set("server.close.quorum", "3");
+    ck_assert_int_eq(job.server.close, SP_CLOSE_QUORUM);
+    set("server.close", "all");
+    ck_assert_uint_eq(job.server.quorum, 0);
+    set("server.close.quorum", "0");
+    ck_assert_int_eq(job.server.close, SP_CLOSE_ALL);
+    set("server.close", "quorum");
+    ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 1);
+    set("server.close.quorum", "4");
+    ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 0);
+    refuse("server.close.quorum", "256", SP_E_RANGE, NULL);
+    refuse("server.close.deadline", "fixed", SP_E_RANGE, "server.close.deadline: must be adaptive, not 'fixed'");
+}
+END_TEST
+
+/* Keys together. */
+
+struct report {
+    char text[2048];
+};
+
+static void note(void *arg, const char *path, const char *words)
+{
+    struct report *report = arg;
+    size_t used = strlen(report->text);
+
+    ck_assert_ptr_nonnull(sp_job_key(path));
+    ck_assert_int_eq(strncmp(words, path, strlen(path)), 0);
+    (void)snprintf(report->text + used, sizeof report->text - used, "%s\n", words);
+}
+
+static void expect_findings(const char *expected)
+{
+    struct report report = {.text = ""};
+    unsigned lines = 0;
+
+    for (const char *c = expected; *c != '\0'; c++)
+        lines += *c == '\n';
+    ck_assert_uint_eq(sp_job_validate(&job, note, &report), lines);
+    ck_assert_str_eq(report.text, expected);
+    setup();
+}
+
+START_TEST(test_validate_data_and_model)
+{
+    expect_findings("");
+    set("data.test.images", "x");
+    expect_findings("data.test.labels: missing, but data.test.images is given; give both or neither\n");
+    set("data.test.labels", "x");
+    expect_findings("data.test.images: missing, but data.test.labels is given; give both or neither\n");
+    set("data.test.images", "x");
+    set("data.test.labels", "x");
+    expect_findings("");
+    set("model.hidden", "[]");
+    expect_findings("model.hidden: an mlp needs at least one hidden layer; without one use model.type softmax\n");
+    set("model.hidden", "[]");
+    set("model.type", "softmax");
+    expect_findings("");
+}
+END_TEST
+
+START_TEST(test_validate_switch)
+{
+    static const char *const moments[] = {"optimizer.switch.epoch", "optimizer.switch.step",
+                                          "optimizer.switch.fraction"};
+    static const char *const whens[] = {"never", "auto"};
+
+    for (size_t i = 0; i < COUNT(moments); i++) {
+        set("optimizer.switch.when", "at");
+        set(moments[i], "1");
+        expect_findings("");
+        for (size_t j = 0; j < COUNT(whens); j++) {
+            char words[160];
+
+            set("optimizer.switch.when", whens[j]);
+            set(moments[i], "1");
+            (void)snprintf(words, sizeof words,
+                           "%s: only has a meaning with optimizer.switch.when at; set that, or leave this out\n",
+                           moments[i]);
+            expect_findings(words);
+        }
+    }
+    set("optimizer.switch.when", "at");
+    expect_findings(
+        "optimizer.switch.when: at needs its moment: set one of optimizer.switch.epoch, step and fraction to "
+        "more than 0\n");
+    set("optimizer.switch.when", "at");
+    set("optimizer.switch.epoch", "3");
+    set("optimizer.switch.step", "100");
+    expect_findings("optimizer.switch.step: only one of optimizer.switch.epoch, step and fraction can be the moment\n");
+}
+END_TEST
+
+START_TEST(test_validate_server)
+{
+    set("server.min_live", "2");
+    expect_findings("server.min_live: 2 is more than the job's workers (1)\n");
+    set("server.close.quorum", "2");
+    expect_findings("server.close.quorum: 2 is more than the job's workers (1)\n");
+    set("workers", "5");
+    set("server.close", "quorum");
+    expect_findings("server.close.quorum: must say how many workers are enough, 1 to 5: close: {quorum: N}\n");
+    set("server.heartbeat.interval", "7.6");
+    expect_findings("server.heartbeat.timeout: 15 seconds is less than twice server.heartbeat.interval (7.6)\n");
+    set("server.heartbeat.interval", "7.5");
+    expect_findings("");
+    set("server.listen", "here");
+    expect_findings("server.listen: 'here' is not HOST:PORT\n");
+    set("server.listen", "");
+    expect_findings("server.listen: '' is not HOST:PORT\n");
+    set("server.http", "h:70000");
+    expect_findings("server.http: 'h:70000': the port must be a number from 0 to 65535\n");
+    set("server.http", "127.0.0.1:7701");
+    set("server.listen", "[::1]:0");
+    expect_findings("");
+}
+END_TEST
+
+/* Paths and rounds. */
+
+START_TEST(test_paths_are_relative_to_the_folder)
+{
+    char out[2 * SP_STRING_BYTES], small[8];
+
+    sp_job_path(&job, "digits/x", out, sizeof out);
+    ck_assert_str_eq(out, "digits/x");
+    (void)snprintf(job.folder, sizeof job.folder, "configs");
+    sp_job_path(&job, "digits/x", out, sizeof out);
+    ck_assert_str_eq(out, "configs/digits/x");
+    sp_job_path(&job, "/data/x", out, sizeof out);
+    ck_assert_str_eq(out, "/data/x");
+    sp_job_path(&job, "", out, sizeof out);
+    ck_assert_str_eq(out, "");
+    (void)snprintf(job.folder, sizeof job.folder, "/");
+    sp_job_path(&job, "x", out, sizeof out);
+    ck_assert_str_eq(out, "/x");
+    sp_job_path(&job, "123456", small, sizeof small);
+    ck_assert_str_eq(small, "/123456");
+    sp_job_path(&job, "1234567", small, sizeof small);
+    ck_assert_str_eq(small, "");
+}
+END_TEST
+
+START_TEST(test_rounds_follow_the_formula)
+{
+    set("workers", "4");
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, 1437), 23);
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, 64), 1);
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, 65), 2);
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, 1), 1);
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, 0), 1);
+    set("train.epochs", "30");
+    ck_assert_uint_eq(sp_job_rounds(&job, 1437), 690);
+    set("train.epochs", "0.5");
+    ck_assert_uint_eq(sp_job_rounds(&job, 1437), 12);
+    set("train.epochs", "1e-9");
+    ck_assert_uint_eq(sp_job_rounds(&job, 1437), 1);
+    set("train.rounds", "77");
+    ck_assert_uint_eq(sp_job_rounds(&job, 1437), 77);
+}
+END_TEST
+
+START_TEST(test_rounds_are_clamped)
+{
+    set("train.batch", "1");
+    ck_assert_uint_eq(sp_job_epoch_rounds(&job, UINT64_MAX), UINT32_MAX);
+    ck_assert_uint_eq(sp_job_rounds(&job, UINT64_MAX), UINT32_MAX);
+    set("train.epochs", "1000000");
+    ck_assert_uint_eq(sp_job_rounds(&job, 5000), UINT32_MAX);
+    set("train.epochs", "1");
+    ck_assert_uint_eq(sp_job_rounds(&job, UINT32_MAX), UINT32_MAX);
+    ck_assert_uint_eq(sp_job_rounds(&job, UINT32_MAX - 1), UINT32_MAX - 1);
+}
+END_TEST
+
+/* k/10 epochs of n rounds is ceil(k*n/10), although most tenths are not exact in binary. */
+START_TEST(test_fractions_of_epochs_round_up_only_where_they_should)
+{
+    set("train.batch", "1");
+    for (unsigned k = 1; k < 100; k++) {
+        char text[32];
+
+        (void)snprintf(text, sizeof text, "%u.%u", k / 10, k % 10);
+        set("train.epochs", text);
+        for (unsigned n = 1; n < 300; n++)
+            ck_assert_uint_eq(sp_job_rounds(&job, n), (k * n + 9) / 10);
+    }
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("job");
+    TCase *c = tcase_create("job");
+
+    tcase_add_checked_fixture(c, setup, NULL);
+    tcase_add_test(c, test_table_rows_are_sound);
+    tcase_add_test(c, test_defaults_are_what_the_table_says);
+    tcase_add_test(c, test_defaults_are_the_documented_ones);
+    tcase_add_test(c, test_plan_has_all_that_governs_training);
+    tcase_add_test(c, test_every_key_gives_back_what_was_set);
+    tcase_add_test(c, test_whole_jobs_copy_by_text_in_any_order);
+    tcase_add_test(c, test_reals_come_back_to_the_bit);
+    tcase_add_test(c, test_reals_are_shown_short);
+    tcase_add_test(c, test_numbers_do_not_depend_on_the_locale);
+    tcase_add_test(c, test_whole_numbers_are_strict);
+    tcase_add_test(c, test_reals_are_strict);
+    tcase_add_test(c, test_names_and_texts_are_checked);
+    tcase_add_test(c, test_lists_bools_and_choices_are_checked);
+    tcase_add_test(c, test_what_comes_later_is_said_to);
+    tcase_add_test(c, test_unknown_keys_get_a_suggestion);
+    tcase_add_test(c, test_quoting_is_safe_and_bounded);
+    tcase_add_test(c, test_quorum_and_close_follow_each_other);
+    tcase_add_test(c, test_validate_data_and_model);
+    tcase_add_test(c, test_validate_switch);
+    tcase_add_test(c, test_validate_server);
+    tcase_add_test(c, test_paths_are_relative_to_the_folder);
+    tcase_add_test(c, test_rounds_follow_the_formula);
+    tcase_add_test(c, test_rounds_are_clamped);
+    tcase_add_test(c, test_fractions_of_epochs_round_up_only_where_they_should);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    int failed;
+
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

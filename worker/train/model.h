@@ -1,0 +1,57 @@
+/* The worker's models: from weights and a batch to loss and gradient.
+ *
+ * softmax regression: one dense layer. MLP: dense layers of the sizes in `model.hidden`, each followed by ReLU, and one
+ * dense layer on top. The loss is the mean softmax cross-entropy (equations in layers.h). Weights, inputs and gradient
+ * are float32, row-major, and belong to the caller; a model owns only its layout and room for a batch.
+ *
+ * The same input gives the same bits on the same machine with the same number of threads. OpenBLAS and libm may differ
+ * between processors. One model serves one thread at a time.
+ */
+#pragma once
+
+#include "common/error.h"
+#include "common/job.h"
+#include "common/layout.h"
+
+#include <stdint.h>
+
+#define SP_MODEL_ROOM_BYTES_MAX (UINT64_C(1) << 35) /* of activations for one batch: 32 GiB */
+
+struct sp_model;
+
+/* Builds the model that job->model (type, hidden) describes, for images of `inputs` values and labels below `classes`
+ * (1..SP_CLASSES_MAX), with room for batches of up to `batch_max` examples (at least 1). The job is not kept. On
+ * success the caller owns *out. Errors: SP_E_RANGE if a size is zero or too large, SP_E_NOMEM. */
+int sp_model_create(struct sp_model **out, const struct sp_job *job, uint32_t inputs, uint32_t classes,
+                    uint32_t batch_max, struct sp_error *error);
+
+/* NULL is allowed. */
+void sp_model_destroy(struct sp_model *model);
+
+/* "dense1.weight" [out, in] with SP_TENSOR_DECAY, "dense1.bias" [out] without, "dense2.weight", and so on: the arrays
+ * that torch.nn.Linear takes. Belongs to the model. */
+const struct sp_layout *sp_model_layout(const struct sp_model *model);
+
+/* Writes initial weights: biases 0; weights of a hidden layer uniform on [-a, a) with a = sqrt(6/in) (K. He et al.,
+ * 'Delving deep into rectifiers', ICCV 2015, equation 10, as a uniform law), of the last layer with a = 1/sqrt(in).
+ * Element e of tensor k is a*(2u - 1), u = sp_rng_unit() of word e%4 of block (e/4, k, 0) of stream SP_RNG_WEIGHTS:
+ * the same on every machine. */
+void sp_model_init(const struct sp_model *model, uint64_t seed, float *theta);
+
+/* Mean loss over n examples (1..batch_max), added up in double in their order, and its gradient, every element of
+ * which is written. x [n, inputs], labels [n], theta and gradient [layout's coordinates]. If anything is not finite on
+ * the way, loss and gradient say so by not being finite either. */
+double sp_model_gradient(struct sp_model *model, const float *theta, const float *x, const uint8_t *labels, uint32_t n,
+                         float *gradient);
+
+struct sp_score {
+    uint64_t correct, total; /* examples */
+    double loss_sum;         /* of the single examples' losses */
+};
+
+/* Adds n more examples (any number, taken batch_max at a time) to a score; for `correct` see sp_softmax_correct(). */
+void sp_model_score(struct sp_model *model, const float *theta, const float *x, const uint8_t *labels, uint64_t n,
+                    struct sp_score *add_to);
+
+/* Threads of OpenBLAS (at least 1), for the whole process. */
+void sp_model_set_threads(uint32_t threads);

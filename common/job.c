@@ -39,7 +39,7 @@ static const char *const deadlines[] = {"adaptive", NULL};
 #define RATE_MAX 1e6
 #define SECONDS_MAX 1e6
 #define EPOCHS_MAX 1e6
-#define PIXEL_MAX 1e9
+#define PIXEL_MAX 1e6
 #define BATCH_MAX 1e6
 #define ROUNDS_MAX 4e9
 #define UINT64_AS_REAL 0x1p64

@@ -76,6 +76,11 @@ static void expect_bulk(struct sp_reader *reader)
     sp_stream_read(reader->stream, reader->bulk, reader->message.frame.bulk_bytes);
 }
 
+bool sp_reader_is_held(const struct sp_reader *reader)
+{
+    return reader->state == READ_HELD;
+}
+
 void sp_reader_resume(struct sp_reader *reader)
 {
     if (reader->state == READ_HELD)

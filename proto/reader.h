@@ -39,5 +39,7 @@ void sp_reader_start(struct sp_reader *reader, struct sp_stream *stream, const s
                      void *owner);
 void sp_reader_filled(struct sp_reader *reader);
 void sp_reader_resume(struct sp_reader *reader);
+/* True while `place` has it hold: what the peer sends is left unread. */
+bool sp_reader_is_held(const struct sp_reader *reader);
 /* Stops for good; no event follows. */
 void sp_reader_finish(struct sp_reader *reader);

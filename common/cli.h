@@ -1,0 +1,24 @@
+/* What the three programs' command lines have in common. */
+#pragma once
+
+#include "common/job.h"
+
+#include <stddef.h>
+
+#define SP_EXIT_DONE 0
+#define SP_EXIT_FAILED 1
+#define SP_EXIT_USAGE 2
+#define SP_SETS_MAX 256
+
+/* The values of --set KEY=VALUE, in the order given. */
+struct sp_sets {
+    const char *item[SP_SETS_MAX];
+    size_t count;
+};
+
+/* Loads a job file and applies the sets. On failure every problem is on standard error, a line each, and the result is
+ * SP_EXIT_USAGE. */
+int sp_cli_load(const char *program, const char *path, const struct sp_sets *sets, struct sp_job *job);
+
+/* "program: words" on standard error; returns SP_EXIT_FAILED. */
+int sp_cli_fail(const char *program, const char *words);

@@ -1,0 +1,185 @@
+/* The operator's socket, FOLDER/signpostd.sock: a line in, a line of JSON out, end. Whoever may write to the folder's socket
+ * may operate the job; it is made with mode 0600.
+ *
+ * Failure: a line that is too long, unknown, or does not come within OPERATOR_MS_MAX ends that connection with an answer
+ * that says so.
+ */
+#include "common/log.h"
+#include "server/server_state.h"
+#include "server/status.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LINE_BYTES_MAX 256
+#define OPERATOR_MS_MAX 5000
+
+struct operator {
+    struct sp_server *server;
+    uv_pipe_t pipe;
+    uv_timer_t timer;
+    uv_write_t write;
+    char line[LINE_BYTES_MAX];
+    size_t used;
+    char *answer; /* owned */
+    unsigned handles;
+    bool closing, stops;
+};
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct operator *op = handle->data;
+
+    if (--op->handles > 0)
+        return;
+    op->server->operators_count--;
+    free(op->answer);
+    free(op);
+}
+
+static void end(struct operator *op)
+{
+    if (op->closing)
+        return;
+    op->closing = true;
+    uv_close((uv_handle_t *)&op->pipe, on_closed);
+    uv_close((uv_handle_t *)&op->timer, on_closed);
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct operator *op = request->data;
+    struct sp_server *server = op->server;
+    bool stops = op->stops;
+
+    (void)status;
+    end(op);
+    if (stops) {
+        sp_log_info("server", "stopped by an operator");
+        sp_round_stop(server->round, "stopped by an operator", sp_server_now_ms());
+        sp_server_drain(server);
+    }
+}
+
+static void answer(struct operator *op, json_t *object)
+{
+    uv_buf_t buf;
+
+    (void)uv_read_stop((uv_stream_t *)&op->pipe);
+    op->answer = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    if (op->answer == NULL) {
+        end(op);
+        return;
+    }
+    op->write.data = op;
+    buf = uv_buf_init(op->answer, (unsigned)strlen(op->answer));
+    if (uv_write(&op->write, (uv_stream_t *)&op->pipe, &buf, 1, on_written) != 0)
+        end(op);
+}
+
+static void obey(struct operator *op)
+{
+    if (strcmp(op->line, "status") == 0) {
+        answer(op, sp_status_json(op->server));
+    } else if (strcmp(op->line, "stop") == 0) {
+        op->stops = true;
+        answer(op, json_pack("{s:b}", "ok", 1));
+    } else {
+        answer(op, json_pack("{s:s}", "error", "unknown command; known are: status, stop"));
+    }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct operator *op = handle->data;
+
+    (void)suggested;
+    *buf = uv_buf_init(op->line + op->used, (unsigned)(sizeof op->line - op->used));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct operator *op = stream->data;
+    char *newline;
+
+    (void)buf;
+    if (n < 0) {
+        end(op);
+        return;
+    }
+    op->used += (size_t)n;
+    newline = memchr(op->line, '\n', op->used);
+    if (newline != NULL) {
+        *newline = '\0';
+        obey(op);
+    } else if (op->used == sizeof op->line) {
+        answer(op, json_pack("{s:s}", "error", "the line is too long"));
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    end(timer->data);
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    struct sp_server *server = listener->data;
+    struct operator *op = status == 0 ? calloc(1, sizeof *op) : NULL;
+
+    if (op == NULL)
+        return;
+    op->server = server;
+    op->handles = 2;
+    server->operators_count++;
+    (void)uv_pipe_init(&server->loop, &op->pipe, 0);
+    (void)uv_timer_init(&server->loop, &op->timer);
+    op->pipe.data = op->timer.data = op;
+    if (uv_accept(listener, (uv_stream_t *)&op->pipe) != 0 || server->operators_count > OPERATORS_MAX ||
+        uv_read_start((uv_stream_t *)&op->pipe, on_alloc, on_read) != 0) {
+        end(op);
+        return;
+    }
+    (void)uv_timer_start(&op->timer, on_timer, OPERATOR_MS_MAX, 0);
+}
+
+int sp_operators_open(struct sp_server *server, struct sp_error *error)
+{
+    char path[PATH_BYTES + 32];
+    int rc;
+
+    (void)snprintf(path, sizeof path, "%s/signpostd.sock", server->out);
+    if (strlen(path) >= sizeof ((struct sockaddr_un *)0)->sun_path)
+        return sp_error_set(error, SP_E_RANGE, "%s is longer than the %zu bytes that a socket's path may have; choose a shorter --out",
+                            path, sizeof ((struct sockaddr_un *)0)->sun_path - 1);
+    (void)unlink(path); /* the folder is locked: nobody else serves it */
+    (void)uv_pipe_init(&server->loop, &server->operators, 0);
+    server->operators.data = server;
+    server->operators_open = true;
+    rc = uv_pipe_bind(&server->operators, path);
+    if (rc == 0 && chmod(path, 0600) != 0)
+        rc = uv_translate_sys_error(errno);
+    if (rc == 0)
+        rc = uv_listen((uv_stream_t *)&server->operators, 16, on_connection);
+    if (rc != 0)
+        return sp_error_set(error, SP_E_IO, "cannot listen on the operator's socket %s: %s", path, uv_strerror(rc));
+    return SP_OK;
+}
+
+void sp_operators_close(struct sp_server *server)
+{
+    char path[PATH_BYTES + 32];
+
+    if (!server->operators_open)
+        return;
+    server->operators_open = false;
+    (void)snprintf(path, sizeof path, "%s/signpostd.sock", server->out);
+    (void)unlink(path);
+    uv_close((uv_handle_t *)&server->operators, NULL);
+}

@@ -1,0 +1,316 @@
+/* One connection: frames in, frames out.
+ *
+ * Happy path: accept, HELLO within HELLO_MS_MAX, then frames to the round core until a BYE of either side.
+ *
+ * Failure: broken frames, silence, slow reading or a refusal of the round core: the peer gets a BYE with the reason, the core
+ * hears that it left, and the stream ends in its own time. The peer is freed in the stream's `closed`.
+ */
+#include "common/check.h"
+#include "common/log.h"
+#include "server/server_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define QUEUE_BYTES_FIRST (1024u * 1024u)
+
+struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id)
+{
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        if (peer->id == id && !peer->ending)
+            return peer;
+    }
+    return NULL;
+}
+
+static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
+{
+    unsigned type = frame->data[5];
+
+    if (type != SP_FRAME_UPDATE && type != SP_FRAME_COMMIT)
+        peer->server->bytes.other_out += frame->bytes;
+}
+
+void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame)
+{
+    int rc;
+
+    if (peer->ending)
+        return;
+    rc = sp_stream_send(peer->stream, frame);
+    peer->spoke_ms = sp_server_now_ms();
+    if (rc == SP_OK)
+        count_sent(peer, frame);
+    else if (rc == SP_E_BACKLOG)
+        sp_peer_bye(peer, SP_REASON_BACKLOG, "it reads too slowly: more than a model's worth of frames waits for it");
+    else
+        sp_peer_bye(peer, SP_REASON_FAILED, "the connection broke while writing");
+}
+
+void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message)
+{
+    struct sp_buffer *frame = sp_codec_encode(message, NULL, 0);
+
+    if (frame == NULL) {
+        sp_peer_bye(peer, SP_REASON_FAILED, "the server is out of memory");
+        return;
+    }
+    sp_peer_send(peer, frame);
+    sp_buffer_release(frame);
+}
+
+static void forget(struct sp_peer *peer, const char *words)
+{
+    peer->ending = true;
+    peer->following = false;
+    sp_reader_finish(&peer->reader);
+    if (peer->said_hello)
+        sp_round_left(peer->server->round, peer->id, words, sp_server_now_ms());
+}
+
+void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_BYE}};
+    struct sp_buffer *frame;
+
+    if (peer->ending)
+        return;
+    message.bye.reason = reason;
+    (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
+    if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED)
+        sp_log_warn("peer", "%s: sent away: %s: %s", peer->name, sp_reason_text(reason), words);
+    frame = sp_codec_encode(&message, NULL, 0);
+    if (frame != NULL) {
+        if (sp_stream_send(peer->stream, frame) == SP_OK)
+            count_sent(peer, frame);
+        sp_buffer_release(frame);
+    }
+    forget(peer, words);
+    if (reason == SP_REASON_BACKLOG || reason == SP_REASON_SILENT)
+        sp_stream_close(peer->stream);
+    else
+        sp_stream_finish(peer->stream);
+}
+
+void sp_peer_resume(struct sp_peer *peer)
+{
+    sp_reader_resume(&peer->reader);
+}
+
+/* --- frames ---------------------------------------------------------------------------------------------------------- */
+
+static int on_place(void *owner, const struct sp_message *message, void **destination, struct sp_error *error)
+{
+    struct sp_peer *peer = owner;
+    int rc;
+
+    if (!peer->said_hello)
+        return sp_error_set(error, SP_E_PROTOCOL, "%s before HELLO", sp_frame_name(message->frame.type));
+    if (message->frame.type != SP_FRAME_PUSH && message->frame.type != SP_FRAME_WEIGHTS)
+        return sp_error_set(error, SP_E_PROTOCOL, "%s is not for a worker to send", sp_frame_name(message->frame.type));
+    rc = sp_round_place(peer->server->round, peer->id, &message->frame, destination, error);
+    if (rc == SP_E_STATE) {
+        *destination = peer->server->scratch;
+        return SP_OK;
+    }
+    return rc == SP_ROUND_HOLD ? SP_READER_HOLD : rc;
+}
+
+static void count_received(struct sp_peer *peer, const struct sp_frame *frame)
+{
+    struct sp_bytes *bytes = &peer->server->bytes;
+    uint64_t n = SP_FRAME_HEADER_BYTES + (uint64_t)frame->control_bytes + frame->bulk_bytes;
+    struct sp_view view;
+
+    if (frame->type != SP_FRAME_PUSH) {
+        bytes->other_in += n;
+        return;
+    }
+    bytes->pushed += n;
+    sp_round_view(peer->server->round, &view);
+    if (view.switch_round == 0 || frame->round <= view.switch_round)
+        bytes->pushed_sign += n;
+}
+
+static int got_hello(struct sp_peer *peer, const struct sp_hello *hello, uint64_t now, struct sp_error *error)
+{
+    if (peer->said_hello)
+        return sp_error_set(error, SP_E_PROTOCOL, "a second HELLO");
+    if (getrandom(peer->ticket, sizeof peer->ticket, 0) != (ssize_t)sizeof peer->ticket)
+        return sp_error_set(error, SP_E_IO, "the server has no random bytes for a ticket");
+    peer->said_hello = true;
+    sp_log_debug("peer", "%s: HELLO from %s, job '%s', %llu coordinates", peer->name, hello->program, hello->job,
+                 (unsigned long long)hello->layout.coordinates);
+    sp_round_hello(peer->server->round, peer->id, peer->name, hello, peer->ticket, now);
+    return SP_OK;
+}
+
+static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
+{
+    char words[300];
+
+    (void)snprintf(words, sizeof words, "it said goodbye: %s", bye->words[0] ? bye->words : sp_reason_text(bye->reason));
+    forget(peer, words);
+    sp_stream_finish(peer->stream);
+}
+
+static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_error *error)
+{
+    struct sp_round *round = peer->server->round;
+    uint64_t now = sp_server_now_ms();
+    const struct sp_frame *frame = &message->frame;
+
+    if (!peer->said_hello && frame->type != SP_FRAME_HELLO && frame->type != SP_FRAME_BYE)
+        return sp_error_set(error, SP_E_PROTOCOL, "%s before HELLO", sp_frame_name(frame->type));
+    switch (frame->type) {
+    case SP_FRAME_HELLO:
+        return got_hello(peer, &message->hello, now, error);
+    case SP_FRAME_WEIGHTS:
+        return sp_round_weights(round, peer->id, message, now, error);
+    case SP_FRAME_READY:
+        return sp_round_ready(round, peer->id, frame->round, message->digest, now, error);
+    case SP_FRAME_PUSH:
+        return sp_round_push(round, peer->id, message, now, error);
+    case SP_FRAME_SCORE:
+        return sp_round_score(round, peer->id, frame->round, &message->score, now, error);
+    case SP_FRAME_RESYNC:
+        peer->following = false;
+        return sp_round_resync(round, peer->id, frame->round, message->digest, now, error);
+    case SP_FRAME_BYE:
+        got_bye(peer, &message->bye);
+        return SP_OK;
+    case SP_FRAME_ALIVE:
+        return SP_OK;
+    default:
+        return sp_error_set(error, SP_E_PROTOCOL, "%s is not for a worker to send", sp_frame_name(frame->type));
+    }
+}
+
+static int on_got(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error)
+{
+    struct sp_peer *peer = owner;
+    int rc;
+
+    (void)bulk;
+    count_received(peer, &message->frame);
+    rc = dispatch(peer, message, error);
+    if (rc == SP_OK)
+        sp_server_drain(peer->server);
+    return rc;
+}
+
+static void on_broken(void *owner, const struct sp_error *error)
+{
+    struct sp_peer *peer = owner;
+
+    sp_peer_bye(peer, error->code == SP_E_UNSUPPORTED ? SP_REASON_VERSION : SP_REASON_PROTOCOL, error->text);
+    sp_server_drain(peer->server);
+}
+
+static const struct sp_reader_events reader_events = {.place = on_place, .got = on_got, .broken = on_broken};
+
+/* --- the stream ------------------------------------------------------------------------------------------------------ */
+
+static void on_filled(void *owner)
+{
+    struct sp_peer *peer = owner;
+
+    sp_reader_filled(&peer->reader);
+}
+
+static void on_failed(void *owner, int code, const char *words)
+{
+    struct sp_peer *peer = owner;
+
+    (void)code;
+    if (!peer->ending) {
+        forget(peer, words);
+        sp_stream_close(peer->stream);
+        sp_server_drain(peer->server);
+    }
+}
+
+static void on_closed(void *owner)
+{
+    struct sp_peer *peer = owner;
+    struct sp_server *server = peer->server;
+
+    for (struct sp_peer **at = &server->peers; *at != NULL; at = &(*at)->next) {
+        if (*at == peer) {
+            *at = peer->next;
+            break;
+        }
+    }
+    server->peers_count--;
+    free(peer);
+    sp_server_drain(server);
+}
+
+static const struct sp_stream_events stream_events = {.filled = on_filled, .failed = on_failed, .closed = on_closed};
+
+void sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
+{
+    struct sp_peer *peer = calloc(1, sizeof *peer);
+    struct sp_error error = {0};
+
+    if (peer != NULL)
+        peer->stream = sp_stream_create(&server->loop, &stream_events, peer, QUEUE_BYTES_FIRST);
+    if (peer == NULL || peer->stream == NULL) {
+        free(peer);
+        sp_log_error("peer", "out of memory for a connection");
+        return;
+    }
+    peer->server = server;
+    peer->id = server->next_id++;
+    peer->next = server->peers;
+    server->peers = peer;
+    server->peers_count++;
+    peer->since_ms = peer->heard_ms = peer->spoke_ms = sp_server_now_ms();
+    if (sp_stream_accept(peer->stream, listener, &error) != SP_OK) {
+        sp_log_warn("peer", "%s", error.text);
+        peer->ending = true;
+        sp_stream_close(peer->stream);
+        return;
+    }
+    (void)snprintf(peer->name, sizeof peer->name, "%s", sp_stream_peer(peer->stream));
+    sp_reader_start(&peer->reader, peer->stream, &reader_events, peer);
+    if (server->peers_count > CONNECTIONS_MAX)
+        sp_peer_bye(peer, SP_REASON_BUSY, "this server has all the connections that it takes");
+}
+
+/* --- the clock ------------------------------------------------------------------------------------------------------- */
+
+static void beat(struct sp_peer *peer, uint64_t now)
+{
+    static const struct sp_message alive = {.frame = {.type = SP_FRAME_ALIVE}};
+    const struct sp_job *job = &peer->server->job;
+    uint64_t bytes = sp_stream_bytes_received(peer->stream);
+    char words[160];
+
+    if (bytes != peer->heard_bytes || sp_reader_is_held(&peer->reader)) {
+        peer->heard_bytes = bytes;
+        peer->heard_ms = now;
+    }
+    if (!peer->said_hello && now - peer->since_ms >= HELLO_MS_MAX) {
+        sp_peer_bye(peer, SP_REASON_SILENT, "no HELLO within 10 s");
+    } else if ((double)(now - peer->heard_ms) >= job->server.heartbeat_timeout * 1e3) {
+        (void)snprintf(words, sizeof words, "nothing was heard of it for %.1f s (server.heartbeat.timeout is %g)",
+                       (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
+        sp_peer_bye(peer, SP_REASON_SILENT, words);
+    } else if (peer->said_hello && (double)(now - peer->spoke_ms) >= job->server.heartbeat_interval * 1e3) {
+        sp_peer_send_message(peer, &alive);
+    }
+}
+
+void sp_peers_beat(struct sp_server *server)
+{
+    uint64_t now = sp_server_now_ms();
+
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        if (!peer->ending)
+            beat(peer, now);
+    }
+    sp_server_drain(server);
+}

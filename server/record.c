@@ -1,0 +1,280 @@
+#include "server/record.h"
+
+#include "common/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_BYTES 1400
+
+json_t *sp_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static int io_error(struct sp_error *error, const char *verb, const char *path)
+{
+    return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
+}
+
+static int make_folder(const char *folder, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+
+    if (strlen(folder) == 0 || strlen(folder) >= sizeof path - 64)
+        return sp_error_set(error, SP_E_RANGE, "the run's folder must have a name of 1 to %zu bytes", sizeof path - 65);
+    (void)strcpy(path, folder);
+    for (char *at = path + 1; *at != '\0'; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            return io_error(error, "make the folder", path);
+        *at = '/';
+    }
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return io_error(error, "make the folder", path);
+    return SP_OK;
+}
+
+static int lock_folder(struct sp_record *record, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+
+    (void)snprintf(path, sizeof path, "%s/lock", record->folder);
+    record->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (record->lock < 0)
+        return io_error(error, "open", path);
+    if (flock(record->lock, LOCK_EX | LOCK_NB) == 0)
+        return SP_OK;
+    (void)close(record->lock);
+    record->lock = -1;
+    if (errno == EWOULDBLOCK)
+        return sp_error_set(error, SP_E_IO,
+                            "another signpostd writes to %s now; give this run a folder of its own with --out, or end the "
+                            "other with 'signpost stop %s'",
+                            record->folder, record->folder);
+    return io_error(error, "lock", path);
+}
+
+int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+    int rc;
+
+    memset(record, 0, sizeof *record);
+    record->lock = -1;
+    rc = make_folder(folder, error);
+    if (rc != SP_OK)
+        return rc;
+    (void)snprintf(record->folder, sizeof record->folder, "%s", folder);
+    rc = lock_folder(record, error);
+    if (rc != SP_OK)
+        return rc;
+    /* What an earlier run left must not be taken for this one's result. */
+    (void)snprintf(path, sizeof path, "%s/summary.json", folder);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/history.jsonl", folder);
+    record->history = fopen(path, "we");
+    if (record->history == NULL) {
+        rc = io_error(error, "write", path);
+        sp_record_close(record);
+        return rc;
+    }
+    return SP_OK;
+}
+
+void sp_record_close(struct sp_record *record)
+{
+    if (record->history != NULL)
+        (void)fclose(record->history);
+    if (record->lock >= 0)
+        (void)close(record->lock);
+    record->history = NULL;
+    record->lock = -1;
+}
+
+static json_t *report_json(const struct sp_report *report, double seconds, uint64_t pushed, uint64_t updated)
+{
+    json_t *line = json_object();
+    bool sign = report->phase == SP_PHASE_SIGN;
+
+    json_object_set_new(line, "round", json_integer(report->round));
+    json_object_set_new(line, "epoch", sp_json_number(report->epoch));
+    json_object_set_new(line, "phase", json_string(sign ? "sign" : "sgd"));
+    json_object_set_new(line, sign ? "gamma" : "lambda", sp_json_number(report->rate));
+    json_object_set_new(line, "train_loss", sp_json_number(report->loss));
+    json_object_set_new(line, "live", json_integer(report->live));
+    json_object_set_new(line, "voters", json_integer(report->voters));
+    if (sign) {
+        json_object_set_new(line, "sigma", sp_json_number(report->sigma));
+        json_object_set_new(line, "margin", sp_json_number(report->margin));
+        json_object_set_new(line, "ties", sp_json_number(report->ties));
+        json_object_set_new(line, "unanimous", sp_json_number(report->unanimous));
+        json_object_set_new(line, "flips", sp_json_number(report->flips));
+        json_object_set_new(line, "lambda_paper", sp_json_number(report->estimates.paper));
+        json_object_set_new(line, "lambda_ratio", sp_json_number(report->estimates.ratio));
+        json_object_set_new(line, "lambda_denoised", sp_json_number(report->estimates.denoised));
+        json_object_set_new(line, "noise_scale", sp_json_number(report->estimates.noise_scale));
+        json_object_set_new(line, "stationarity", sp_json_number(report->estimates.stationarity));
+    }
+    if (report->evaluated) {
+        double n = (double)report->total;
+
+        json_object_set_new(line, "test_accuracy", sp_json_number((double)report->correct / n));
+        json_object_set_new(line, "test_loss", sp_json_number(report->test_loss));
+        json_object_set_new(line, "test_examples", json_integer((json_int_t)report->total));
+        json_object_set_new(line, "test_partial", json_boolean(report->total != report->expected));
+    }
+    json_object_set_new(line, "bytes_pushed", json_integer((json_int_t)pushed));
+    json_object_set_new(line, "bytes_updated", json_integer((json_int_t)updated));
+    json_object_set_new(line, "seconds", sp_json_number(seconds));
+    return line;
+}
+
+int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
+                     uint64_t updated, struct sp_error *error)
+{
+    json_t *line = report_json(report, seconds, pushed, updated);
+    int rc = SP_OK;
+
+    if (json_dumpf(line, record->history, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
+        fputc('\n', record->history) == EOF || fflush(record->history) != 0)
+        rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
+    json_decref(line);
+    return rc;
+}
+
+/* --- whole files ----------------------------------------------------------------------------------------------------- */
+
+struct piece {
+    const void *bytes;
+    size_t count;
+};
+
+static int write_all(int fd, const struct piece *pieces, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *at = pieces[i].bytes;
+        size_t left = pieces[i].count;
+
+        while (left > 0) {
+            ssize_t n = write(fd, at, left);
+
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return -1;
+            at += n;
+            left -= (size_t)n;
+        }
+    }
+    return fsync(fd);
+}
+
+static void sync_folder(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+}
+
+static int write_file(const struct sp_record *record, const char *name, const struct piece *pieces, size_t count,
+                      struct sp_error *error)
+{
+    char path[PATH_BYTES], temporary[PATH_BYTES];
+    int fd, rc = SP_OK;
+
+    (void)snprintf(path, sizeof path, "%s/%s", record->folder, name);
+    (void)snprintf(temporary, sizeof temporary, "%s/%s.new", record->folder, name);
+    fd = open(temporary, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return io_error(error, "write", temporary);
+    if (write_all(fd, pieces, count) != 0)
+        rc = io_error(error, "write", temporary);
+    if (close(fd) != 0 && rc == SP_OK)
+        rc = io_error(error, "write", temporary);
+    if (rc == SP_OK && rename(temporary, path) != 0)
+        rc = io_error(error, "rename", temporary);
+    if (rc != SP_OK)
+        (void)unlink(temporary);
+    else
+        sync_folder(record->folder);
+    return rc;
+}
+
+int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error)
+{
+    struct piece piece = {text, strlen(text)};
+
+    return write_file(record, name, &piece, 1, error);
+}
+
+int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error)
+{
+    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    struct piece pieces[2] = {{text, 0}, {"\n", 1}};
+    int rc;
+
+    if (text == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for %s", name);
+    pieces[0].count = strlen(text);
+    rc = write_file(record, name, pieces, 2, error);
+    free(text);
+    return rc;
+}
+
+/* safetensors: u64 length of a JSON header, the header padded with spaces to 8 bytes, then the tensors' bytes. */
+int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
+                    json_t *metadata, struct sp_error *error)
+{
+    json_t *header = json_object();
+    char *text, *padded;
+    size_t length, room;
+    uint64_t length_le;
+    int rc;
+
+    if (metadata != NULL)
+        json_object_set(header, "__metadata__", metadata);
+    for (uint32_t i = 0; i < layout->tensors_count; i++) {
+        const struct sp_tensor *tensor = &layout->tensors[i];
+        json_t *shape = json_array();
+        json_int_t begin = (json_int_t)(tensor->first * sizeof(float));
+
+        for (uint32_t k = 0; k < tensor->dims; k++)
+            json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
+        json_object_set_new(header, tensor->name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", begin,
+                                      begin + (json_int_t)(tensor->count * sizeof(float))));
+    }
+    text = json_dumps(header, JSON_COMPACT);
+    json_decref(header);
+    length = text != NULL ? strlen(text) : 0;
+    room = (length + 7) / 8 * 8;
+    padded = text != NULL ? realloc(text, room + 1) : NULL;
+    if (padded == NULL) {
+        free(text);
+        return sp_error_set(error, SP_E_NOMEM, "no memory for model.safetensors");
+    }
+    memset(padded + length, ' ', room - length);
+    length_le = room;
+    rc = write_file(record, "model.safetensors",
+                    (struct piece[]){{&length_le, sizeof length_le},
+                                     {padded, room},
+                                     {theta, (size_t)(layout->coordinates * sizeof(float))}},
+                    3, error);
+    free(padded);
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* What a run leaves in its folder: history.jsonl while it goes on; summary.json and model.safetensors at its end.
+ *
+ * Files that are written whole go to a temporary name first, are synced, and then renamed: a reader sees the old file or
+ * the new one, never a part.
+ */
+#pragma once
+
+#include "common/error.h"
+#include "common/layout.h"
+#include "server/round.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+struct sp_record {
+    FILE *history; /* owned */
+    int lock;      /* file descriptor; the folder is ours while it is open */
+    char folder[1200];
+};
+
+/* Makes the folder if need be, locks it, begins a new history. Fails if another server uses it. */
+int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error);
+void sp_record_close(struct sp_record *record);
+
+/* A line of the history. `seconds` since the start; `bytes` are pushed and updated so far. */
+int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
+                     uint64_t updated, struct sp_error *error);
+
+/* Writes FOLDER/NAME atomically. */
+int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);
+int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error);
+
+/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` (may be NULL) a JSON object of strings. */
+int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
+                    json_t *metadata, struct sp_error *error);
+
+/* A number, or JSON's null where it is not finite. */
+json_t *sp_json_number(double value);

@@ -1,0 +1,427 @@
+#include "server/server.h"
+
+#include "common/address.h"
+#include "common/check.h"
+#include "common/log.h"
+#include "server/server_state.h"
+#include "server/status.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKLOG 511
+#define BEAT_MS 250
+#define GOODBYE_MS_MAX 5000
+
+uint64_t sp_server_now_ms(void)
+{
+    return uv_hrtime() / 1000000u;
+}
+
+/* --- actions --------------------------------------------------------------------------------------------------------- */
+
+static void do_welcome(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_WELCOME}};
+    struct sp_peer *peer = sp_peer_find(server, action->peer);
+    struct sp_setting *plan = calloc(sp_job_keys_count, sizeof *plan);
+    char (*text)[SP_VALUE_BYTES] = calloc(sp_job_keys_count, sizeof *text);
+    uint32_t n = 0;
+
+    if (peer != NULL && plan != NULL && text != NULL) {
+        for (size_t i = 0; i < sp_job_keys_count; i++) {
+            if (!(sp_job_keys[i].flags & SP_KEY_PLAN))
+                continue;
+            sp_job_get(&server->job, &sp_job_keys[i], text[n], sizeof text[n]);
+            plan[n].key = (char *)sp_job_keys[i].path;
+            plan[n].value = text[n];
+            n++;
+        }
+        message.welcome.spare = action->welcome.spare;
+        message.welcome.slot = action->welcome.slot;
+        memcpy(message.welcome.ticket, peer->ticket, SP_TICKET_BYTES);
+        message.welcome.plan = plan;
+        message.welcome.plan_count = n;
+        message.welcome.alive_interval_ms = (uint32_t)(server->job.server.heartbeat_interval * 1e3);
+        message.welcome.silence_ms_max = (uint32_t)(server->job.server.heartbeat_timeout * 1e3);
+        sp_round_progress(server->round, &message.welcome);
+        sp_peer_send_message(peer, &message);
+    }
+    free(text);
+    free(plan);
+}
+
+static void do_simple(struct sp_peer *peer, enum sp_frame_type type)
+{
+    struct sp_message message = {.frame = {.type = type}};
+
+    if (peer != NULL)
+        sp_peer_send_message(peer, &message);
+}
+
+static void do_eval(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_EVAL, .round = action->round}};
+    struct sp_peer *peer = sp_peer_find(server, action->peer);
+
+    message.eval = action->eval;
+    if (peer != NULL)
+        sp_peer_send_message(peer, &message);
+}
+
+static void do_note(const struct sp_action *action)
+{
+    static const enum sp_log_level levels[] = {
+        [SP_NOTE_WARN] = SP_LOG_WARN, [SP_NOTE_INFO] = SP_LOG_INFO, [SP_NOTE_DEBUG] = SP_LOG_DEBUG};
+
+    sp_log(levels[action->note.level], "job", "%s", action->note.line);
+}
+
+static void log_report(const struct sp_server *server, const struct sp_report *report)
+{
+    struct sp_view view;
+    char test[80] = "";
+    bool sign = report->phase == SP_PHASE_SIGN;
+
+    sp_round_view(server->round, &view);
+    if (report->evaluated && report->total > 0)
+        (void)snprintf(test, sizeof test, ", test accuracy %.2f %% (%llu of %llu)%s",
+                       100.0 * (double)report->correct / (double)report->total, (unsigned long long)report->correct,
+                       (unsigned long long)report->total, report->total != report->expected ? ", partial" : "");
+    if (sign)
+        sp_log_info("train", "round %u/%u epoch %.1f sign: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s", report->round,
+                    view.rounds, report->epoch, report->loss, report->rate, report->sigma, report->margin, test);
+    else
+        sp_log_info("train", "round %u/%u epoch %.1f sgd: loss %.4f, lambda %.3g%s", report->round, view.rounds,
+                    report->epoch, report->loss, report->rate, test);
+}
+
+/* A history that cannot be written is said once and loudly; the job goes on without it. */
+static void do_report(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_error error = {0};
+    double seconds = (double)(sp_server_now_ms() - server->started_ms) / 1e3;
+
+    log_report(server, &action->report);
+    if (server->record.history == NULL)
+        return;
+    if (sp_record_report(&server->record, &action->report, seconds, server->bytes.pushed, server->bytes.updated,
+                         &error) != SP_OK) {
+        sp_log_error("record", "%s; going on without a history", error.text);
+        (void)fclose(server->record.history);
+        server->record.history = NULL;
+        server->code = error.code;
+        server->error = error;
+    }
+}
+
+static void write_results(struct sp_server *server)
+{
+    struct sp_error error = {0};
+    struct sp_view view;
+    json_t *summary = sp_summary_json(server);
+    json_t *metadata;
+    int rc;
+
+    sp_round_view(server->round, &view);
+    metadata = json_pack("{s:s, s:s*}", "job", server->job.job, "weights_digest",
+                         json_string_value(json_object_get(summary, "weights_digest")));
+    rc = sp_record_json(&server->record, "summary.json", summary, &error);
+    if (rc == SP_OK && view.theta != NULL)
+        rc = sp_record_model(&server->record, view.layout, view.theta, metadata, &error);
+    json_decref(metadata);
+    json_decref(summary);
+    if (rc != SP_OK) {
+        sp_log_error("record", "%s", error.text);
+        server->code = rc;
+        server->error = error;
+        return;
+    }
+    sp_log_info("record", "results are in %s: summary.json, history.jsonl%s", server->out,
+                view.theta != NULL ? ", model.safetensors" : "");
+}
+
+static void do_over(struct sp_server *server, const struct sp_action *action)
+{
+    if (server->over)
+        return;
+    server->over = true;
+    server->over_ms = sp_server_now_ms();
+    sp_log_info("job", "%s", action->bye.words);
+    write_results(server);
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
+        sp_peer_bye(peer, action->bye.reason, action->bye.words);
+    for (unsigned i = 0; i < server->listeners_count; i++)
+        uv_close((uv_handle_t *)&server->listeners[i], NULL);
+    server->listeners_count = 0;
+    sp_operators_close(server);
+    uv_close((uv_handle_t *)&server->term, NULL);
+    uv_close((uv_handle_t *)&server->intr, NULL);
+    uv_close((uv_handle_t *)&server->timer, NULL);
+}
+
+static void do_action(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_peer *peer = sp_peer_find(server, action->peer);
+
+    switch (action->type) {
+    case SP_ACTION_WELCOME:
+        do_welcome(server, action);
+        break;
+    case SP_ACTION_INIT:
+        do_simple(peer, SP_FRAME_INIT);
+        break;
+    case SP_ACTION_WEIGHTS:
+        if (peer != NULL)
+            sp_update_weights(server, peer, action);
+        break;
+    case SP_ACTION_FOLLOW:
+        if (peer != NULL)
+            peer->following = true;
+        break;
+    case SP_ACTION_UPDATE:
+        sp_update_chunk(server, action);
+        break;
+    case SP_ACTION_COMMIT:
+        if (server->first_round_ms == 0)
+            server->first_round_ms = sp_server_now_ms();
+        sp_update_commit(server, action);
+        break;
+    case SP_ACTION_EVAL:
+        do_eval(server, action);
+        break;
+    case SP_ACTION_RESUME:
+        if (peer != NULL)
+            sp_peer_resume(peer);
+        break;
+    case SP_ACTION_BYE:
+        if (peer != NULL)
+            sp_peer_bye(peer, action->bye.reason, action->bye.words);
+        break;
+    case SP_ACTION_NOTE:
+        do_note(action);
+        break;
+    case SP_ACTION_REPORT:
+        do_report(server, action);
+        break;
+    case SP_ACTION_OVER:
+        do_over(server, action);
+        break;
+    }
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm_timer(struct sp_server *server)
+{
+    uint64_t now = sp_server_now_ms();
+    uint64_t due = sp_round_due_ms(server->round);
+
+    uv_update_time(&server->loop);
+    (void)uv_timer_start(&server->timer, on_timer, due > now ? due - now : 1, 0);
+}
+
+void sp_server_drain(struct sp_server *server)
+{
+    struct sp_action action;
+
+    if (server->draining)
+        return;
+    server->draining = true;
+    while (sp_round_next(server->round, &action))
+        do_action(server, &action);
+    server->draining = false;
+    if (!server->over)
+        arm_timer(server);
+}
+
+/* --- the clock and the signals --------------------------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct sp_server *server = timer->data;
+
+    sp_round_tick(server->round, sp_server_now_ms());
+    sp_server_drain(server);
+}
+
+/* After the end: streams close by themselves within their time, then nothing holds the loop but this beat. */
+static void on_beat(uv_timer_t *timer)
+{
+    struct sp_server *server = timer->data;
+
+    if (!server->over) {
+        sp_peers_beat(server);
+        return;
+    }
+    if (server->peers_count == 0 || sp_server_now_ms() - server->over_ms >= GOODBYE_MS_MAX) {
+        for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
+            sp_stream_close(peer->stream);
+        uv_close((uv_handle_t *)timer, NULL);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct sp_server *server = handle->data;
+    const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
+    char words[64];
+
+    sp_log_info("server", "%s: writing the results and ending", name);
+    (void)snprintf(words, sizeof words, "stopped by %s", name);
+    sp_round_stop(server->round, words, sp_server_now_ms());
+    sp_server_drain(server);
+}
+
+/* --- opening --------------------------------------------------------------------------------------------------------- */
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    if (status != 0) {
+        sp_log_warn("server", "cannot accept a connection: %s", uv_strerror(status));
+        return;
+    }
+    sp_peer_accept(listener->data, listener);
+}
+
+static int listen_on(struct sp_server *server, const struct sockaddr *address, const char *as_written,
+                     struct sp_error *error)
+{
+    uv_tcp_t *listener = &server->listeners[server->listeners_count];
+    int rc = uv_tcp_init(&server->loop, listener);
+
+    if (rc != 0)
+        return sp_error_set(error, SP_E_IO, "cannot make a socket: %s", uv_strerror(rc));
+    server->listeners_count++;
+    listener->data = server;
+    rc = uv_tcp_bind(listener, address, 0);
+    if (rc == 0)
+        rc = uv_listen((uv_stream_t *)listener, BACKLOG, on_connection);
+    if (rc == UV_EADDRINUSE)
+        return sp_error_set(error, SP_E_IO,
+                            "cannot listen on %s: the port is taken; end the program that uses it, or choose another with "
+                            "--listen or server.listen",
+                            as_written);
+    if (rc != 0)
+        return sp_error_set(error, SP_E_IO, "cannot listen on %s: %s", as_written, uv_strerror(rc));
+    return SP_OK;
+}
+
+/* The name may have several addresses (IPv4 and IPv6): listen on each, but only on the first if the port is chosen freely. */
+static int open_listeners(struct sp_server *server, const char *text, struct sp_error *error)
+{
+    struct sockaddr_storage found[SP_ADDRESSES_MAX], own;
+    struct sp_address address;
+    char bound[SP_ADDRESS_TEXT_BYTES];
+    int length = (int)sizeof own;
+    size_t count = 0;
+    int rc = sp_address_parse(text, &address, error);
+
+    if (rc == SP_OK)
+        rc = sp_address_resolve(&address, true, found, &count, error);
+    if (rc != SP_OK)
+        return sp_error_prefix(error, "server.listen");
+    if (strcmp(address.port, "0") == 0)
+        count = 1;
+    for (size_t i = 0; i < count && i < LISTENERS_MAX; i++) {
+        rc = listen_on(server, (const struct sockaddr *)&found[i], text, error);
+        if (rc != SP_OK)
+            return rc;
+    }
+    if (uv_tcp_getsockname(&server->listeners[0], (struct sockaddr *)&own, &length) != 0)
+        return sp_error_set(error, SP_E_IO, "cannot tell the own address");
+    sp_address_text((const struct sockaddr *)&own, bound);
+    (void)snprintf(server->address, sizeof server->address, "%s:%s", address.host, strrchr(bound, ':') + 1);
+    if (strchr(address.host, ':') != NULL)
+        (void)snprintf(server->address, sizeof server->address, "[%s]:%s", address.host, strrchr(bound, ':') + 1);
+    return SP_OK;
+}
+
+static void open_clock(struct sp_server *server)
+{
+    (void)uv_timer_init(&server->loop, &server->timer);
+    (void)uv_timer_init(&server->loop, &server->beat);
+    (void)uv_signal_init(&server->loop, &server->term);
+    (void)uv_signal_init(&server->loop, &server->intr);
+    server->timer.data = server->beat.data = server->term.data = server->intr.data = server;
+    (void)uv_timer_start(&server->beat, on_beat, BEAT_MS, BEAT_MS);
+    (void)uv_signal_start(&server->term, on_signal, SIGTERM);
+    (void)uv_signal_start(&server->intr, on_signal, SIGINT);
+}
+
+static void on_walk(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void sp_server_destroy(struct sp_server *server)
+{
+    if (server == NULL)
+        return;
+    sp_operators_close(server);
+    uv_walk(&server->loop, on_walk, NULL);
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&server->loop);
+    sp_update_finish(server);
+    sp_record_close(&server->record);
+    sp_round_destroy(server->round);
+    free(server);
+}
+
+int sp_server_open(struct sp_server **out, const struct sp_server_options *options, struct sp_error *error)
+{
+    const char *listen = options->listen != NULL ? options->listen : options->job->server.listen;
+    struct sp_server *server = calloc(1, sizeof *server);
+    int rc;
+
+    *out = NULL;
+    if (server == NULL || strlen(options->out) >= sizeof server->out) {
+        free(server);
+        return sp_error_set(error, SP_E_NOMEM, "no memory for the server, or --out is too long");
+    }
+    server->record.lock = -1;
+    server->job = *options->job;
+    server->next_id = 1;
+    server->started_ms = sp_server_now_ms();
+    (void)strcpy(server->out, options->out);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (uv_loop_init(&server->loop) != 0) {
+        free(server);
+        return sp_error_set(error, SP_E_IO, "cannot make an event loop");
+    }
+    rc = sp_round_create(&server->round, &server->job);
+    if (rc == SP_OK)
+        rc = open_listeners(server, listen, error);
+    if (rc == SP_OK)
+        rc = sp_record_open(&server->record, options->out, error);
+    if (rc == SP_OK)
+        rc = sp_operators_open(server, error);
+    if (rc == SP_OK)
+        rc = sp_record_text(&server->record, "address", server->address, error);
+    if (rc != SP_OK) {
+        sp_server_destroy(server);
+        return rc;
+    }
+    open_clock(server);
+    *out = server;
+    return SP_OK;
+}
+
+int sp_server_run(struct sp_server *server, struct sp_error *error)
+{
+    sp_log_info("server", "job '%s' for %u workers, listening on %s, results go to %s", server->job.job,
+                server->job.workers, server->address, server->out);
+    if (server->job.server.http[0] != '\0')
+        sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);
+    sp_server_drain(server);
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    if (server->code != SP_OK)
+        *error = server->error;
+    return server->code;
+}

@@ -1,0 +1,96 @@
+/* Inside the daemon: shared by server.c, peer.c, update.c, operator.c and status.c. Nobody else includes this. */
+#pragma once
+
+#include "common/stream.h"
+#include "proto/reader.h"
+#include "server/record.h"
+#include "server/round.h"
+#include "server/server.h"
+
+#include <uv.h>
+
+#define CONNECTIONS_MAX 1024
+#define HELLO_MS_MAX 10000
+#define LISTENERS_MAX 4
+#define OPERATORS_MAX 16
+#define PATH_BYTES 1200
+
+struct sp_peer {
+    struct sp_server *server;
+    struct sp_peer *next;
+    uint32_t id;
+    struct sp_stream *stream;
+    struct sp_reader reader;
+    bool said_hello, following, ending;
+    uint64_t since_ms, heard_ms, spoke_ms, heard_bytes;
+    uint8_t ticket[SP_TICKET_BYTES];
+    char name[80];
+};
+
+/* Bytes at the socket, header and control message included. */
+struct sp_bytes {
+    uint64_t pushed, updated;           /* PUSH; UPDATE and COMMIT: training */
+    uint64_t pushed_sign, updated_sign; /* of these in sign rounds */
+    uint64_t other_in, other_out;       /* weights, evaluation, handshake, heartbeats */
+    uint64_t sign_votes;                /* sum over sign rounds of the workers that got its COMMIT */
+};
+
+/* The weights of one round as frames, encoded once for all that join then. */
+struct sp_weights_frames {
+    uint32_t round;
+    size_t count;
+    struct sp_buffer **frame; /* owned, each */
+};
+
+struct sp_server {
+    struct sp_job job;
+    struct sp_round *round;
+    uv_loop_t loop;
+    uv_tcp_t listeners[LISTENERS_MAX];
+    unsigned listeners_count;
+    uv_timer_t timer, beat;
+    uv_signal_t term, intr;
+    uv_pipe_t operators;
+    bool operators_open;
+    unsigned operators_count;
+    struct sp_peer *peers;
+    unsigned peers_count;
+    uint32_t next_id;
+    bool draining, over;
+    unsigned signals;
+    struct sp_weights_frames weights;
+    struct sp_bytes bytes;
+    struct sp_record record;
+    uint64_t started_ms, first_round_ms, over_ms;
+    int code;
+    struct sp_error error;
+    char address[SP_ERROR_TEXT_BYTES]; /* what it listens on, as people write it */
+    char out[PATH_BYTES];
+    uint8_t scratch[SP_BULK_BYTES_MAX]; /* where bulk goes that nobody wants */
+};
+
+/* --- server.c --- */
+uint64_t sp_server_now_ms(void);
+/* Does the actions that the round core has left. Called after every event. */
+void sp_server_drain(struct sp_server *server);
+
+/* --- peer.c --- */
+void sp_peer_accept(struct sp_server *server, uv_stream_t *listener);
+/* Sends a buffer, which stays the caller's. A peer that reads too slowly is sent away. */
+void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame);
+void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message);
+/* Says why and ends the connection; the round core is told. */
+void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words);
+void sp_peer_resume(struct sp_peer *peer);
+struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id);
+void sp_peers_beat(struct sp_server *server);
+
+/* --- update.c --- */
+void sp_update_chunk(struct sp_server *server, const struct sp_action *action);
+void sp_update_commit(struct sp_server *server, const struct sp_action *action);
+void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action);
+void sp_update_finish(struct sp_server *server);
+
+/* --- operator.c --- */
+int sp_operators_open(struct sp_server *server, struct sp_error *error);
+void sp_operators_close(struct sp_server *server);

@@ -1,0 +1,142 @@
+/* What the server sends to many: encoded once, queued to every peer that follows the job. */
+#include "common/check.h"
+#include "common/log.h"
+#include "common/weights.h"
+#include "server/server_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_SLACK_BYTES (1024u * 1024u)
+
+static void broadcast(struct sp_server *server, struct sp_buffer *frame, bool sign)
+{
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        if (!peer->following || peer->ending)
+            continue;
+        server->bytes.updated += frame->bytes;
+        if (sign)
+            server->bytes.updated_sign += frame->bytes;
+        sp_peer_send(peer, frame);
+    }
+}
+
+static bool is_sign_round(struct sp_server *server, uint32_t round)
+{
+    struct sp_view view;
+
+    sp_round_view(server->round, &view);
+    return round > 0 && (view.switch_round == 0 || round <= view.switch_round);
+}
+
+/* The server cannot go on when it cannot even send: the job ends, with its results so far. */
+static void no_memory(struct sp_server *server)
+{
+    server->code = sp_error_set(&server->error, SP_E_NOMEM, "no memory for the frames of an update");
+    sp_round_stop(server->round, "stopped for lack of memory", sp_server_now_ms());
+}
+
+void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_UPDATE, .round = action->round}};
+    struct sp_buffer *frame;
+
+    message.frame.first = action->update.first;
+    message.frame.count = action->update.count;
+    message.frame.flags = action->update.last ? SP_FRAME_LAST : 0;
+    frame = sp_codec_encode(&message, action->update.bulk, action->update.bytes);
+    if (frame == NULL) {
+        no_memory(server);
+        return;
+    }
+    broadcast(server, frame, is_sign_round(server, action->round));
+    sp_buffer_release(frame);
+}
+
+static unsigned followers(const struct sp_server *server)
+{
+    unsigned n = 0;
+
+    for (const struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
+        n += peer->following && !peer->ending;
+    return n;
+}
+
+void sp_update_commit(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
+    struct sp_buffer *frame;
+    bool sign = is_sign_round(server, action->round);
+
+    message.commit = action->commit;
+    frame = sp_codec_encode(&message, NULL, 0);
+    if (frame == NULL) {
+        no_memory(server);
+        return;
+    }
+    if (sign)
+        server->bytes.sign_votes += followers(server);
+    broadcast(server, frame, sign);
+    sp_buffer_release(frame);
+}
+
+void sp_update_finish(struct sp_server *server)
+{
+    for (size_t i = 0; i < server->weights.count; i++)
+        sp_buffer_release(server->weights.frame[i]);
+    free(server->weights.frame);
+    memset(&server->weights, 0, sizeof server->weights);
+}
+
+static int encode_weights(struct sp_server *server, const struct sp_view *view, uint32_t round)
+{
+    uint64_t d = view->layout->coordinates;
+    size_t count = (size_t)((d + SP_CHUNK_VALUES - 1) / SP_CHUNK_VALUES);
+
+    if (server->weights.count > 0 && server->weights.round == round)
+        return SP_OK;
+    sp_update_finish(server);
+    server->weights.frame = calloc(count, sizeof *server->weights.frame);
+    if (server->weights.frame == NULL)
+        return SP_E_NOMEM;
+    server->weights.round = round;
+    for (size_t i = 0; i < count; i++) {
+        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .round = round}};
+        uint64_t first = (uint64_t)i * SP_CHUNK_VALUES;
+
+        message.frame.first = first;
+        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
+        if (i + 1 == count) {
+            message.frame.flags = SP_FRAME_LAST;
+            message.digest = sp_weights_digest(view->theta, d);
+        }
+        server->weights.frame[i] = sp_codec_encode(&message, view->theta + first, message.frame.count * sizeof(float));
+        if (server->weights.frame[i] == NULL)
+            return SP_E_NOMEM;
+        server->weights.count++;
+    }
+    return SP_OK;
+}
+
+void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action)
+{
+    struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
+    struct sp_view view;
+
+    sp_round_view(server->round, &view);
+    if (encode_weights(server, &view, action->round) != SP_OK) {
+        sp_update_finish(server);
+        sp_peer_bye(peer, SP_REASON_FAILED, "the server has no memory to send the weights");
+        return;
+    }
+    /* All of the weights and a few rounds behind them may wait for a slow line; more is a peer that does not read. */
+    sp_stream_set_queue_max(peer->stream, (size_t)(view.layout->coordinates * sizeof(float) * 3) + QUEUE_SLACK_BYTES);
+    for (size_t i = 0; i < server->weights.count && !peer->ending; i++)
+        sp_peer_send(peer, server->weights.frame[i]);
+    peer->following = true;
+    if (!action->started || peer->ending)
+        return;
+    commit.commit = *sp_round_last_commit(server->round);
+    commit.commit.has_digest = false; /* it is of the weights before these */
+    sp_peer_send_message(peer, &commit);
+}

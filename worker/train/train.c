@@ -1,0 +1,238 @@
+#include "worker/train/train.h"
+
+#include "common/check.h"
+#include "common/log.h"
+#include "version.h"
+#include "worker/client/signpost.h"
+#include "worker/train/batch.h"
+#include "worker/train/data.h"
+#include "worker/train/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SCORE_BATCH 256
+
+struct trainer {
+    struct sp_job job; /* with the server's plan, once there is one */
+    struct sp_examples train, test;
+    struct sp_scale scale;
+    struct sp_model *model;
+    struct sp_batches *batches;
+    signpost *client;
+    uint32_t *indices;
+    uint8_t *labels;
+    float *x, *gradient;
+};
+
+static void on_log(void *arg, enum signpost_log_level level, const char *line)
+{
+    static const enum sp_log_level levels[] = {
+        [SIGNPOST_LOG_WARN] = SP_LOG_WARN, [SIGNPOST_LOG_INFO] = SP_LOG_INFO, [SIGNPOST_LOG_DEBUG] = SP_LOG_DEBUG};
+
+    (void)arg;
+    sp_log(levels[level], "client", "%s", line);
+}
+
+static int load_data(struct trainer *t, struct sp_error *error)
+{
+    char images[2 * SP_STRING_BYTES], labels[2 * SP_STRING_BYTES];
+    int rc;
+
+    sp_job_path(&t->job, t->job.data.train_images, images, sizeof images);
+    sp_job_path(&t->job, t->job.data.train_labels, labels, sizeof labels);
+    rc = sp_idx_load(images, labels, &t->train, error);
+    if (rc != SP_OK || t->job.data.test_images[0] == '\0')
+        return rc;
+    sp_job_path(&t->job, t->job.data.test_images, images, sizeof images);
+    sp_job_path(&t->job, t->job.data.test_labels, labels, sizeof labels);
+    rc = sp_idx_load(images, labels, &t->test, error);
+    if (rc == SP_OK)
+        rc = sp_examples_check_test(&t->train, &t->test, images, labels, error);
+    return rc;
+}
+
+static void forget_batches(struct trainer *t)
+{
+    sp_batches_destroy(t->batches);
+    free(t->indices);
+    free(t->labels);
+    free(t->x);
+    t->batches = NULL;
+    t->indices = NULL;
+    t->labels = NULL;
+    t->x = NULL;
+}
+
+static uint32_t batch_max(const struct trainer *t)
+{
+    return t->job.train.batch > SCORE_BATCH ? t->job.train.batch : SCORE_BATCH;
+}
+
+/* The model is made before the plan is there, since HELLO names its tensors; the plan then says batch, seed and workers. */
+static int make_model(struct trainer *t, struct sp_error *error)
+{
+    int rc = sp_model_create(&t->model, &t->job, t->train.inputs, t->train.classes, batch_max(t), error);
+
+    if (rc != SP_OK)
+        return rc;
+    free(t->gradient);
+    t->gradient = malloc(sp_model_layout(t->model)->coordinates * sizeof *t->gradient);
+    return t->gradient != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the gradient");
+}
+
+static int make_batches(struct trainer *t, struct sp_error *error)
+{
+    uint32_t n = batch_max(t);
+
+    forget_batches(t);
+    t->indices = malloc(n * sizeof *t->indices);
+    t->labels = malloc(n);
+    t->x = malloc((size_t)n * t->train.inputs * sizeof *t->x);
+    if (t->indices == NULL || t->labels == NULL || t->x == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for a batch of %u examples", n);
+    sp_scale_init(&t->scale, t->job.data.divide, t->job.data.mean, t->job.data.std);
+    return sp_batches_create(&t->batches, t->job.seed, t->train.count, t->job.workers, t->job.train.batch, error);
+}
+
+/* The server's file governs training: every key of its plan replaces what this worker's own file says. */
+static int take_plan(struct trainer *t, struct sp_error *error)
+{
+    const char *key, *value;
+    int rc;
+
+    for (size_t i = 0; signpost_plan_item(t->client, i, &key, &value); i++) {
+        const struct sp_key *known = sp_job_key(key);
+
+        if (known == NULL || !(known->flags & SP_KEY_PLAN))
+            return sp_error_set(error, SP_E_UNKNOWN, "the server's plan has key '%s', which this version does not know",
+                                key);
+        rc = sp_job_set(&t->job, key, value, error);
+        if (rc != SP_OK)
+            return sp_error_prefix(error, "the server's plan");
+    }
+    sp_model_destroy(t->model);
+    t->model = NULL;
+    rc = make_model(t, error);
+    return rc == SP_OK ? make_batches(t, error) : rc;
+}
+
+static void give_gradient(struct trainer *t, const struct signpost_event *event)
+{
+    uint32_t batch = t->job.train.batch;
+    uint64_t d = sp_model_layout(t->model)->coordinates;
+    double loss;
+
+    sp_batches_pick(t->batches, event->round, event->slot, t->indices);
+    sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
+    loss = sp_model_gradient(t->model, signpost_weights(t->client), t->x, t->labels, batch, t->gradient);
+    (void)signpost_gradient(t->client, d, t->gradient);
+    (void)signpost_push(t->client, loss, batch);
+}
+
+static void give_score(struct trainer *t, const struct signpost_event *event)
+{
+    uint64_t n = t->test.count;
+    uint64_t first = n * event->part / event->parts;
+    uint64_t end = n * (event->part + 1) / event->parts;
+    struct sp_score score = {0};
+
+    while (first < end) {
+        uint32_t count = end - first < SCORE_BATCH ? (uint32_t)(end - first) : SCORE_BATCH;
+
+        for (uint32_t i = 0; i < count; i++)
+            t->indices[i] = (uint32_t)(first + i);
+        sp_examples_gather(&t->test, t->indices, count, &t->scale, t->x, t->labels);
+        sp_model_score(t->model, signpost_weights(t->client), t->x, t->labels, count, &score);
+        first += count;
+        signpost_alive(t->client);
+    }
+    (void)signpost_score(t->client, event, score.correct, score.total, score.loss_sum);
+}
+
+static int obey(struct trainer *t, const struct signpost_event *event, struct sp_error *error)
+{
+    switch (event->type) {
+    case SIGNPOST_JOINED:
+        return take_plan(t, error);
+    case SIGNPOST_INIT:
+        sp_model_init(t->model, t->job.seed, signpost_weights_to_init(t->client));
+        return signpost_init_done(t->client);
+    case SIGNPOST_GRADIENT:
+        give_gradient(t, event);
+        break;
+    case SIGNPOST_EVALUATE:
+        give_score(t, event);
+        break;
+    case SIGNPOST_NOTHING:
+    case SIGNPOST_DONE:
+        break;
+    }
+    return SP_OK;
+}
+
+static int loop(struct trainer *t, struct sp_error *error)
+{
+    struct signpost_event event;
+    struct signpost_counts counts;
+    int rc;
+
+    do {
+        rc = signpost_wait(t->client, -1, &event);
+        if (rc != SP_OK)
+            return sp_error_set(error, (enum sp_code)rc, "%s", signpost_error(t->client));
+        rc = obey(t, &event, error);
+        if (rc != SP_OK)
+            return rc;
+    } while (event.type != SIGNPOST_DONE);
+    signpost_get_counts(t->client, &counts);
+    sp_log_info("train", "%s; this worker pushed %llu rounds", signpost_error(t->client),
+                (unsigned long long)counts.pushes);
+    return SP_OK;
+}
+
+static int join(struct trainer *t, const struct sp_train_options *options, struct sp_error *error)
+{
+    struct signpost_options client = {.job = t->job.job, .program = "signpost-worker " SP_VERSION};
+    int rc;
+
+    client.server = options->server != NULL ? options->server : t->job.server.listen;
+    client.layout = sp_model_layout(t->model);
+    client.examples = t->train.count;
+    client.test_examples = t->test.count;
+    client.data_digest = sp_examples_digest(&t->train);
+    client.slot = options->slot;
+    client.give_up_s = t->job.worker.give_up;
+    client.log = on_log;
+    error->code = SP_OK;
+    rc = signpost_open(&t->client, &client, error->text, sizeof error->text);
+    if (rc != SP_OK)
+        error->code = (enum sp_code)rc;
+    return rc;
+}
+
+int sp_train(const struct sp_train_options *options, struct sp_error *error)
+{
+    struct trainer *t = calloc(1, sizeof *t);
+    int rc;
+
+    if (t == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory");
+    t->job = *options->job;
+    sp_model_set_threads(t->job.model.threads);
+    rc = load_data(t, error);
+    if (rc == SP_OK)
+        rc = make_model(t, error);
+    if (rc == SP_OK)
+        rc = join(t, options, error);
+    if (rc == SP_OK)
+        rc = loop(t, error);
+    signpost_close(t->client);
+    forget_batches(t);
+    free(t->gradient);
+    sp_model_destroy(t->model);
+    sp_examples_finish(&t->train);
+    sp_examples_finish(&t->test);
+    free(t);
+    return rc;
+}

@@ -297,7 +297,8 @@ static void leave_slot(struct sp_round *r, int slot, const char *words)
     struct slot *s = &r->slots[slot];
     struct worker *worker = r->workers[s->worker];
 
-    sp_round_note(r, SP_NOTE_WARN, "worker %s left slot %d: %s", worker->name, slot, words);
+    if (r->stage != SP_STAGE_OVER)
+        sp_round_note(r, SP_NOTE_WARN, "worker %s left slot %d: %s", worker->name, slot, words);
     if (worker->state == WORKER_READY)
         r->live--;
     s->worker = -1;

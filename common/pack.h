@@ -23,8 +23,8 @@ static inline unsigned sp_coin(uint64_t j, uint32_t t)
 /* The coins of coordinates first..first+63 as one word (bit i: coordinate first+i). */
 uint64_t sp_coin_word(uint64_t first, uint32_t t);
 
-/* bits[j] = values[j] > 0, or coin(first+j, t) where values[j] == 0. `values` has `count` finite numbers, `bits` room for
- * sp_bits_bytes(count) bytes. */
+/* bits[j] = values[j] > 0, or coin(first+j, t) where values[j] == 0. `values` has `count` finite numbers, `bits` room
+ * for sp_bits_bytes(count) bytes. */
 void sp_pack_signs(const float *values, uint64_t first, size_t count, uint32_t t, uint8_t *bits);
 
 /* signs[j] = +1 or -1. */

@@ -186,7 +186,8 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-/* libuv asks for a length that fits an unsigned int: a larger read comes in pieces by itself, since on_alloc is called anew. */
+/* libuv asks for a length that fits an unsigned int: a larger read comes in pieces by itself, since on_alloc is called
+ * anew. */
 void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
 {
     sp_assert(bytes > 0 && bytes <= UINT32_MAX && stream->missing == 0);

@@ -6,8 +6,8 @@
  * queued, says end of stream, waits for the peer's own for at most LINGER_MS, and closes.
  *
  * Failure: a broken or closed connection, in either direction, gives one event `failed`; the owner then calls
- * `sp_stream_close()`. After `sp_stream_close()` or `sp_stream_finish()` the only event still to come is `closed`; the stream frees
- * itself after it. An owner may call either from within any event.
+ * `sp_stream_close()`. After `sp_stream_close()` or `sp_stream_finish()` the only event still to come is `closed`; the
+ * stream frees itself after it. An owner may call either from within any event.
  */
 #pragma once
 

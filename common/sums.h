@@ -1,8 +1,8 @@
 /* Sums over many coordinates, in an order that is the same on every kernel path.
  *
  * Values are taken in blocks of SP_SUM_BLOCK coordinates. In a block, lane l of 16 adds the terms of coordinates
- * j = l (mod 16) in double, in order of j; the lanes are then added pairwise (l and l+8, l and l+4, l and l+2, l and l+1), and the
- * blocks in order. Each term is computed in double from float32 values. Design, section 3.
+ * j = l (mod 16) in double, in order of j; the lanes are then added pairwise (l and l+8, l and l+4, l and l+2, l and
+ * l+1), and the blocks in order. Each term is computed in double from float32 values. Design, section 3.
  */
 #pragma once
 

@@ -10,8 +10,8 @@
 
 /* What a COMMIT says about how the update of its round is to be applied. */
 struct sp_step {
-    float decay;        /* tensors with SP_TENSOR_DECAY are multiplied by it first; 1 leaves them alone */
-    float rate;         /* gamma in the sign phase; lambda in the SGD phase */
+    float decay;         /* tensors with SP_TENSOR_DECAY are multiplied by it first; 1 leaves them alone */
+    float rate;          /* gamma in the sign phase; lambda in the SGD phase */
     const float *rates;  /* one lambda a tensor, in place of `rate`; NULL if there is one for all */
     const float *decays; /* one factor a tensor, in place of `decay`; NULL if there is one for all */
 };

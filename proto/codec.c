@@ -402,7 +402,8 @@ static void free_commit(struct sp_commit *commit)
 static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commit *m, struct sp_commit *commit,
                        struct sp_error *error)
 {
-    if (m->n_rates > SP_TENSORS_MAX || m->n_decays > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters || m->next_phase > SP_PHASE_SGD)
+    if (m->n_rates > SP_TENSORS_MAX || m->n_decays > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters ||
+        m->next_phase > SP_PHASE_SGD)
         return refuse(frame, error, "too many rates or voters, or an unknown phase");
     commit->rate = m->rate;
     commit->decay = m->decay;

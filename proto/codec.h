@@ -98,8 +98,8 @@ struct sp_message {
  * lengths are filled in here. `bulk` has `bulk_bytes` bytes. NULL if out of memory. */
 struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *bulk, size_t bulk_bytes);
 
-/* Decodes the control bytes of `message->frame` (which sp_frame_decode() filled in). On success the message owns what it
- * points to until sp_message_finish(). */
+/* Decodes the control bytes of `message->frame` (which sp_frame_decode() filled in). On success the message owns what
+ * it points to until sp_message_finish(). */
 int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error);
 
 void sp_message_finish(struct sp_message *message);

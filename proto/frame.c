@@ -118,8 +118,8 @@ static int check_limits(const struct sp_frame *frame, struct sp_error *error)
     if ((frame->flags & ~(SP_FRAME_LAST | SP_FRAME_ABSTAIN)) != 0)
         return sp_error_set(error, SP_E_PROTOCOL, "%s frame with unknown flags 0x%04x", limit->name, frame->flags);
     if (frame->control_bytes > limit->control_bytes_max)
-        return sp_error_set(error, SP_E_PROTOCOL, "%s frame with %u control bytes; at most %u are allowed",
-                            limit->name, frame->control_bytes, limit->control_bytes_max);
+        return sp_error_set(error, SP_E_PROTOCOL, "%s frame with %u control bytes; at most %u are allowed", limit->name,
+                            frame->control_bytes, limit->control_bytes_max);
     if (frame->bulk_bytes > (limit->bulk ? SP_BULK_BYTES_MAX : 0))
         return sp_error_set(error, SP_E_PROTOCOL, "%s frame with %u bulk bytes; at most %u are allowed", limit->name,
                             frame->bulk_bytes, limit->bulk ? SP_BULK_BYTES_MAX : 0);

@@ -7,7 +7,8 @@
  *      |        |  |pe|     |        |  bytes |   coordinate    | coords | bytes  |  CRC   |  CRC   |          |      |
  *      +--------+--+--+-----+--------+--------+-----------------+--------+--------+--------+--------+----------+------+
  *
- * The header CRC covers bytes 0..35 and the control message; the bulk CRC covers the bulk. Both are CRC-32 as of gzip and PNG.
+ * The header CRC covers bytes 0..35 and the control message; the bulk CRC covers the bulk. Both are CRC-32 as of gzip
+ * and PNG.
  */
 #pragma once
 
@@ -74,8 +75,8 @@ const char *sp_frame_name(unsigned type);
 void sp_frame_encode(const struct sp_frame *frame, const void *control, const void *bulk,
                      uint8_t header[SP_FRAME_HEADER_BYTES]);
 
-/* Decodes and checks all that can be checked without the bytes that follow: magic, version, type, flags, lengths against
- * the type's limits, the range against its bulk. SP_E_PROTOCOL with words otherwise. */
+/* Decodes and checks all that can be checked without the bytes that follow: magic, version, type, flags, lengths
+ * against the type's limits, the range against its bulk. SP_E_PROTOCOL with words otherwise. */
 int sp_frame_decode(const uint8_t header[SP_FRAME_HEADER_BYTES], struct sp_frame *frame, struct sp_error *error);
 
 /* SP_E_CORRUPT if header and control message do not match the header CRC. */

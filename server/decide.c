@@ -11,8 +11,8 @@
 #define LAMBDA_MIN 1e-5
 #define LAMBDA_MAX 1.0
 #define NORM_TENSOR_TIMES_MAX 100.0
-/* Diminishing returns: a window is flat if it brings less than FLAT_SHARE of the loss won so far; FLAT_WINDOWS in a row fire, not before
- * EARLIEST of the job, and at LATEST of it in any case. */
+/* Diminishing returns: a window is flat if it brings less than FLAT_SHARE of the loss won so far; FLAT_WINDOWS in a row
+ * fire, not before EARLIEST of the job, and at LATEST of it in any case. */
 #define FLAT_SHARE 0.01
 #define FLAT_WINDOWS 2
 #define EARLIEST 0.1
@@ -119,10 +119,11 @@ static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_de
 
     if (decide->flat >= FLAT_WINDOWS && progress >= EARLIEST) {
         decision->fires = true;
-        (void)snprintf(decision->reason, sizeof decision->reason,
-                       "auto: diminishing returns, %u windows of %u rounds in a row brought less than %.0f %% (the last "
-                       "%.2f %%) of the loss won so far",
-                       decide->flat, decide->window, FLAT_SHARE * 100.0, decide->last_gain * 100.0);
+        (void)snprintf(
+            decision->reason, sizeof decision->reason,
+            "auto: diminishing returns, %u windows of %u rounds in a row brought less than %.0f %% (the last "
+            "%.2f %%) of the loss won so far",
+            decide->flat, decide->window, FLAT_SHARE * 100.0, decide->last_gain * 100.0);
     } else if (progress >= LATEST) {
         decision->fires = true;
         decision->capped = true;
@@ -215,8 +216,8 @@ double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t
     return 0.0;
 }
 
-double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
-                      const float *mean, float *rates)
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout, const float *mean,
+                      float *rates)
 {
     double step = decide->scale * gamma_s;
     double norm = sqrt(sp_sum_squares(mean, (size_t)layout->coordinates));

@@ -2,8 +2,9 @@
  *
  * Chen and Wang, arXiv 2604.25550 (the calibration and the switch); Keskar and Socher, arXiv 1712.07628 (SWATS, whose
  * projection it follows). The statistics of a round, over the workers that sent all of them:
- *     A = |mean dot|, dot_i = <s, g_i> with s and g of the same round     B = ||mean sketch||^2, which estimates ||mean g||^2
- *     E = mean ||g_i||^2                                                  D = (M*B - E)/(M-1), without the noise's share (M > 1)
+ *     A = |mean dot|, dot_i = <s, g_i> with s and g of the same round     B = ||mean sketch||^2, which estimates ||mean
+ * g||^2 E = mean ||g_i||^2                                                  D = (M*B - E)/(M-1), without the noise's
+ * share (M > 1)
  */
 #pragma once
 
@@ -72,7 +73,7 @@ bool sp_decide_needs_mean(const struct sp_decide *decide);
 /* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"). */
 double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t coordinates);
 
-/* norm: scale*gamma_s*sqrt(d)/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with d_l and ||mean_l||, at most
- * 100 times that; written to rates[l] if `rates` is not NULL. */
-double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
-                      const float *mean, float *rates);
+/* norm: scale*gamma_s*sqrt(d)/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with d_l and
+ * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL. */
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout, const float *mean,
+                      float *rates);

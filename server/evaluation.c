@@ -1,7 +1,8 @@
 /* Evaluations: the test set in as many parts as there are workers, their scores added in the order of parts.
  *
- * The EVAL frames of a round leave before its COMMIT, so that a worker knows of them when it holds those weights; the next
- * round is not committed before the scores are in, so that a lost worker's part can go to another that still holds them.
+ * The EVAL frames of a round leave before its COMMIT, so that a worker knows of them when it holds those weights; the
+ * next round is not committed before the scores are in, so that a lost worker's part can go to another that still holds
+ * them.
  */
 #include "common/check.h"
 #include "server/round_state.h"
@@ -162,8 +163,7 @@ int sp_round_score(struct sp_round *r, uint32_t peer, uint32_t round, const stru
         return sp_error_set(error, SP_E_PROTOCOL, "SCORE before READY");
     if (!e->pending || round != e->round)
         return SP_OK; /* too late: the evaluation ended without it */
-    if (score->part >= e->parts || e->part[score->part].worker < 0 ||
-        r->workers[e->part[score->part].worker] != worker)
+    if (score->part >= e->parts || e->part[score->part].worker < 0 || r->workers[e->part[score->part].worker] != worker)
         return sp_error_set(error, SP_E_PROTOCOL, "SCORE of part %u, which is another worker's", score->part);
     part = &e->part[score->part];
     if (score->correct > score->total || score->total > r->test_examples || !isfinite(score->loss_sum))

@@ -22,7 +22,8 @@ static const struct argp_option options[] = {
     {"config", 'c', "JOB.yaml", 0, "The job to serve (required)", 0},
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where to listen, instead of server.listen; port 0: any free one", 0},
     {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
-    {"set", KEY_SET, "KEY=VALUE", 0, "Overrides a key of the job file, e.g. optimizer.switch.when=never; repeatable", 0},
+    {"set", KEY_SET, "KEY=VALUE", 0, "Overrides a key of the job file, e.g. optimizer.switch.when=never; repeatable",
+     0},
     {"validate", KEY_VALIDATE, NULL, 0, "Check the job file and exit", 0},
     {"log", KEY_LOG, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {0}};
@@ -90,10 +91,15 @@ static int serve(const struct arguments *arguments, const struct sp_job *job)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, NULL,
-                                     "Signpost's server: collects the workers' signs, votes, decides when to switch to SGD, "
-                                     "and writes the results.",
-                                     NULL, NULL, NULL};
+    static const struct argp argp = {
+        options,
+        parse,
+        NULL,
+        "Signpost's server: collects the workers' signs, votes, decides when to switch to SGD, "
+        "and writes the results.",
+        NULL,
+        NULL,
+        NULL};
     static struct arguments arguments;
     static struct sp_job job;
 

@@ -1,8 +1,8 @@
-/* The operator's socket, FOLDER/signpostd.sock: a line in, a line of JSON out, end. Whoever may write to the folder's socket
- * may operate the job; it is made with mode 0600.
+/* The operator's socket, FOLDER/signpostd.sock: a line in, a line of JSON out, end. Whoever may write to the folder's
+ * socket may operate the job; it is made with mode 0600.
  *
- * Failure: a line that is too long, unknown, or does not come within OPERATOR_MS_MAX ends that connection with an answer
- * that says so.
+ * Failure: a line that is too long, unknown, or does not come within OPERATOR_MS_MAX ends that connection with an
+ * answer that says so.
  */
 #include "common/log.h"
 #include "server/server_state.h"
@@ -19,7 +19,8 @@
 #define LINE_BYTES_MAX 256
 #define OPERATOR_MS_MAX 5000
 
-struct operator {
+struct operator
+{
     struct sp_server *server;
     uv_pipe_t pipe;
     uv_timer_t timer;
@@ -33,7 +34,7 @@ struct operator {
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct operator *op = handle->data;
+    struct operator* op = handle->data;
 
     if (--op->handles > 0)
         return;
@@ -42,7 +43,7 @@ static void on_closed(uv_handle_t *handle)
     free(op);
 }
 
-static void end(struct operator *op)
+static void end(struct operator* op)
 {
     if (op->closing)
         return;
@@ -53,7 +54,7 @@ static void end(struct operator *op)
 
 static void on_written(uv_write_t *request, int status)
 {
-    struct operator *op = request->data;
+    struct operator* op = request->data;
     struct sp_server *server = op->server;
     bool stops = op->stops;
 
@@ -66,7 +67,7 @@ static void on_written(uv_write_t *request, int status)
     }
 }
 
-static void answer(struct operator *op, json_t *object)
+static void answer(struct operator* op, json_t *object)
 {
     uv_buf_t buf;
 
@@ -83,7 +84,7 @@ static void answer(struct operator *op, json_t *object)
         end(op);
 }
 
-static void obey(struct operator *op)
+static void obey(struct operator* op)
 {
     if (strcmp(op->line, "status") == 0) {
         answer(op, sp_status_json(op->server));
@@ -97,7 +98,7 @@ static void obey(struct operator *op)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
-    struct operator *op = handle->data;
+    struct operator* op = handle->data;
 
     (void)suggested;
     *buf = uv_buf_init(op->line + op->used, (unsigned)(sizeof op->line - op->used));
@@ -105,7 +106,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct operator *op = stream->data;
+    struct operator* op = stream->data;
     char *newline;
 
     (void)buf;
@@ -131,7 +132,7 @@ static void on_timer(uv_timer_t *timer)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct sp_server *server = listener->data;
-    struct operator *op = status == 0 ? calloc(1, sizeof *op) : NULL;
+    struct operator* op = status == 0 ? calloc(1, sizeof *op) : NULL;
 
     if (op == NULL)
         return;
@@ -155,9 +156,10 @@ int sp_operators_open(struct sp_server *server, struct sp_error *error)
     int rc;
 
     (void)snprintf(path, sizeof path, "%s/signpostd.sock", server->out);
-    if (strlen(path) >= sizeof ((struct sockaddr_un *)0)->sun_path)
-        return sp_error_set(error, SP_E_RANGE, "%s is longer than the %zu bytes that a socket's path may have; choose a shorter --out",
-                            path, sizeof ((struct sockaddr_un *)0)->sun_path - 1);
+    if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return sp_error_set(error, SP_E_RANGE,
+                            "%s is longer than the %zu bytes that a socket's path may have; choose a shorter --out",
+                            path, sizeof((struct sockaddr_un *)0)->sun_path - 1);
     (void)unlink(path); /* the folder is locked: nobody else serves it */
     (void)uv_pipe_init(&server->loop, &server->operators, 0);
     server->operators.data = server;

@@ -2,8 +2,8 @@
  *
  * Happy path: accept, HELLO within HELLO_MS_MAX, then frames to the round core until a BYE of either side.
  *
- * Failure: broken frames, silence, slow reading or a refusal of the round core: the peer gets a BYE with the reason, the core
- * hears that it left, and the stream ends in its own time. The peer is freed in the stream's `closed`.
+ * Failure: broken frames, silence, slow reading or a refusal of the round core: the peer gets a BYE with the reason,
+ * the core hears that it left, and the stream ends in its own time. The peer is freed in the stream's `closed`.
  */
 #include "common/check.h"
 #include "common/log.h"
@@ -99,7 +99,8 @@ void sp_peer_resume(struct sp_peer *peer)
     sp_reader_resume(&peer->reader);
 }
 
-/* --- frames ---------------------------------------------------------------------------------------------------------- */
+/* --- frames ----------------------------------------------------------------------------------------------------------
+ */
 
 static int on_place(void *owner, const struct sp_message *message, void **destination, struct sp_error *error)
 {
@@ -151,7 +152,8 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
 {
     char words[300];
 
-    (void)snprintf(words, sizeof words, "it said goodbye: %s", bye->words[0] ? bye->words : sp_reason_text(bye->reason));
+    (void)snprintf(words, sizeof words, "it said goodbye: %s",
+                   bye->words[0] ? bye->words : sp_reason_text(bye->reason));
     forget(peer, words);
     sp_stream_finish(peer->stream);
 }
@@ -211,7 +213,8 @@ static void on_broken(void *owner, const struct sp_error *error)
 
 static const struct sp_reader_events reader_events = {.place = on_place, .got = on_got, .broken = on_broken};
 
-/* --- the stream ------------------------------------------------------------------------------------------------------ */
+/* --- the stream ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_filled(void *owner)
 {
@@ -280,7 +283,8 @@ void sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
         sp_peer_bye(peer, SP_REASON_BUSY, "this server has all the connections that it takes");
 }
 
-/* --- the clock ------------------------------------------------------------------------------------------------------- */
+/* --- the clock -------------------------------------------------------------------------------------------------------
+ */
 
 static void beat(struct sp_peer *peer, uint64_t now)
 {

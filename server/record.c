@@ -57,10 +57,11 @@ static int lock_folder(struct sp_record *record, struct sp_error *error)
     (void)close(record->lock);
     record->lock = -1;
     if (errno == EWOULDBLOCK)
-        return sp_error_set(error, SP_E_IO,
-                            "another signpostd writes to %s now; give this run a folder of its own with --out, or end the "
-                            "other with 'signpost stop %s'",
-                            record->folder, record->folder);
+        return sp_error_set(
+            error, SP_E_IO,
+            "another signpostd writes to %s now; give this run a folder of its own with --out, or end the "
+            "other with 'signpost stop %s'",
+            record->folder, record->folder);
     return io_error(error, "lock", path);
 }
 
@@ -154,7 +155,8 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
     return rc;
 }
 
-/* --- whole files ----------------------------------------------------------------------------------------------------- */
+/* --- whole files -----------------------------------------------------------------------------------------------------
+ */
 
 struct piece {
     const void *bytes;

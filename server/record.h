@@ -1,7 +1,7 @@
 /* What a run leaves in its folder: history.jsonl while it goes on; summary.json and model.safetensors at its end.
  *
- * Files that are written whole go to a temporary name first, are synced, and then renamed: a reader sees the old file or
- * the new one, never a part.
+ * Files that are written whole go to a temporary name first, are synced, and then renamed: a reader sees the old file
+ * or the new one, never a part.
  */
 #pragma once
 
@@ -30,7 +30,8 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);
 int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error);
 
-/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` (may be NULL) a JSON object of strings. */
+/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` (may be NULL) a JSON object of
+ * strings. */
 int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
                     json_t *metadata, struct sp_error *error);
 

@@ -1,8 +1,8 @@
 /* Who takes part: hello, slots, tickets, spares, initial weights, ready, resync, goodbye.
  *
  * Happy path: HELLO, a slot; the first worker of a new job gives the initial weights, all others get them; READY.
- * Failures: a worker that is granted INIT and gives no weights in time is sent away and the next one asked; a worker that
- * leaves frees its slot for a spare, and may come back to it with its ticket as long as it is free.
+ * Failures: a worker that is granted INIT and gives no weights in time is sent away and the next one asked; a worker
+ * that leaves frees its slot for a spare, and may come back to it with its ticket as long as it is free.
  */
 #include "common/check.h"
 #include "server/round_state.h"
@@ -34,7 +34,8 @@ const char *sp_roster_name(struct sp_round *r, int slot)
     return w >= 0 ? r->workers[w]->name : "nobody";
 }
 
-/* --- what a HELLO must match ----------------------------------------------------------------------------------------- */
+/* --- what a HELLO must match -----------------------------------------------------------------------------------------
+ */
 
 static void words_of_layout(const struct sp_round *r, const struct sp_layout *theirs, char *words, size_t bytes)
 {
@@ -46,10 +47,11 @@ static void words_of_layout(const struct sp_round *r, const struct sp_layout *th
         if (strcmp(a->name, b->name) == 0 && a->dims == b->dims && a->flags == b->flags &&
             memcmp(a->shape, b->shape, sizeof a->shape) == 0)
             continue;
-        (void)snprintf(words, bytes,
-                       "the model differs from the job's from tensor %u on: here '%s' with %llu coordinates, there '%s' "
-                       "with %llu",
-                       i, a->name, (unsigned long long)a->count, b->name, (unsigned long long)b->count);
+        (void)snprintf(
+            words, bytes,
+            "the model differs from the job's from tensor %u on: here '%s' with %llu coordinates, there '%s' "
+            "with %llu",
+            i, a->name, (unsigned long long)a->count, b->name, (unsigned long long)b->count);
         return;
     }
     (void)snprintf(words, bytes, "the model has %u tensors, the job's has %u", theirs->tensors_count,
@@ -86,7 +88,8 @@ static bool check_hello(struct sp_round *r, uint32_t peer, const struct sp_hello
         return false;
     }
     if (hello->data_digest != 0 && r->data_digest != 0 && hello->data_digest != r->data_digest) {
-        sp_round_bye(r, peer, SP_REASON_DATA, "this worker's training data differ from the job's (digest %016llx, not %016llx)",
+        sp_round_bye(r, peer, SP_REASON_DATA,
+                     "this worker's training data differ from the job's (digest %016llx, not %016llx)",
                      (unsigned long long)hello->data_digest, (unsigned long long)r->data_digest);
         return false;
     }
@@ -110,7 +113,7 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->decays = calloc(hello->layout.tensors_count, sizeof(float));
     r->scaled = calloc(hello->layout.tensors_count, sizeof(float));
     if (r->theta == NULL || r->bits == NULL || r->previous == NULL || r->rates == NULL || r->decays == NULL ||
-        r->scaled == NULL ||        sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
+        r->scaled == NULL || sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
         return false;
     r->layout_digest = hello->layout_digest;
     r->data_digest = hello->data_digest;
@@ -120,8 +123,8 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->epoch_rounds = sp_job_epoch_rounds(&r->job, r->examples);
     sp_tally_init(&r->tally, r->job.workers, d);
     sp_decide_init(&r->decide, &r->job, r->examples);
-    sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch", r->rounds,
-                  (unsigned long long)d, r->epoch_rounds);
+    sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch",
+                  r->rounds, (unsigned long long)d, r->epoch_rounds);
     return true;
 }
 
@@ -141,7 +144,8 @@ static void forget_layout(struct sp_round *r)
     r->data_digest = r->test_examples = 0;
 }
 
-/* --- slots ----------------------------------------------------------------------------------------------------------- */
+/* --- slots -----------------------------------------------------------------------------------------------------------
+ */
 
 static void welcome(struct sp_round *r, int w, bool spare)
 {
@@ -334,7 +338,8 @@ void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_
     sp_round_advance(r);
 }
 
-/* --- weights --------------------------------------------------------------------------------------------------------- */
+/* --- weights ---------------------------------------------------------------------------------------------------------
+ */
 
 static void grant_init(struct sp_round *r)
 {
@@ -453,7 +458,8 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
     s->expected = false;
     worker->state = WORKER_WAITING;
     r->live--;
-    sp_round_note(r, SP_NOTE_WARN, "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
+    sp_round_note(r, SP_NOTE_WARN,
+                  "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
                   worker->name, worker->slot, round, (unsigned long long)digest);
     sp_evaluation_forget(r, find_index(r, peer));
     sp_roster_give_weights(r);
@@ -480,7 +486,8 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
         s->abstains || s->dropped)
         return SP_E_STATE;
     if (frame->round > r->round)
-        return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round, r->round);
+        return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round,
+                            r->round);
     if (r->tally.slot[worker->slot].arrived == r->tally.chunks)
         return SP_E_STATE;
     if (frame->first < sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived))
@@ -498,7 +505,8 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
     return worker->held ? SP_ROUND_HOLD : SP_OK;
 }
 
-/* --- time ------------------------------------------------------------------------------------------------------------ */
+/* --- time ------------------------------------------------------------------------------------------------------------
+ */
 
 void sp_roster_tick(struct sp_round *r)
 {

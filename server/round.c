@@ -17,7 +17,8 @@
 #define DEADLINE_MS_UNKNOWN 10000.0
 #define TICK_MS 1000
 
-/* --- actions --------------------------------------------------------------------------------------------------------- */
+/* --- actions ---------------------------------------------------------------------------------------------------------
+ */
 
 static void grow_actions(struct sp_round *r)
 {
@@ -79,7 +80,8 @@ void sp_round_bye(struct sp_round *r, uint32_t peer, enum sp_reason reason, cons
     va_end(args);
 }
 
-/* --- making and ending ----------------------------------------------------------------------------------------------- */
+/* --- making and ending -----------------------------------------------------------------------------------------------
+ */
 
 int sp_round_create(struct sp_round **out, const struct sp_job *job)
 {
@@ -138,7 +140,8 @@ void sp_round_stop(struct sp_round *r, const char *words, uint64_t now_ms)
     sp_round_over(r);
 }
 
-/* --- a round begins -------------------------------------------------------------------------------------------------- */
+/* --- a round begins --------------------------------------------------------------------------------------------------
+ */
 
 static void resume_all(struct sp_round *r)
 {
@@ -226,7 +229,8 @@ static void maybe_start(struct sp_round *r)
         start(r);
 }
 
-/* --- pushes ---------------------------------------------------------------------------------------------------------- */
+/* --- pushes ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Means and deviations of arrivals in the manner of TCP's timer (RFC 6298). */
 static void learn_arrival(struct sp_round *r, double ms)
@@ -328,7 +332,8 @@ int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *me
     return rc;
 }
 
-/* --- tally ----------------------------------------------------------------------------------------------------------- */
+/* --- tally -----------------------------------------------------------------------------------------------------------
+ */
 
 static bool lags(const struct sp_round *r, uint32_t slot)
 {
@@ -402,13 +407,15 @@ static void tally_chunk(struct sp_round *r)
     action->update.first = first;
     action->update.count = sp_tally_count(&r->tally, k);
     action->update.bytes = sp_tally_bytes(&r->tally, k);
-    action->update.bulk = r->phase == SP_PHASE_SIGN ? (const void *)(r->bits + first / 8) : (const void *)(r->mean + first);
+    action->update.bulk =
+        r->phase == SP_PHASE_SIGN ? (const void *)(r->bits + first / 8) : (const void *)(r->mean + first);
     action->update.last = k + 1 == r->tally.chunks;
     r->tally.base++;
     resume_all(r);
 }
 
-/* --- commit ---------------------------------------------------------------------------------------------------------- */
+/* --- commit ----------------------------------------------------------------------------------------------------------
+ */
 
 static unsigned count_voters(struct sp_round *r, struct sp_commit *commit)
 {
@@ -443,8 +450,9 @@ static void note_dry_switch(struct sp_round *r, const struct sp_decision *decisi
     r->lambda = sp_decide_lambda(&r->decide, gamma, r->layout.coordinates);
     (void)snprintf(r->switch_reason, sizeof r->switch_reason, "dry run, would have switched after round %u: %s",
                    r->round, decision->reason);
-    sp_round_note(r, SP_NOTE_INFO, "would switch to SGD now, after round %u, at lambda = %s%.4g (%s); dry run: going on",
-                  r->round, norm ? "about " : "", r->lambda, decision->reason);
+    sp_round_note(r, SP_NOTE_INFO,
+                  "would switch to SGD now, after round %u, at lambda = %s%.4g (%s); dry run: going on", r->round,
+                  norm ? "about " : "", r->lambda, decision->reason);
 }
 
 static void make_switch(struct sp_round *r, const struct sp_decision *decision, double gamma)
@@ -704,7 +712,8 @@ void sp_round_advance(struct sp_round *r)
     }
 }
 
-/* --- time ------------------------------------------------------------------------------------------------------------ */
+/* --- time ------------------------------------------------------------------------------------------------------------
+ */
 
 /* The slots that the round waits for, as "1, 3". */
 static void list_slots(const struct sp_round *r, char *text, size_t bytes)
@@ -737,11 +746,12 @@ static void describe_wait(struct sp_round *r)
     if (r->stage == SP_STAGE_NEW)
         (void)snprintf(r->waits, sizeof r->waits, "the initial weights of a first worker");
     else if (r->stage == SP_STAGE_GATHERING && left > 0.0)
-        (void)snprintf(r->waits, sizeof r->waits,
-                       "workers: %u of %u are ready, slots %s are missing; starts in %.0f s at the latest with at least %u",
-                       r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
-    else if (r->stage == SP_STAGE_GATHERING || (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 &&
-                                                r->live < r->job.server.min_live))
+        (void)snprintf(
+            r->waits, sizeof r->waits,
+            "workers: %u of %u are ready, slots %s are missing; starts in %.0f s at the latest with at least %u",
+            r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
+    else if (r->stage == SP_STAGE_GATHERING ||
+             (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 && r->live < r->job.server.min_live))
         (void)snprintf(r->waits, sizeof r->waits, "workers: %u live, server.min_live is %u", r->live,
                        r->job.server.min_live);
     else if (r->stage == SP_STAGE_RUNNING && slots[0] != '\0')
@@ -782,7 +792,8 @@ uint64_t sp_round_due_ms(const struct sp_round *r)
     return due;
 }
 
-/* --- what others may know -------------------------------------------------------------------------------------------- */
+/* --- what others may know --------------------------------------------------------------------------------------------
+ */
 
 void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
 {

@@ -10,8 +10,8 @@
  *   RUNNING    round after round
  *   CLOSING    all rounds are committed; the last evaluation is coming in
  *
- * A worker (a peer that said HELLO) is a spare, then INITING or WAITING for weights, then RECEIVING them, then READY; it
- * votes in the rounds that begin, or whose vote has not begun, after it became ready.
+ * A worker (a peer that said HELLO) is a spare, then INITING or WAITING for weights, then RECEIVING them, then READY;
+ * it votes in the rounds that begin, or whose vote has not begun, after it became ready.
  */
 #pragma once
 
@@ -33,7 +33,8 @@ enum sp_stage { SP_STAGE_NEW, SP_STAGE_GATHERING, SP_STAGE_RUNNING, SP_STAGE_CLO
 enum sp_action_type {
     SP_ACTION_WELCOME, /* to `peer`: slot and ticket, or that it is a spare */
     SP_ACTION_INIT,    /* to `peer`: give the initial weights */
-    SP_ACTION_WEIGHTS, /* to `peer`: the weights after `round` and, if `started`, the COMMIT of that round; it follows now */
+    SP_ACTION_WEIGHTS, /* to `peer`: the weights after `round` and, if `started`, the COMMIT of that round; it follows
+                          now */
     SP_ACTION_FOLLOW,  /* `peer` holds the initial weights: it follows now, without being sent any */
     SP_ACTION_UPDATE,  /* to all that follow: a chunk of the round's result */
     SP_ACTION_COMMIT,  /* to all that follow */
@@ -52,9 +53,9 @@ struct sp_report {
     uint32_t round;
     double epoch;
     enum sp_phase phase;
-    double rate;   /* gamma or lambda (of the largest tensor if there is one a tensor) of this round */
+    double rate; /* gamma or lambda (of the largest tensor if there is one a tensor) of this round */
     double sigma;
-    double loss;   /* mean over workers and rounds; NaN if none */
+    double loss; /* mean over workers and rounds; NaN if none */
     unsigned live, voters;
     double margin, ties, unanimous, flips; /* shares of the coordinates, margin as mean |V|/M; sign phase only */
     struct sp_estimates estimates;
@@ -126,7 +127,7 @@ struct sp_view {
     uint64_t correct, total;
     double test_loss;
     uint64_t float32_bytes; /* what each direction would have cost with float32 all the way */
-    const char *waits; /* what the job waits for, or "" */
+    const char *waits;      /* what the job waits for, or "" */
     const char *over_reason;
     bool stopped;
     const struct sp_decide *decide;
@@ -145,7 +146,8 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
 void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_t now_ms);
 
 /* Where the bulk of a WEIGHTS or PUSH frame goes. SP_E_STATE: nowhere, read it and throw it away (and give the event
- * nonetheless: it is counted); 1: the peer is ahead, hold it until SP_ACTION_RESUME; other codes: it broke the protocol. */
+ * nonetheless: it is counted); 1: the peer is ahead, hold it until SP_ACTION_RESUME; other codes: it broke the
+ * protocol. */
 #define SP_ROUND_HOLD 1
 int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, void **destination,
                    struct sp_error *error);

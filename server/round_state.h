@@ -20,7 +20,7 @@ struct worker {
     int wanted; /* slot, or SP_ANY_SLOT */
     uint8_t ticket[SP_TICKET_BYTES];
     bool evaluates;
-    bool held;    /* waits for SP_ACTION_RESUME */
+    bool held;      /* waits for SP_ACTION_RESUME */
     uint64_t order; /* of arrival */
 };
 
@@ -35,9 +35,9 @@ struct slot {
     int worker; /* index, or -1 */
     bool has_ticket;
     uint8_t ticket[SP_TICKET_BYTES];
-    bool expected;  /* in this round */
-    bool abstains;  /* from chunk `arrived` on */
-    bool dropped;   /* the round went on without it */
+    bool expected; /* in this round */
+    bool abstains; /* from chunk `arrived` on */
+    bool dropped;  /* the round went on without it */
     bool has_dot, has_loss;
     double dot, loss;
     struct scalars now, before;
@@ -77,12 +77,12 @@ struct sp_round {
     struct sp_slot_view views[SP_SLOTS_MAX];
     unsigned live; /* slots whose worker is ready */
 
-    float *theta;      /* owned */
-    uint8_t *bits;     /* owned: the update of this sign round, and of the one before */
+    float *theta;  /* owned */
+    uint8_t *bits; /* owned: the update of this sign round, and of the one before */
     uint8_t *previous;
     bool has_previous;
-    float *mean;       /* owned: the update of this SGD round; NULL before the first */
-    float *rates;  /* owned: the rates at the switch, one a tensor; in use if rates_in_use */
+    float *mean;            /* owned: the update of this SGD round; NULL before the first */
+    float *rates;           /* owned: the rates at the switch, one a tensor; in use if rates_in_use */
     float *scaled, *decays; /* owned: those of this round */
     bool has_weights;
     uint64_t init_next; /* next coordinate of the weights that come in */
@@ -135,7 +135,8 @@ struct sp_round {
 
 /* --- round.c --- */
 struct sp_action *sp_round_act(struct sp_round *r, enum sp_action_type type, uint32_t peer);
-void sp_round_note(struct sp_round *r, enum sp_note level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void sp_round_note(struct sp_round *r, enum sp_note level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void sp_round_bye(struct sp_round *r, uint32_t peer, enum sp_reason reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void sp_round_advance(struct sp_round *r);

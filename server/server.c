@@ -22,14 +22,15 @@ uint64_t sp_server_now_ms(void)
     return uv_hrtime() / 1000000u;
 }
 
-/* --- actions --------------------------------------------------------------------------------------------------------- */
+/* --- actions ---------------------------------------------------------------------------------------------------------
+ */
 
 static void do_welcome(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_WELCOME}};
     struct sp_peer *peer = sp_peer_find(server, action->peer);
     struct sp_setting *plan = calloc(sp_job_keys_count, sizeof *plan);
-    char (*text)[SP_VALUE_BYTES] = calloc(sp_job_keys_count, sizeof *text);
+    char(*text)[SP_VALUE_BYTES] = calloc(sp_job_keys_count, sizeof *text);
     uint32_t n = 0;
 
     if (peer != NULL && plan != NULL && text != NULL) {
@@ -93,8 +94,9 @@ static void log_report(const struct sp_server *server, const struct sp_report *r
                        100.0 * (double)report->correct / (double)report->total, (unsigned long long)report->correct,
                        (unsigned long long)report->total, report->total != report->expected ? ", partial" : "");
     if (sign)
-        sp_log_info("train", "round %u/%u epoch %.1f sign: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s", report->round,
-                    view.rounds, report->epoch, report->loss, report->rate, report->sigma, report->margin, test);
+        sp_log_info("train", "round %u/%u epoch %.1f sign: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s",
+                    report->round, view.rounds, report->epoch, report->loss, report->rate, report->sigma,
+                    report->margin, test);
     else
         sp_log_info("train", "round %u/%u epoch %.1f sgd: loss %.4f, lambda %.3g%s", report->round, view.rounds,
                     report->epoch, report->loss, report->rate, test);
@@ -239,7 +241,8 @@ void sp_server_drain(struct sp_server *server)
         arm_timer(server);
 }
 
-/* --- the clock and the signals --------------------------------------------------------------------------------------- */
+/* --- the clock and the signals ---------------------------------------------------------------------------------------
+ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -277,7 +280,8 @@ static void on_signal(uv_signal_t *handle, int number)
     sp_server_drain(server);
 }
 
-/* --- opening --------------------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------------------------------
+ */
 
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -302,16 +306,18 @@ static int listen_on(struct sp_server *server, const struct sockaddr *address, c
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)listener, BACKLOG, on_connection);
     if (rc == UV_EADDRINUSE)
-        return sp_error_set(error, SP_E_IO,
-                            "cannot listen on %s: the port is taken; end the program that uses it, or choose another with "
-                            "--listen or server.listen",
-                            as_written);
+        return sp_error_set(
+            error, SP_E_IO,
+            "cannot listen on %s: the port is taken; end the program that uses it, or choose another with "
+            "--listen or server.listen",
+            as_written);
     if (rc != 0)
         return sp_error_set(error, SP_E_IO, "cannot listen on %s: %s", as_written, uv_strerror(rc));
     return SP_OK;
 }
 
-/* The name may have several addresses (IPv4 and IPv6): listen on each, but only on the first if the port is chosen freely. */
+/* The name may have several addresses (IPv4 and IPv6): listen on each, but only on the first if the port is chosen
+ * freely. */
 static int open_listeners(struct sp_server *server, const char *text, struct sp_error *error)
 {
     struct sockaddr_storage found[SP_ADDRESSES_MAX], own;

@@ -1,7 +1,7 @@
 /* The daemon around the round core: one libuv loop, one listener, the peers, the clock, the signals, the files.
  *
- * Happy path: sp_server_open() listens and opens the run's folder; sp_server_run() turns the loop until the job is over,
- * has its results written, and all peers have been told.
+ * Happy path: sp_server_open() listens and opens the run's folder; sp_server_run() turns the loop until the job is
+ * over, has its results written, and all peers have been told.
  *
  * Failure: a peer's fault ends that peer; a fault of ours that the job cannot go on with ends the job with its files
  * written as far as possible and sp_server_run() returning a code.

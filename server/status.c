@@ -65,9 +65,8 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         json_object_set_new(slot, "abstained", count(s->abstained));
         json_object_set_new(slot, "resyncs", count(s->resyncs));
         json_object_set_new(slot, "joins", count(s->joins));
-        json_object_set_new(slot, "disagreement", sp_json_number(s->compared > 0 ? (double)s->disagreed /
-                                                                                       (double)s->compared
-                                                                                 : (double)NAN));
+        json_object_set_new(slot, "disagreement",
+                            sp_json_number(s->compared > 0 ? (double)s->disagreed / (double)s->compared : (double)NAN));
         json_array_append_new(slots, slot);
     }
     return slots;

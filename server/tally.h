@@ -1,7 +1,8 @@
 /* The window between workers and the vote: a few chunks of every slot, tallied when all that are expected are there.
  *
- * Each slot pushes its chunks in order. Chunk `base` is the next one to be tallied; a slot may be at most SP_TALLY_WINDOW chunks
- * ahead of it, which bounds the memory at slots * SP_TALLY_WINDOW * 64 KiB however large the model is.
+ * Each slot pushes its chunks in order. Chunk `base` is the next one to be tallied; a slot may be at most
+ * SP_TALLY_WINDOW chunks ahead of it, which bounds the memory at slots * SP_TALLY_WINDOW * 64 KiB however large the
+ * model is.
  */
 #pragma once
 
@@ -15,7 +16,7 @@
 #define SP_TALLY_WINDOW 4
 
 struct sp_tally_slot {
-    uint8_t *buffer; /* owned; SP_TALLY_WINDOW chunks; NULL until the slot is first used */
+    uint8_t *buffer;  /* owned; SP_TALLY_WINDOW chunks; NULL until the slot is first used */
     uint32_t arrived; /* chunks of this round that are in, counted or still to be */
 };
 
@@ -47,5 +48,4 @@ uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code);
 void sp_tally_arrived(struct sp_tally *tally, unsigned slot);
 
 /* Votes of chunk `base` that are in: their slots in ascending order, and where they lie. Returns their number. */
-unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX],
-                        const uint8_t *votes[SP_SLOTS_MAX]);
+unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX], const uint8_t *votes[SP_SLOTS_MAX]);

@@ -1,7 +1,7 @@
 /* The majority vote over packed signs, and what people want to know of it. Pure.
  *
- * Per coordinate V = (ones) - (zeros) over the M votes; the result is 1 for V > 0, 0 for V < 0, coin(j, t) for V == 0 (which
- * includes M == 0). Signs are counted 64 at a time in bit planes: plane p holds bit p of the number of ones.
+ * Per coordinate V = (ones) - (zeros) over the M votes; the result is 1 for V > 0, 0 for V < 0, coin(j, t) for V == 0
+ * (which includes M == 0). Signs are counted 64 at a time in bit planes: plane p holds bit p of the number of ones.
  */
 #pragma once
 

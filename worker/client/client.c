@@ -1,11 +1,11 @@
 /* The client: one connection to the server, and what is due on it.
  *
- * Happy path: connect, HELLO, WELCOME; INIT or weights; READY; then a round after another: the gradient goes out in PUSH
- * chunks, UPDATE chunks are staged as they come, COMMIT applies them; at the end BYE.
+ * Happy path: connect, HELLO, WELCOME; INIT or weights; READY; then a round after another: the gradient goes out in
+ * PUSH chunks, UPDATE chunks are staged as they come, COMMIT applies them; at the end BYE.
  *
  * Failure: any connection that breaks, falls silent or breaks the protocol is closed, and after a pause a new one is
- * made, with the ticket of the old slot; staged chunks are dropped, momentum is kept. A BYE whose reason allows no retry,
- * or `give_up_s` without a server, ends in signpost_wait() returning a code.
+ * made, with the ticket of the old slot; staged chunks are dropped, momentum is kept. A BYE whose reason allows no
+ * retry, or `give_up_s` without a server, ends in signpost_wait() returning a code.
  */
 #include "worker/client/signpost.h"
 
@@ -70,8 +70,8 @@ struct signpost {
     struct sp_welcome welcome; /* owned: the plan */
     bool has_ticket;
     bool joined_due, init_due, gradient_due; /* events that the caller has not seen */
-    bool gradient_open; /* the caller owes the gradient of learner.round + 1 */
-    bool running;       /* the round after the weights has begun on the server */
+    bool gradient_open;                      /* the caller owes the gradient of learner.round + 1 */
+    bool running;                            /* the round after the weights has begun on the server */
     struct {
         uint32_t round;
         struct sp_eval eval;
@@ -119,7 +119,8 @@ static int end(signpost *s, int code, const char *format, ...)
     return code;
 }
 
-/* --- the connection -------------------------------------------------------------------------------------------------- */
+/* --- the connection --------------------------------------------------------------------------------------------------
+ */
 
 static void drop_connection(signpost *s)
 {
@@ -206,7 +207,8 @@ static void send_ready(signpost *s)
     s->stage = STAGE_READY;
 }
 
-/* --- frames from the server ------------------------------------------------------------------------------------------ */
+/* --- frames from the server ------------------------------------------------------------------------------------------
+ */
 
 static int set_up(signpost *s, struct sp_error *error)
 {
@@ -254,8 +256,8 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
     if (rc == SP_OK) {
         s->joined_due = true;
         say(s, SIGNPOST_LOG_INFO, "joined job '%s' at %s as slot %u of %s, after round %u of %u", s->job, s->server,
-            s->welcome.slot, signpost_plan(s, "workers") != NULL ? signpost_plan(s, "workers") : "?",
-            s->welcome.round, s->welcome.rounds);
+            s->welcome.slot, signpost_plan(s, "workers") != NULL ? signpost_plan(s, "workers") : "?", s->welcome.round,
+            s->welcome.rounds);
     }
     return rc;
 }
@@ -412,7 +414,8 @@ static void broken(void *owner, const struct sp_error *error)
 
 static const struct sp_reader_events reader_events = {.place = place, .got = got, .broken = broken};
 
-/* --- connecting ------------------------------------------------------------------------------------------------------ */
+/* --- connecting ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_connected(void *owner)
 {
@@ -480,7 +483,8 @@ static void try_to_connect(signpost *s)
         lose(s, error.text);
 }
 
-/* --- what is due by the clock ---------------------------------------------------------------------------------------- */
+/* --- what is due by the clock ----------------------------------------------------------------------------------------
+ */
 
 static void check_give_up(signpost *s, uint64_t now)
 {
@@ -488,7 +492,8 @@ static void check_give_up(signpost *s, uint64_t now)
 
     if (s->link != LINK_UP && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
         drop_connection(s);
-        (void)end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up, as worker.give_up says", s->server, waited_s);
+        (void)end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up, as worker.give_up says", s->server,
+                  waited_s);
     }
 }
 
@@ -533,7 +538,8 @@ static void do_what_is_due(signpost *s)
     }
 }
 
-/* --- the caller's side ----------------------------------------------------------------------------------------------- */
+/* --- the caller's side -----------------------------------------------------------------------------------------------
+ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -699,7 +705,8 @@ static uint64_t due_in_ms(const signpost *s, uint64_t now)
     return pause;
 }
 
-/* Before a wait everything that already lies in the socket is taken: a worker that was slow goes on from the newest weights. */
+/* Before a wait everything that already lies in the socket is taken: a worker that was slow goes on from the newest
+ * weights. */
 static void take_what_is_there(signpost *s)
 {
     uint64_t before;

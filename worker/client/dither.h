@@ -15,16 +15,16 @@
 /* m = beta1*m + (1-beta1)*g, both factors as float32 (1-beta1 is computed in double, then rounded). */
 void sp_momentum(float *m, const float *gradient, size_t count, float beta1, float one_minus_beta1);
 
-/* The float32 that |m| is multiplied by: 1/(sigma*scale), computed in double, at most FLT_MAX. 0 if sigma or scale is 0:
- * no dither. A sigma so large that the quotient rounds to 0 gives the smallest normal number: coins. */
+/* The float32 that |m| is multiplied by: 1/(sigma*scale), computed in double, at most FLT_MAX. 0 if sigma or scale is
+ * 0: no dither. A sigma so large that the quotient rounds to 0 gives the smallest normal number: coins. */
 float sp_dither_gain(double sigma, double scale);
 
-/* P(flip)*65536 for |m|/(sigma*r) = x: a table of Q at multiples of 1/16 up to 4, interpolated linearly in integers, 0 from
- * 4 on. Within 1.4e-4 (as a probability) of Q. x is not negative and not NaN. */
+/* P(flip)*65536 for |m|/(sigma*r) = x: a table of Q at multiples of 1/16 up to 4, interpolated linearly in integers, 0
+ * from 4 on. Within 1.4e-4 (as a probability) of Q. x is not negative and not NaN. */
 uint32_t sp_dither_flip(float x);
 
-/* bits = the dithered signs of m[0..count-1], which are coordinates first.. of the model; first is a multiple of 8. With
- * gain 0 they are plain signs, coin(j, t) where m is 0. The u of coordinate j is 16 bits of block (j/8, t, slot) of stream SP_RNG_DITHER:
- * the low half of word (j%8)/2 for even j, the high half for odd j. */
+/* bits = the dithered signs of m[0..count-1], which are coordinates first.. of the model; first is a multiple of 8.
+ * With gain 0 they are plain signs, coin(j, t) where m is 0. The u of coordinate j is 16 bits of block (j/8, t, slot)
+ * of stream SP_RNG_DITHER: the low half of word (j%8)/2 for even j, the high half for odd j. */
 void sp_dither_pack(const float *m, uint64_t first, size_t count, float gain, struct sp_rng_key key, uint32_t slot,
                     uint32_t t, uint8_t *bits);

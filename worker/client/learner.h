@@ -2,7 +2,8 @@
  * The client drives it over a socket, the simulation in memory.
  *
  * A round: sp_learner_begin(), sp_learner_gradient() range by range, sp_learner_pack() chunk by chunk as far as
- * sp_learner_packable() says, sp_learner_scalars(); then sp_learner_stage() for each chunk of the update and sp_learner_commit().
+ * sp_learner_packable() says, sp_learner_scalars(); then sp_learner_stage() for each chunk of the update and
+ * sp_learner_commit().
  */
 #pragma once
 
@@ -15,8 +16,8 @@ struct sp_learner_setup {
     uint64_t seed;
     uint32_t slot;
     double beta1;
-    bool dither_absolute;   /* sigma is absolute, not relative to the rms of m */
-    bool momentum_after;    /* after the switch the worker pushes m, not g */
+    bool dither_absolute; /* sigma is absolute, not relative to the rms of m */
+    bool momentum_after;  /* after the switch the worker pushes m, not g */
 };
 
 struct sp_learner_range {
@@ -28,26 +29,26 @@ struct sp_learner {
     struct sp_learner_setup setup;
     struct sp_layout layout; /* owned */
     struct sp_rng_key key;
-    float *theta, *m; /* owned; 64-byte aligned */
-    uint8_t *bits;    /* owned: the staged update of a sign round */
-    float *values;    /* owned: the staged update of an SGD round; NULL before the first */
-    uint64_t staged;  /* coordinates of the update that are staged */
-    uint32_t round;   /* the weights are those after this round */
+    float *theta, *m;    /* owned; 64-byte aligned */
+    uint8_t *bits;       /* owned: the staged update of a sign round */
+    float *values;       /* owned: the staged update of an SGD round; NULL before the first */
+    uint64_t staged;     /* coordinates of the update that are staged */
+    uint32_t round;      /* the weights are those after this round */
     enum sp_phase phase; /* of the next round */
     float sigma;         /* of the next round */
 
-    bool begun;            /* sp_learner_begin() was called for round + 1 */
-    bool abstained;        /* from coordinate `given` on */
-    uint64_t given, packed; /* coordinates of the gradient that are in m; that were packed */
+    bool begun;                      /* sp_learner_begin() was called for round + 1 */
+    bool abstained;                  /* from coordinate `given` on */
+    uint64_t given, packed;          /* coordinates of the gradient that are in m; that were packed */
     struct sp_learner_range *ranges; /* owned; the gradient of this round, for its dot */
     uint32_t ranges_count, ranges_room;
     struct sp_running_sum gradient_squares, momentum_squares;
     double sketch[SP_SKETCH_BUCKETS];
-    double rms;            /* of m of the round before; 0: none */
-    uint32_t own_rounds;   /* rounds whose gradient went into m */
-    bool late;             /* m started at zero after round 0: corrected in the SGD phase */
+    double rms;          /* of m of the round before; 0: none */
+    uint32_t own_rounds; /* rounds whose gradient went into m */
+    bool late;           /* m started at zero after round 0: corrected in the SGD phase */
     bool has_dot;
-    double dot;            /* of the round before */
+    double dot; /* of the round before */
     uint64_t abstentions;
 };
 
@@ -78,7 +79,8 @@ size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk);
 void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push);
 void sp_learner_scalars(const struct sp_learner *learner, double loss, uint32_t examples, struct sp_push *push);
 
-/* Where the bulk of an UPDATE frame belongs, checked against the phase and the layout; NULL with words if it does not fit. */
+/* Where the bulk of an UPDATE frame belongs, checked against the phase and the layout; NULL with words if it does not
+ * fit. */
 void *sp_learner_place(struct sp_learner *learner, const struct sp_frame *frame, struct sp_error *error);
 
 /* Applies the staged update: the weights are then those after `round`, which must be the next one (or equal: then only

@@ -1,8 +1,8 @@
 /* libsignpost: everything between a gradient and new weights, for any program that has gradients.
  *
  * The caller owns the model and the data; the library owns the weights, the momentum and the connection. It never
- * prints, never exits, starts no thread and installs no signal handler. (Ignore SIGPIPE in your program: libuv writes to sockets that
- * may be gone.) One `signpost` belongs to one thread at a time.
+ * prints, never exits, starts no thread and installs no signal handler. (Ignore SIGPIPE in your program: libuv writes
+ * to sockets that may be gone.) One `signpost` belongs to one thread at a time.
  *
  *     signpost_open(&s, &options, &error);
  *     while (signpost_wait(s, -1, &event) == 0 && event.type != SIGNPOST_DONE) {
@@ -31,15 +31,15 @@ struct sp_layout;
 enum signpost_log_level { SIGNPOST_LOG_WARN = 1, SIGNPOST_LOG_INFO = 2, SIGNPOST_LOG_DEBUG = 3 };
 
 struct signpost_options {
-    const char *server; /* HOST:PORT */
-    const char *job;    /* must equal the server's */
-    const char *program; /* name and version, for the server's log; NULL: libsignpost's own */
+    const char *server;             /* HOST:PORT */
+    const char *job;                /* must equal the server's */
+    const char *program;            /* name and version, for the server's log; NULL: libsignpost's own */
     const struct sp_layout *layout; /* copied */
-    uint64_t examples;      /* training examples in the whole data set, > 0 */
-    uint64_t test_examples; /* of which evaluations get a part; 0: cannot evaluate */
-    uint64_t data_digest;   /* of the training data; must be the same for all workers; 0: not compared */
-    int slot;               /* wanted slot, or -1 for any */
-    double give_up_s;       /* seconds without a server after which signpost_wait() fails; 0: never */
+    uint64_t examples;              /* training examples in the whole data set, > 0 */
+    uint64_t test_examples;         /* of which evaluations get a part; 0: cannot evaluate */
+    uint64_t data_digest;           /* of the training data; must be the same for all workers; 0: not compared */
+    int slot;                       /* wanted slot, or -1 for any */
+    double give_up_s;               /* seconds without a server after which signpost_wait() fails; 0: never */
     void (*log)(void *arg, enum signpost_log_level level, const char *line); /* NULL: no log */
     void *log_arg;
 };
@@ -55,8 +55,8 @@ enum signpost_event_type {
 
 struct signpost_event {
     enum signpost_event_type type;
-    uint32_t round;       /* GRADIENT: the round to come, from 1; EVALUATE: the round that the weights are from */
-    uint32_t rounds;      /* in the whole job */
+    uint32_t round;  /* GRADIENT: the round to come, from 1; EVALUATE: the round that the weights are from */
+    uint32_t rounds; /* in the whole job */
     uint32_t slot;
     uint32_t part, parts; /* EVALUATE */
     bool stopped;         /* DONE: somebody stopped the job before its end */
@@ -65,14 +65,16 @@ struct signpost_event {
 /* Makes a client; nothing is sent yet. On failure *out is NULL and `words` (may be NULL) says why. */
 int signpost_open(signpost **out, const struct signpost_options *options, char *words, size_t words_bytes);
 
-/* Says goodbye to the server if there is a connection, waits a moment for it to be sent, and frees everything. NULL is allowed. */
+/* Says goodbye to the server if there is a connection, waits a moment for it to be sent, and frees everything. NULL is
+ * allowed. */
 void signpost_close(signpost *s);
 
-/* Does whatever is due (connect, reconnect with growing pauses, receive, answer) until there is something for the caller
- * to do or timeout_ms has passed (-1: no limit). The weights change only inside this call. */
+/* Does whatever is due (connect, reconnect with growing pauses, receive, answer) until there is something for the
+ * caller to do or timeout_ms has passed (-1: no limit). The weights change only inside this call. */
 int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event);
 
-/* Tells the server that this worker is alive, if it is time to. Call it now and then in a computation of many seconds. */
+/* Tells the server that this worker is alive, if it is time to. Call it now and then in a computation of many seconds.
+ */
 void signpost_alive(signpost *s);
 
 /* The model's weights, aligned to 64 bytes; the library's, valid until signpost_close(). */
@@ -82,9 +84,9 @@ const float *signpost_weights(const signpost *s);
 float *signpost_weights_to_init(signpost *s);
 int signpost_init_done(signpost *s);
 
-/* After SIGNPOST_GRADIENT: the next `count` coordinates of the gradient, in ascending order; what is complete is sent at once. The values must stay
- * as they are until signpost_wait() gives the next SIGNPOST_GRADIENT. A range that is not finite makes this worker abstain from the
- * round from there on (logged, counted). */
+/* After SIGNPOST_GRADIENT: the next `count` coordinates of the gradient, in ascending order; what is complete is sent
+ * at once. The values must stay as they are until signpost_wait() gives the next SIGNPOST_GRADIENT. A range that is not
+ * finite makes this worker abstain from the round from there on (logged, counted). */
 int signpost_gradient(signpost *s, uint64_t count, const float *values);
 
 /* All of the gradient was given: sends the rest with the mean loss over `examples` examples. If the connection is lost

@@ -21,7 +21,8 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"config", 'c', "JOB.yaml", 0, "The job file: data paths, threads, address; the server's file governs the rest (required)", 0},
+    {"config", 'c', "JOB.yaml", 0,
+     "The job file: data paths, threads, address; the server's file governs the rest (required)", 0},
     {"server", KEY_SERVER, "HOST:PORT", 0, "The server, instead of server.listen", 0},
     {"slot", KEY_SLOT, "N", 0, "The slot to take; default: any free one", 0},
     {"set", KEY_SET, "KEY=VALUE", 0, "Overrides a key of the job file; repeatable", 0},
@@ -83,8 +84,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, NULL, "A worker of a Signpost job: computes gradients on its share of the data and pushes them.",
-        NULL,    NULL,  NULL};
+        options, parse,
+        NULL,    "A worker of a Signpost job: computes gradients on its share of the data and pushes them.",
+        NULL,    NULL,
+        NULL};
     static struct arguments arguments = {.slot = -1};
     static struct sp_job job;
     struct sp_train_options train = {.job = &job};

@@ -69,7 +69,8 @@ static uint32_t batch_max(const struct trainer *t)
     return t->job.train.batch > SCORE_BATCH ? t->job.train.batch : SCORE_BATCH;
 }
 
-/* The model is made before the plan is there, since HELLO names its tensors; the plan then says batch, seed and workers. */
+/* The model is made before the plan is there, since HELLO names its tensors; the plan then says batch, seed and
+ * workers. */
 static int make_model(struct trainer *t, struct sp_error *error)
 {
     int rc = sp_model_create(&t->model, &t->job, t->train.inputs, t->train.classes, batch_max(t), error);

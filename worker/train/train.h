@@ -1,4 +1,5 @@
-/* The worker's loop: batches and gradients for a job, between libsignpost's events. Uses only signpost.h of the client. */
+/* The worker's loop: batches and gradients for a job, between libsignpost's events. Uses only signpost.h of the client.
+ */
 #pragma once
 
 #include "common/error.h"

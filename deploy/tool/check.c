@@ -1,0 +1,116 @@
+/* signpost check: what a job file means, before anything runs. */
+#include "common/cli.h"
+#include "deploy/tool/tool.h"
+#include "proto/frame.h"
+#include "worker/train/data.h"
+#include "worker/train/model.h"
+
+#include <argp.h>
+#include <string.h>
+
+struct arguments {
+    const char *file;
+    struct sp_sets sets;
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+
+    switch (key) {
+    case 's':
+        if (arguments->sets.count == SP_SETS_MAX)
+            argp_error(state, "more than %d times --set", SP_SETS_MAX);
+        arguments->sets.item[arguments->sets.count++] = value;
+        break;
+    case ARGP_KEY_ARG:
+        if (arguments->file != NULL)
+            argp_error(state, "unexpected argument -- '%s'", value);
+        arguments->file = value;
+        break;
+    case ARGP_KEY_END:
+        if (arguments->file == NULL)
+            argp_error(state, "name the job file");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static void print_keys(const struct sp_job *job)
+{
+    char value[SP_VALUE_BYTES];
+
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const struct sp_key *key = &sp_job_keys[i];
+        bool standard;
+
+        sp_job_get(job, key, value, sizeof value);
+        standard = key->fallback != NULL && strcmp(value, key->fallback) == 0;
+        (void)printf("%-28s %-16s %s\n", key->path, value[0] != '\0' ? value : "\"\"", standard ? "(default)" : "");
+    }
+}
+
+static int load(const struct sp_job *job, const char *images, const char *labels, struct sp_examples *examples,
+                struct sp_error *error)
+{
+    char images_path[2 * SP_STRING_BYTES], labels_path[2 * SP_STRING_BYTES];
+
+    sp_job_path(job, images, images_path, sizeof images_path);
+    sp_job_path(job, labels, labels_path, sizeof labels_path);
+    return sp_idx_load(images_path, labels_path, examples, error);
+}
+
+/* Headers of all chunks of a round, with room for the scalars. */
+static double frames(double coordinates, double chunk)
+{
+    double chunks = (double)(uint64_t)((coordinates + chunk - 1.0) / chunk);
+
+    return chunks * SP_FRAME_HEADER_BYTES;
+}
+
+static int print_costs(const struct sp_job *job, struct sp_error *error)
+{
+    struct sp_examples train = {0};
+    struct sp_model *model = NULL;
+    double d;
+    int rc = load(job, job->data.train_images, job->data.train_labels, &train, error);
+
+    if (rc == SP_OK)
+        rc = sp_model_create(&model, job, train.inputs, train.classes, job->train.batch, error);
+    if (rc == SP_OK) {
+        d = (double)sp_model_layout(model)->coordinates;
+        (void)printf("\n%llu training examples of %u inputs, %u classes; %.0f parameters\n",
+                     (unsigned long long)train.count, train.inputs, train.classes, d);
+        (void)printf("%u rounds, %u an epoch\n", sp_job_rounds(job, train.count),
+                     sp_job_epoch_rounds(job, train.count));
+        (void)printf("a worker's round, each way: %s in the sign phase (and about 600 bytes of statistics up), %s in "
+                     "the SGD phase\n",
+                     tool_bytes(d / 8.0 + frames(d, SP_CHUNK_SIGNS)), tool_bytes(4.0 * d + frames(d, SP_CHUNK_VALUES)));
+    }
+    sp_model_destroy(model);
+    sp_examples_finish(&train);
+    return rc;
+}
+
+int tool_check(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file; repeatable", 0}, {0}};
+    static const struct argp argp = {
+        options, parse, "JOB.yaml", "Checks a job file and its training data, and prints every key with its value.",
+        NULL,    NULL,  NULL};
+    static struct arguments arguments;
+    static struct sp_job job;
+    struct sp_error error = {0};
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
+        return SP_EXIT_USAGE;
+    if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
+    print_keys(&job);
+    if (print_costs(&job, &error) != SP_OK)
+        return sp_cli_fail(TOOL, error.text);
+    return SP_EXIT_DONE;
+}

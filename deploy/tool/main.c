@@ -1,0 +1,57 @@
+/* signpost: picks the subcommand. */
+#include "common/cli.h"
+#include "deploy/tool/tool.h"
+#include "version.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *meaning;
+} commands[] = {
+    {"run", tool_run, "one server and all workers of a job on this machine"},
+    {"check", tool_check, "what a job file means, and whether its data are there"},
+    {"status", tool_status, "the state of a running job"},
+    {"stop", tool_stop, "end a running job in order"},
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void usage(FILE *to)
+{
+    (void)fprintf(to, "Usage: signpost COMMAND [ARGUMENTS]\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].meaning);
+    (void)fprintf(to,
+                  "\n'signpost COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage or job-file error.\n");
+}
+
+int main(int argc, char **argv)
+{
+    char name[64];
+
+    argp_program_version = TOOL " " SP_VERSION;
+    argp_err_exit_status = SP_EXIT_USAGE;
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        usage(stdout);
+        return SP_EXIT_DONE;
+    }
+    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+        (void)printf("%s\n", argp_program_version);
+        return SP_EXIT_DONE;
+    }
+    for (size_t i = 0; argc >= 2 && i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        (void)snprintf(name, sizeof name, TOOL " %s", commands[i].name);
+        argv[1] = name;
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    if (argc >= 2)
+        (void)fprintf(stderr, TOOL ": unknown command -- '%s'\n", argv[1]);
+    usage(stderr);
+    return SP_EXIT_USAGE;
+}

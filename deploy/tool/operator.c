@@ -1,0 +1,101 @@
+#include "common/cli.h"
+#include "deploy/tool/tool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_SECONDS_MAX 5
+#define ANSWER_BYTES_MAX (4u * 1024u * 1024u)
+
+static int connect_to(const char *folder, struct sp_error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval patience = {.tv_sec = ANSWER_SECONDS_MAX};
+    int n = snprintf(address.sun_path, sizeof address.sun_path, "%s/signpostd.sock", folder);
+    int fd;
+
+    if (n < 0 || (size_t)n >= sizeof address.sun_path)
+        return sp_error_set(error, SP_E_RANGE, "%s/signpostd.sock is too long for a socket's path", folder);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return sp_error_set(error, SP_E_IO, "cannot make a socket: %s", strerror(errno));
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        int code = errno;
+
+        (void)close(fd);
+        return sp_error_set(error, SP_E_IO, "no server runs in %s (%s: %s)", folder, address.sun_path, strerror(code));
+    }
+    return fd;
+}
+
+static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
+{
+    char *text = malloc(ANSWER_BYTES_MAX);
+    json_t *answer = NULL;
+    size_t used = 0;
+    ssize_t n = 0;
+
+    if (text == NULL) {
+        (void)sp_error_set(error, SP_E_NOMEM, "out of memory");
+        return NULL;
+    }
+    while (used < ANSWER_BYTES_MAX && (n = read(fd, text + used, ANSWER_BYTES_MAX - used)) > 0)
+        used += (size_t)n;
+    if (n == 0)
+        answer = json_loadb(text, used, 0, NULL);
+    if (answer == NULL)
+        (void)sp_error_set(error, SP_E_IO, "the server in %s gave no answer that can be read within %d s", folder,
+                           ANSWER_SECONDS_MAX);
+    free(text);
+    return answer;
+}
+
+json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
+{
+    int fd = connect_to(folder, error);
+    json_t *answer = NULL;
+    const char *words;
+
+    if (fd < 0)
+        return NULL;
+    if (send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line) && send(fd, "\n", 1, MSG_NOSIGNAL) == 1)
+        answer = read_answer(fd, folder, error);
+    else
+        (void)sp_error_set(error, SP_E_IO, "cannot write to the server in %s: %s", folder, strerror(errno));
+    (void)close(fd);
+    words = json_string_value(json_object_get(answer, "error"));
+    if (words != NULL) {
+        (void)sp_error_set(error, SP_E_REJECTED, "the server in %s refused '%s': %s", folder, line, words);
+        json_decref(answer);
+        return NULL;
+    }
+    return answer;
+}
+
+int tool_folder(const char *argument, char *folder, size_t bytes)
+{
+    static const struct sp_sets none;
+    static struct sp_job job;
+    struct stat status;
+
+    if (stat(argument, &status) != 0) {
+        (void)fprintf(stderr, TOOL ": %s: %s; name a run's folder or a job file\n", argument, strerror(errno));
+        return SP_EXIT_USAGE;
+    }
+    if (S_ISDIR(status.st_mode)) {
+        (void)snprintf(folder, bytes, "%s", argument);
+        return SP_EXIT_DONE;
+    }
+    if (sp_cli_load(TOOL, argument, &none, &job) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
+    (void)snprintf(folder, bytes, "runs/%s", job.job);
+    return SP_EXIT_DONE;
+}

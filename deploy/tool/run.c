@@ -1,0 +1,427 @@
+/* signpost run: one server and all workers of a job on this machine.
+ *
+ * Happy path: the server is started; when its operator's socket answers with its process id, the workers are started
+ * with the address that it listens on; when the server ends, the workers end by themselves, and the result is printed.
+ *
+ * Failures: a server that ends early ends all, with its exit code. A worker killed by a signal is started again (it
+ * returns to the job); one that fails by itself is not, and its last line is shown; when all have failed the server is
+ * stopped. Ctrl-C stops the job in order; a second one kills everything.
+ */
+#include "common/cli.h"
+#include "deploy/tool/tool.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define PATH_BYTES 1300
+#define POLL_MS 20
+#define START_MS_MAX 15000
+#define RESTARTS_MAX 5
+#define GOODBYE_MS 5000
+
+struct run;
+
+struct child {
+    struct run *run;
+    uv_process_t process;
+    int number; /* of the worker; -1: the server */
+    bool alive, failed;
+    unsigned restarts;
+};
+
+struct run {
+    uv_loop_t loop;
+    uv_timer_t timer;
+    uv_signal_t intr, term;
+    struct sp_job job;
+    struct sp_sets sets;
+    const char *file, *out;
+    char folder[PATH_BYTES], server_path[PATH_BYTES], worker_path[PATH_BYTES], address[300];
+    struct child server;
+    struct child *workers; /* owned */
+    unsigned workers_alive;
+    bool workers_started, interrupted, stopping;
+    uint64_t started_ms, server_ended_ms;
+    int exit_code;
+};
+
+static uint64_t now_ms(void)
+{
+    return uv_hrtime() / 1000000u;
+}
+
+/* --- finding and starting programs -----------------------------------------------------------------------------------
+ */
+
+/* Beside this program when installed, in the sibling folders in a build tree, else wherever PATH finds it. */
+static void find_program(const char *name, const char *in_build, char path[PATH_BYTES])
+{
+    char self[PATH_MAX], folder[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    (void)snprintf(path, PATH_BYTES, "%s", name);
+    if (n <= 0)
+        return;
+    self[n] = '\0';
+    (void)snprintf(folder, sizeof folder, "%s", dirname(self));
+    if (snprintf(path, PATH_BYTES, "%s/%s", folder, name) < PATH_BYTES && access(path, X_OK) == 0)
+        return;
+    if (snprintf(path, PATH_BYTES, "%s/../../%s/%s", folder, in_build, name) < PATH_BYTES && access(path, X_OK) == 0)
+        return;
+    (void)snprintf(path, PATH_BYTES, "%s", name);
+}
+
+static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_number);
+
+/* `log` NULL: the child writes to our standard error. */
+static int spawn(struct child *child, char **arguments, const char *log)
+{
+    uv_stdio_container_t streams[3] = {{.flags = UV_IGNORE}};
+    uv_process_options_t options = {.exit_cb = on_exit_of_child, .file = arguments[0], .args = arguments};
+    int fd = STDERR_FILENO;
+    int rc;
+
+    if (log != NULL) {
+        fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0666);
+        if (fd < 0) {
+            (void)fprintf(stderr, TOOL ": cannot write %s: %s\n", log, strerror(errno));
+            return SP_E_IO;
+        }
+    }
+    for (int i = 1; i < 3; i++) {
+        streams[i].flags = UV_INHERIT_FD;
+        streams[i].data.fd = fd;
+    }
+    options.stdio = streams;
+    options.stdio_count = 3;
+    child->process.data = child;
+    rc = uv_spawn(&child->run->loop, &child->process, &options);
+    if (log != NULL)
+        (void)close(fd);
+    child->alive = rc == 0;
+    if (rc == 0)
+        return SP_OK;
+    (void)fprintf(stderr, TOOL ": cannot start %s: %s\n", arguments[0], uv_strerror(rc));
+    uv_close((uv_handle_t *)&child->process, NULL);
+    return SP_E_IO;
+}
+
+/* Appends --set KEY=VALUE for every set. */
+static void add_sets(const struct run *run, char **arguments, size_t *n)
+{
+    for (size_t i = 0; i < run->sets.count; i++) {
+        arguments[(*n)++] = (char *)"--set";
+        arguments[(*n)++] = (char *)run->sets.item[i];
+    }
+    arguments[*n] = NULL;
+}
+
+static int start_server(struct run *run)
+{
+    char *arguments[2 * SP_SETS_MAX + 8];
+    size_t n = 0;
+
+    arguments[n++] = run->server_path;
+    arguments[n++] = (char *)"--config";
+    arguments[n++] = (char *)run->file;
+    arguments[n++] = (char *)"--out";
+    arguments[n++] = run->folder;
+    add_sets(run, arguments, &n);
+    run->server.run = run;
+    run->server.number = -1;
+    return spawn(&run->server, arguments, NULL);
+}
+
+static void worker_log(const struct run *run, int number, char path[PATH_BYTES + 32])
+{
+    (void)snprintf(path, PATH_BYTES + 32, "%s/worker-%d.log", run->folder, number);
+}
+
+static int start_worker(struct run *run, int number)
+{
+    char *arguments[2 * SP_SETS_MAX + 8];
+    char log[PATH_BYTES + 32];
+    struct child *child = &run->workers[number];
+    size_t n = 0;
+
+    arguments[n++] = run->worker_path;
+    arguments[n++] = (char *)"--config";
+    arguments[n++] = (char *)run->file;
+    arguments[n++] = (char *)"--server";
+    arguments[n++] = run->address;
+    add_sets(run, arguments, &n);
+    child->run = run;
+    child->number = number;
+    worker_log(run, number, log);
+    if (spawn(child, arguments, log) != SP_OK)
+        return SP_E_IO;
+    run->workers_alive++;
+    return SP_OK;
+}
+
+/* --- what happens to them --------------------------------------------------------------------------------------------
+ */
+
+static void stop_server(struct run *run)
+{
+    run->stopping = true;
+    if (run->server.alive)
+        (void)uv_process_kill(&run->server.process, SIGTERM);
+}
+
+static void kill_all(struct run *run, int number)
+{
+    if (run->server.alive)
+        (void)uv_process_kill(&run->server.process, number);
+    for (uint32_t i = 0; i < run->job.workers; i++) {
+        if (run->workers[i].alive)
+            (void)uv_process_kill(&run->workers[i].process, number);
+    }
+}
+
+/* The last line that a worker wrote says why it ended. */
+static void last_line(const char *path, char *line, size_t bytes)
+{
+    FILE *file = fopen(path, "re");
+    char next[512];
+
+    line[0] = '\0';
+    while (file != NULL && fgets(next, (int)sizeof next, file) != NULL) {
+        next[strcspn(next, "\n")] = '\0';
+        if (next[0] != '\0')
+            (void)snprintf(line, bytes, "%.*s", (int)bytes - 1, next);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+}
+
+static void on_worker_exit(struct run *run, struct child *child, int64_t status, int signal_number)
+{
+    char log[PATH_BYTES + 32], line[512];
+
+    run->workers_alive--;
+    if (!run->server.alive || run->stopping || (status == 0 && signal_number == 0))
+        return;
+    worker_log(run, child->number, log);
+    if (signal_number != 0 && child->restarts < RESTARTS_MAX) {
+        child->restarts++;
+        (void)fprintf(stderr, TOOL ": worker %d was killed by signal %d; starting it again (log: %s)\n", child->number,
+                      signal_number, log);
+        return; /* its handle is closed first; on_worker_closed() starts it */
+    }
+    child->failed = true;
+    last_line(log, line, sizeof line);
+    (void)fprintf(stderr, TOOL ": worker %d failed (exit code %lld): %s (log: %s)\n", child->number, (long long)status,
+                  line, log);
+    for (uint32_t i = 0; i < run->job.workers; i++) {
+        if (!run->workers[i].failed)
+            return;
+    }
+    (void)fprintf(stderr, TOOL ": all workers failed; stopping the server\n");
+    run->exit_code = SP_EXIT_FAILED;
+    stop_server(run);
+}
+
+static void on_worker_closed(uv_handle_t *handle)
+{
+    struct child *child = handle->data;
+    struct run *run = child->run;
+
+    if (child->restarts > 0 && !child->failed && run->server.alive && !run->stopping && !child->alive)
+        (void)start_worker(run, child->number);
+}
+
+static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_number)
+{
+    struct child *child = process->data;
+    struct run *run = child->run;
+    bool restart = signal_number != 0;
+
+    child->alive = false;
+    if (child->number >= 0) {
+        on_worker_exit(run, child, status, signal_number);
+        uv_close((uv_handle_t *)process, restart ? on_worker_closed : NULL);
+        return;
+    }
+    run->server_ended_ms = now_ms();
+    if (signal_number != 0) {
+        (void)fprintf(stderr, TOOL ": the server was killed by signal %d\n", signal_number);
+        run->exit_code = SP_EXIT_FAILED;
+    } else if (status != 0) {
+        run->exit_code = (int)status;
+    }
+    uv_close((uv_handle_t *)process, NULL);
+}
+
+/* --- the clock -------------------------------------------------------------------------------------------------------
+ */
+
+/* The operator's socket of an earlier run may still lie there: only an answer with our server's process id counts. */
+static bool server_is_up(struct run *run)
+{
+    struct sp_error error = {0};
+    json_t *status = tool_ask(run->folder, "status", &error);
+    const char *address = json_string_value(json_object_get(status, "address"));
+    bool up = json_integer_value(json_object_get(status, "pid")) == run->server.process.pid && address != NULL;
+
+    if (up && strncmp(address, "0.0.0.0:", 8) == 0)
+        (void)snprintf(run->address, sizeof run->address, "127.0.0.1:%s", address + 8);
+    else if (up)
+        (void)snprintf(run->address, sizeof run->address, "%s", address);
+    json_decref(status);
+    return up;
+}
+
+static void start_workers(struct run *run)
+{
+    char log[PATH_BYTES + 32];
+
+    run->workers_started = true;
+    for (uint32_t i = 0; i < run->job.workers; i++) {
+        worker_log(run, (int)i, log);
+        (void)unlink(log);
+        if (start_worker(run, (int)i) != SP_OK) {
+            run->exit_code = SP_EXIT_FAILED;
+            stop_server(run);
+            return;
+        }
+    }
+    (void)fprintf(stderr, TOOL ": %u workers started, their logs are %s/worker-*.log\n", run->job.workers, run->folder);
+}
+
+static void finish(struct run *run)
+{
+    uv_close((uv_handle_t *)&run->timer, NULL);
+    uv_close((uv_handle_t *)&run->intr, NULL);
+    uv_close((uv_handle_t *)&run->term, NULL);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct run *run = timer->data;
+
+    if (!run->server.alive) {
+        if (run->workers_alive == 0)
+            finish(run);
+        else if (now_ms() - run->server_ended_ms >= GOODBYE_MS)
+            kill_all(run, SIGKILL);
+    } else if (!run->workers_started && server_is_up(run)) {
+        start_workers(run);
+    } else if (!run->workers_started && now_ms() - run->started_ms >= START_MS_MAX && !run->stopping) {
+        (void)fprintf(stderr, TOOL ": the server did not answer within %d s; stopping it\n", START_MS_MAX / 1000);
+        run->exit_code = SP_EXIT_FAILED;
+        stop_server(run);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct run *run = handle->data;
+
+    if (run->interrupted) {
+        (void)fprintf(stderr, TOOL ": again: killing everything\n");
+        run->exit_code = SP_EXIT_FAILED;
+        kill_all(run, SIGKILL);
+        return;
+    }
+    (void)number;
+    run->interrupted = true;
+    (void)fprintf(stderr, TOOL ": stopping the job in order; once more kills it\n");
+    stop_server(run);
+}
+
+static int supervise(struct run *run)
+{
+    (void)uv_loop_init(&run->loop);
+    (void)uv_timer_init(&run->loop, &run->timer);
+    (void)uv_signal_init(&run->loop, &run->intr);
+    (void)uv_signal_init(&run->loop, &run->term);
+    run->timer.data = run->intr.data = run->term.data = run;
+    run->started_ms = now_ms();
+    if (start_server(run) != SP_OK) {
+        run->exit_code = SP_EXIT_FAILED;
+        finish(run);
+    } else {
+        (void)uv_timer_start(&run->timer, on_timer, POLL_MS, POLL_MS);
+        (void)uv_signal_start(&run->intr, on_signal, SIGINT);
+        (void)uv_signal_start(&run->term, on_signal, SIGTERM);
+    }
+    (void)uv_run(&run->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&run->loop);
+    return run->exit_code;
+}
+
+/* --- arguments -------------------------------------------------------------------------------------------------------
+ */
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct run *run = state->input;
+
+    switch (key) {
+    case 'o':
+        run->out = value;
+        break;
+    case 's':
+        if (run->sets.count == SP_SETS_MAX)
+            argp_error(state, "more than %d times --set", SP_SETS_MAX);
+        run->sets.item[run->sets.count++] = value;
+        break;
+    case ARGP_KEY_ARG:
+        if (run->file != NULL)
+            argp_error(state, "unexpected argument -- '%s'", value);
+        run->file = value;
+        break;
+    case ARGP_KEY_END:
+        if (run->file == NULL)
+            argp_error(state, "name the job file");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+int tool_run(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
+        {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file, e.g. seed=7; repeatable", 0},
+        {0}};
+    static const struct argp argp = {
+        options,    parse,
+        "JOB.yaml", "Runs a whole job on this machine, one server and all of its workers, and prints the result.",
+        NULL,       NULL,
+        NULL};
+    static struct run run;
+    struct sp_error error = {0};
+    int rc;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &run) != 0)
+        return SP_EXIT_USAGE;
+    if (sp_cli_load(TOOL, run.file, &run.sets, &run.job) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
+    if (run.out != NULL)
+        (void)snprintf(run.folder, sizeof run.folder, "%s", run.out);
+    else
+        (void)snprintf(run.folder, sizeof run.folder, "runs/%s", run.job.job);
+    find_program("signpostd", "server", run.server_path);
+    find_program("signpost-worker", "worker/train", run.worker_path);
+    run.workers = calloc(run.job.workers, sizeof *run.workers);
+    if (run.workers == NULL)
+        return sp_cli_fail(TOOL, "out of memory");
+    rc = supervise(&run);
+    free(run.workers);
+    if (rc == SP_EXIT_DONE && tool_print_result(stdout, run.folder, &error) != SP_OK)
+        rc = sp_cli_fail(TOOL, error.text);
+    return rc;
+}

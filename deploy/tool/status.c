@@ -1,0 +1,154 @@
+/* signpost status, signpost stop: what a running server says, and telling it to end. */
+#include "common/cli.h"
+#include "deploy/tool/tool.h"
+
+#include <argp.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define PATH_BYTES 1200
+
+struct arguments {
+    const char *run;
+    bool json;
+};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+
+    switch (key) {
+    case 'j':
+        arguments->json = true;
+        break;
+    case ARGP_KEY_ARG:
+        if (arguments->run != NULL)
+            argp_error(state, "unexpected argument -- '%s'", value);
+        arguments->run = value;
+        break;
+    case ARGP_KEY_END:
+        if (arguments->run == NULL)
+            argp_error(state, "name the run: its folder, or its job file");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static const char *words(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "-";
+}
+
+static void print_slots(const json_t *slots)
+{
+    size_t index;
+    json_t *slot;
+
+    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %9s %8s %12s\n", "slot", "state", "address", "votes", "missed", "late",
+                 "abstained", "resyncs", "disagreement");
+    json_array_foreach((json_t *)slots, index, slot)
+    {
+        (void)printf("  %-5.0f %-8s %-22s %8.0f %7.0f %6.0f %9.0f %8.0f ", number(slot, "slot"), words(slot, "state"),
+                     words(slot, "address"), number(slot, "votes"), number(slot, "missed"), number(slot, "late"),
+                     number(slot, "abstained"), number(slot, "resyncs"));
+        if (isnan(number(slot, "disagreement")))
+            (void)printf("%12s\n", "-");
+        else
+            (void)printf("%10.1f %%\n", 100.0 * number(slot, "disagreement"));
+    }
+}
+
+static void print_status(const json_t *status)
+{
+    double accuracy = number(status, "test_accuracy");
+
+    (void)printf("%s at %s: %s, %s phase, round %.0f of %.0f, for %.1f s\n", words(status, "job"),
+                 words(status, "address"), words(status, "stage"), words(status, "phase"), number(status, "round"),
+                 number(status, "rounds"), number(status, "seconds"));
+    if (words(status, "waits_for")[0] != '\0')
+        (void)printf("  waits for       %s\n", words(status, "waits_for"));
+    (void)printf("  workers         %.0f of %.0f live, %.0f spares\n", number(status, "live"),
+                 number(status, "workers"), number(status, "spares"));
+    if (!isnan(number(status, "train_loss")))
+        (void)printf("  train loss      %.4f in the last whole epoch\n", number(status, "train_loss"));
+    if (!isnan(accuracy))
+        (void)printf("  test accuracy   %.2f %%\n", 100.0 * accuracy);
+    if (json_is_integer(json_object_get(status, "switch_round")))
+        (void)printf("  switch          after round %.0f; %s\n", number(status, "switch_round"),
+                     words(status, "switch_reason"));
+    (void)printf("  pushed          %s; float32 all the way would be %s\n", tool_bytes(number(status, "bytes_pushed")),
+                 tool_bytes(number(status, "bytes_float32")));
+    (void)printf("  updated         %s\n", tool_bytes(number(status, "bytes_updated")));
+    print_slots(json_object_get(status, "slots"));
+}
+
+static int ask(int argc, char **argv, const struct argp *argp, const char *line, struct arguments *arguments,
+               json_t **answer)
+{
+    struct sp_error error = {0};
+    char folder[PATH_BYTES];
+    int rc;
+
+    if (argp_parse(argp, argc, argv, 0, NULL, arguments) != 0)
+        return SP_EXIT_USAGE;
+    rc = tool_folder(arguments->run, folder, sizeof folder);
+    if (rc != SP_EXIT_DONE)
+        return rc;
+    *answer = tool_ask(folder, line, &error);
+    return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
+}
+
+int tool_status(int argc, char **argv)
+{
+    static const struct argp_option options[] = {{"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, {0}};
+    static const struct argp argp = {
+        options, parse, "RUN", "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file.",
+        NULL,    NULL,  NULL};
+    struct arguments arguments = {0};
+    json_t *answer = NULL;
+    int rc = ask(argc, argv, &argp, "status", &arguments, &answer);
+
+    if (rc != SP_EXIT_DONE)
+        return rc;
+    if (arguments.json) {
+        (void)json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        (void)printf("\n");
+    } else {
+        print_status(answer);
+    }
+    json_decref(answer);
+    return SP_EXIT_DONE;
+}
+
+int tool_stop(int argc, char **argv)
+{
+    static const struct argp argp = {
+        NULL,
+        parse,
+        "RUN",
+        "Ends a running job in order: its files are written, its workers told. RUN is its folder "
+        "(runs/<job>) or its job file.",
+        NULL,
+        NULL,
+        NULL};
+    struct arguments arguments = {0};
+    json_t *answer = NULL;
+    int rc = ask(argc, argv, &argp, "stop", &arguments, &answer);
+
+    if (rc == SP_EXIT_DONE)
+        (void)printf("%s: stopping; the results are in its folder in a moment\n", arguments.run);
+    json_decref(answer);
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* The program `signpost`: one file a subcommand, listed in main.c. */
+#pragma once
+
+#include "common/error.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#define TOOL "signpost"
+
+/* Each takes its own arguments, argv[0] being "signpost NAME", and returns an exit code. */
+int tool_run(int argc, char **argv);
+int tool_check(int argc, char **argv);
+int tool_status(int argc, char **argv);
+int tool_stop(int argc, char **argv);
+
+/* --- operator.c --- */
+
+/* Sends a line to the operator's socket of the server that writes to `folder`, and returns its answer, a new reference;
+ * NULL with words if there is none within a few seconds. */
+json_t *tool_ask(const char *folder, const char *line, struct sp_error *error);
+
+/* The run's folder that an argument names: a folder, or a job file (then runs/<job>). 0 or an exit code, after words on
+ * standard error. */
+int tool_folder(const char *argument, char *folder, size_t bytes);
+
+/* --- result.c --- */
+
+/* Prints FOLDER/summary.json for people. */
+int tool_print_result(FILE *to, const char *folder, struct sp_error *error);
+
+/* "25.9 MB"; the text is valid until the fourth call after it. */
+const char *tool_bytes(double bytes);

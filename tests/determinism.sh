@@ -18,7 +18,10 @@ for compiler in gcc clang; do
             digest=$(sed -n 's/.*"weights_digest": "\([0-9a-f]*\)".*/\1/p' "$out/$name-$run/summary.json")
             echo "$compiler $level, run $run: $digest"
             first=${first:-$digest}
-            [ -n "$digest" ] && [ "$digest" = "$first" ] || { echo "digests differ" >&2; exit 1; }
+            if [ -z "$digest" ] || [ "$digest" != "$first" ]; then
+                echo "digests differ" >&2
+                exit 1
+            fi
         done
         rm -rf "$name"
     done

@@ -11,7 +11,7 @@ folder=build-test
 options=(-Dtests=true -Dwerror=true)
 if [ "${SP_SANITIZE:-0}" = 1 ]; then
     folder=build-sanitize
-    options+=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1)
+    options+=('-Db_sanitize=address,undefined' -Db_lundef=false -Doptimization=1)
     export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_stack_use_after_return=1}
     export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
     export SP_TEST_SLOW=1

@@ -6,12 +6,29 @@
 #include "worker/train/model.h"
 
 #include <argp.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct arguments {
     const char *file;
     struct sp_sets sets;
 };
+
+enum { KEY_KEYS = 256 };
+
+/* A line a key, its columns separated by tabs: path, default, what it takes, what it means. */
+static void list_keys(void)
+{
+    char allowed[SP_VALUE_BYTES];
+
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const struct sp_key *key = &sp_job_keys[i];
+        const char *fallback = key->fallback == NULL ? "required" : key->fallback[0] == '\0' ? "\"\"" : key->fallback;
+
+        sp_job_allowed(key, allowed, sizeof allowed);
+        (void)printf("%s\t%s\t%s\t%s\n", key->path, fallback, allowed, key->meaning);
+    }
+}
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -23,6 +40,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "more than %d times --set", SP_SETS_MAX);
         arguments->sets.item[arguments->sets.count++] = value;
         break;
+    case KEY_KEYS:
+        list_keys();
+        exit(SP_EXIT_DONE);
     case ARGP_KEY_ARG:
         if (arguments->file != NULL)
             argp_error(state, "unexpected argument -- '%s'", value);
@@ -97,7 +117,9 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
 int tool_check(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file; repeatable", 0}, {0}};
+        {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file; repeatable", 0},
+        {"keys", KEY_KEYS, NULL, 0, "List every key that a job file may have, with default and meaning", 0},
+        {0}};
     static const struct argp argp = {
         options, parse, "JOB.yaml", "Checks a job file and its training data, and prints every key with its value.",
         NULL,    NULL,  NULL};

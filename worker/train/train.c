@@ -100,6 +100,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
 static int take_plan(struct trainer *t, struct sp_error *error)
 {
     const char *key, *value;
+    uint64_t own;
     int rc;
 
     for (size_t i = 0; signpost_plan_item(t->client, i, &key, &value); i++) {
@@ -112,9 +113,15 @@ static int take_plan(struct trainer *t, struct sp_error *error)
         if (rc != SP_OK)
             return sp_error_prefix(error, "the server's plan");
     }
+    own = sp_layout_digest(sp_model_layout(t->model));
     sp_model_destroy(t->model);
     t->model = NULL;
     rc = make_model(t, error);
+    /* The client's weights have the size that HELLO said. */
+    if (rc == SP_OK && sp_layout_digest(sp_model_layout(t->model)) != own)
+        rc = sp_error_set(error, SP_E_MISMATCH,
+                          "the server's job trains another model than this worker's job file says; give both the same "
+                          "model.type and model.hidden");
     return rc == SP_OK ? make_batches(t, error) : rc;
 }
 

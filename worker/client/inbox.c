@@ -1,0 +1,222 @@
+/* Frames from the server, and what each of them changes. */
+#include "worker/client/client_state.h"
+
+#include "common/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sp_inbox_send_ready(signpost *s)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_READY, .round = s->learner.round}};
+
+    message.digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
+    sp_link_send(s, &message, NULL, 0);
+    s->stage = STAGE_READY;
+}
+
+static int set_up(signpost *s, struct sp_error *error)
+{
+    struct sp_learner_setup setup = {.slot = s->welcome.slot};
+    const char *seed = signpost_plan(s, "seed");
+    const char *beta1 = signpost_plan(s, "optimizer.beta1");
+    const char *scale = signpost_plan(s, "optimizer.dither.scale");
+    const char *momentum = signpost_plan(s, "optimizer.sgd.momentum");
+
+    if (seed == NULL || beta1 == NULL || scale == NULL || momentum == NULL)
+        return sp_error_set(error, SP_E_PROTOCOL, "the server's plan lacks seed, beta1, dither scale or momentum");
+    setup.seed = strtoull(seed, NULL, 10);
+    setup.beta1 = strtod(beta1, NULL);
+    if (!(setup.beta1 >= 0.0 && setup.beta1 < 1.0))
+        return sp_error_set(error, SP_E_PROTOCOL, "the server's plan has optimizer.beta1 = '%s'", beta1);
+    setup.dither_absolute = strcmp(scale, "absolute") == 0;
+    setup.momentum_after = strcmp(momentum, "none") != 0;
+    sp_learner_set_up(&s->learner, &setup);
+    return SP_OK;
+}
+
+static int got_welcome(signpost *s, struct sp_message *message, struct sp_error *error)
+{
+    struct sp_message old = {.frame = {.type = SP_FRAME_WELCOME}};
+    int rc;
+
+    if (s->stage != STAGE_HELLO && s->stage != STAGE_SPARE)
+        return sp_error_set(error, SP_E_PROTOCOL, "a second WELCOME");
+    if (message->welcome.spare) {
+        s->stage = STAGE_SPARE;
+        sp_client_say(s, SIGNPOST_LOG_INFO, "every slot is taken (or the wanted one is); waiting as a spare");
+        return SP_OK;
+    }
+    old.welcome = s->welcome;
+    sp_message_finish(&old);
+    s->welcome = message->welcome;
+    memset(&message->welcome, 0, sizeof message->welcome);
+    s->has_ticket = true;
+    s->stage = STAGE_WEIGHTS;
+    if (s->welcome.alive_interval_ms > 0)
+        s->alive_ms = s->welcome.alive_interval_ms;
+    if (s->welcome.silence_ms_max > 0)
+        s->silence_ms = s->welcome.silence_ms_max;
+    rc = set_up(s, error);
+    if (rc == SP_OK) {
+        s->joined_due = true;
+        sp_client_say(s, SIGNPOST_LOG_INFO, "joined job '%s' at %s as slot %u of %s, after round %u of %u", s->job,
+                      s->server, s->welcome.slot,
+                      signpost_plan(s, "workers") != NULL ? signpost_plan(s, "workers") : "?", s->welcome.round,
+                      s->welcome.rounds);
+    }
+    return rc;
+}
+
+static int place(void *owner, const struct sp_message *message, void **destination, struct sp_error *error)
+{
+    signpost *s = owner;
+    const struct sp_frame *frame = &message->frame;
+    uint64_t d = s->learner.layout.coordinates;
+
+    if (frame->type == SP_FRAME_UPDATE && s->stage == STAGE_READY) {
+        /* The caller still has to evaluate the weights as they are. */
+        if (s->evals_count > 0 && s->evals[0].round == s->learner.round)
+            return SP_READER_HOLD;
+        *destination = sp_learner_place(&s->learner, frame, error);
+        return *destination != NULL ? SP_OK : error->code;
+    }
+    if (frame->type == SP_FRAME_UPDATE && s->stage == STAGE_WEIGHTS) {
+        *destination = s->chunk; /* of a round that the weights still to come already contain */
+        return SP_OK;
+    }
+    if (frame->type == SP_FRAME_WEIGHTS && s->stage == STAGE_WEIGHTS) {
+        if (frame->first % SP_CHUNK_VALUES != 0 || frame->count > SP_CHUNK_VALUES || frame->first + frame->count > d ||
+            frame->bulk_bytes != (size_t)frame->count * sizeof(float))
+            return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS beyond the layout");
+        *destination = s->learner.theta + frame->first;
+        return SP_OK;
+    }
+    return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(frame->type));
+}
+
+static int got_weights(signpost *s, const struct sp_message *message, struct sp_error *error)
+{
+    uint64_t digest;
+
+    if (!(message->frame.flags & SP_FRAME_LAST))
+        return SP_OK;
+    digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
+    if (digest != message->digest)
+        return sp_error_set(error, SP_E_CORRUPT, "the weights received do not match their digest");
+    sp_learner_replaced(&s->learner, message->frame.round);
+    sp_inbox_send_ready(s);
+    return SP_OK;
+}
+
+/* Weights that went astray are never trained on: ask for the server's, and go on from there. */
+static void resync(signpost *s, const struct sp_error *error)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_RESYNC, .round = s->learner.round}};
+
+    message.digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
+    s->counts.resyncs++;
+    s->stage = STAGE_WEIGHTS;
+    s->running = s->gradient_due = s->gradient_open = false;
+    s->evals_count = 0;
+    sp_client_say(s, SIGNPOST_LOG_WARN, "%s; asking the server for its weights", error->text);
+    sp_link_send(s, &message, NULL, 0);
+}
+
+static int got_commit(signpost *s, const struct sp_message *message, struct sp_error *error)
+{
+    int rc;
+
+    if (s->stage == STAGE_WEIGHTS)
+        return SP_OK; /* of a round that the weights still to come already contain */
+    if (s->stage != STAGE_READY)
+        return sp_error_set(error, SP_E_PROTOCOL, "COMMIT before the weights");
+    rc = sp_learner_commit(&s->learner, message->frame.round, &message->commit, error);
+    if (rc == SP_E_MISMATCH) {
+        resync(s, error);
+        return SP_OK;
+    }
+    if (rc != SP_OK)
+        return rc;
+    sp_backoff_reset(&s->backoff);
+    s->gradient_open = false;
+    s->running = !message->commit.last;
+    s->gradient_due = s->running;
+    return SP_OK;
+}
+
+static int got_eval(signpost *s, const struct sp_message *message, struct sp_error *error)
+{
+    if (s->stage != STAGE_READY)
+        return SP_OK;
+    if (s->evals_count == EVALS_MAX)
+        return sp_error_set(error, SP_E_PROTOCOL, "more than %d evaluations at once", EVALS_MAX);
+    s->evals[s->evals_count].round = message->frame.round;
+    s->evals[s->evals_count++].eval = message->eval;
+    return SP_OK;
+}
+
+static void got_bye(signpost *s, const struct sp_bye *bye)
+{
+    const char *words = bye->words[0] != '\0' ? bye->words : sp_reason_text(bye->reason);
+
+    if (bye->reason == SP_REASON_DONE || bye->reason == SP_REASON_STOPPED) {
+        s->done = true;
+        s->stopped = bye->reason == SP_REASON_STOPPED;
+        (void)snprintf(s->words, sizeof s->words, "%s", words);
+        sp_link_drop(s);
+    } else if (sp_reason_may_retry(bye->reason)) {
+        char line[SP_ERROR_TEXT_BYTES];
+
+        (void)snprintf(line, sizeof line, "the server says: %s", words);
+        sp_link_lose(s, line);
+    } else {
+        (void)sp_client_end(s, SP_E_REJECTED, "the server %s refused: %s", s->server, words);
+        sp_link_drop(s);
+    }
+}
+
+static int got(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error)
+{
+    signpost *s = owner;
+
+    (void)bulk;
+    switch (message->frame.type) {
+    case SP_FRAME_WELCOME:
+        return got_welcome(s, message, error);
+    case SP_FRAME_INIT:
+        if (s->stage != STAGE_WEIGHTS)
+            return sp_error_set(error, SP_E_PROTOCOL, "unexpected INIT");
+        s->init_due = true;
+        return SP_OK;
+    case SP_FRAME_WEIGHTS:
+        return got_weights(s, message, error);
+    case SP_FRAME_COMMIT:
+        return got_commit(s, message, error);
+    case SP_FRAME_EVAL:
+        return got_eval(s, message, error);
+    case SP_FRAME_BYE:
+        got_bye(s, &message->bye);
+        return SP_OK;
+    case SP_FRAME_UPDATE:
+    case SP_FRAME_ALIVE:
+        return SP_OK;
+    default:
+        return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(message->frame.type));
+    }
+}
+
+static void broken(void *owner, const struct sp_error *error)
+{
+    signpost *s = owner;
+
+    if (error->code == SP_E_UNSUPPORTED) {
+        (void)sp_client_end(s, SP_E_UNSUPPORTED, "server %s: %s", s->server, error->text);
+        sp_link_drop(s);
+        return;
+    }
+    sp_link_lose(s, error->text);
+}
+
+const struct sp_reader_events sp_inbox_events = {.place = place, .got = got, .broken = broken};

@@ -1,0 +1,225 @@
+/* The connection to the server: made, kept alive, lost, made again.
+ *
+ * Happy path: resolve, connect, HELLO; from then on inbox.c takes what comes.
+ *
+ * Failure: any connection that breaks, falls silent or breaks the protocol is closed, and after a pause a new one is
+ * made, with the ticket of the old slot. `give_up_s` without a server ends in signpost_wait() returning a code.
+ */
+#include "worker/client/client_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CONNECT_MS_MAX 10000
+#define REPORT_WAIT_MS 5000
+#define SLACK_BYTES (1024u * 1024u)
+
+void sp_link_drop(signpost *s)
+{
+    s->link = LINK_NONE;
+    if (s->stream == NULL)
+        return;
+    sp_reader_finish(&s->reader);
+    s->closing++;
+    sp_stream_close(s->stream);
+    s->stream = NULL;
+}
+
+void sp_link_lose(signpost *s, const char *words)
+{
+    uint32_t pause;
+
+    if (s->link == LINK_NONE)
+        return;
+    if (s->link == LINK_UP) {
+        s->lost_ms = sp_client_now_ms();
+        s->reported_ms = 0;
+        sp_client_say(s, SIGNPOST_LOG_WARN, "lost the server %s: %s", s->server, words);
+    }
+    sp_link_drop(s);
+    s->stage = STAGE_HELLO;
+    s->running = false;
+    s->gradient_due = s->gradient_open = s->init_due = s->joined_due = false;
+    s->evals_count = 0;
+    pause = sp_backoff_next_ms(&s->backoff);
+    s->retry_ms = sp_client_now_ms() + pause;
+    if (s->reported_ms == 0 || sp_client_now_ms() - s->reported_ms >= REPORT_WAIT_MS) {
+        s->reported_ms = sp_client_now_ms();
+        sp_client_say(s, SIGNPOST_LOG_INFO, "waiting for the server %s for %.1f s (%s); next attempt in %.1f s",
+                      s->server, (double)(sp_client_now_ms() - s->lost_ms) / 1000.0, words, (double)pause / 1000.0);
+    }
+}
+
+void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+{
+    struct sp_buffer *frame;
+    int rc;
+
+    if (s->link != LINK_UP)
+        return;
+    frame = sp_codec_encode(message, bulk, bulk_bytes);
+    if (frame == NULL) {
+        sp_link_lose(s, "out of memory for a frame");
+        return;
+    }
+    rc = sp_stream_send(s->stream, frame);
+    sp_buffer_release(frame);
+    s->spoke_ms = sp_client_now_ms();
+    if (rc == SP_E_BACKLOG)
+        sp_link_lose(s, "the server reads too slowly");
+    else if (rc != SP_OK)
+        sp_link_lose(s, "the connection broke while writing");
+}
+
+static void send_hello(signpost *s)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
+    struct sp_hello *hello = &message.hello;
+
+    memcpy(hello->job, s->job, sizeof hello->job);
+    memcpy(hello->program, s->program, sizeof hello->program);
+    hello->layout = s->learner.layout;
+    hello->layout_digest = s->layout_digest;
+    hello->examples = s->examples;
+    hello->test_examples = s->test_examples;
+    hello->data_digest = s->data_digest;
+    hello->wanted_slot = s->wanted_slot;
+    hello->has_ticket = s->has_ticket;
+    memcpy(hello->ticket, s->welcome.ticket, sizeof hello->ticket);
+    sp_link_send(s, &message, NULL, 0);
+}
+
+static void on_connected(void *owner)
+{
+    signpost *s = owner;
+
+    s->link = LINK_UP;
+    s->stage = STAGE_HELLO;
+    s->heard_ms = sp_client_now_ms();
+    s->heard_bytes = 0;
+    sp_reader_start(&s->reader, s->stream, &sp_inbox_events, s);
+    send_hello(s);
+}
+
+static void on_filled(void *owner)
+{
+    signpost *s = owner;
+
+    sp_reader_filled(&s->reader);
+}
+
+static void on_failed(void *owner, int code, const char *words)
+{
+    (void)code;
+    sp_link_lose(owner, words);
+}
+
+static void on_closed(void *owner)
+{
+    signpost *s = owner;
+
+    s->closing--;
+}
+
+static const struct sp_stream_events stream_events = {
+    .connected = on_connected, .filled = on_filled, .failed = on_failed, .closed = on_closed};
+
+/* A round's push in float32, and some: what a slow line may hold back. */
+static size_t queue_bytes_max(const signpost *s)
+{
+    return (size_t)(s->learner.layout.coordinates * sizeof(float) * 5 / 4) + SLACK_BYTES;
+}
+
+/* Takes the addresses of the name in turn, one an attempt. */
+static void sp_link_connect(signpost *s)
+{
+    struct sockaddr_storage found[SP_ADDRESSES_MAX];
+    struct sp_error error = {0};
+    size_t count = 0;
+    const struct sockaddr *address;
+
+    s->link = LINK_CONNECTING;
+    s->retry_ms = sp_client_now_ms() + CONNECT_MS_MAX;
+    memset(&s->reader, 0, sizeof s->reader);
+    if (sp_address_resolve(&s->address, false, found, &count, &error) != SP_OK) {
+        sp_link_lose(s, error.text);
+        return;
+    }
+    s->stream = sp_stream_create(&s->loop, &stream_events, s, queue_bytes_max(s));
+    if (s->stream == NULL) {
+        sp_link_lose(s, "out of memory");
+        return;
+    }
+    address = (const struct sockaddr *)&found[s->backoff.attempts % count];
+    if (sp_stream_connect(s->stream, address, &error) != SP_OK)
+        sp_link_lose(s, error.text);
+}
+
+static void check_give_up(signpost *s, uint64_t now)
+{
+    double waited_s = (double)(now - s->lost_ms) / 1000.0;
+
+    if (s->link != LINK_UP && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
+        sp_link_drop(s);
+        (void)sp_client_end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up, as worker.give_up says", s->server,
+                            waited_s);
+    }
+}
+
+static void check_silence(signpost *s, uint64_t now)
+{
+    uint64_t bytes = sp_stream_bytes_received(s->stream);
+
+    if (bytes != s->heard_bytes) {
+        s->heard_bytes = bytes;
+        s->heard_ms = now;
+    }
+    if (now - s->heard_ms >= s->silence_ms) {
+        char words[128];
+
+        (void)snprintf(words, sizeof words, "nothing was heard from it for %.1f s", (double)(now - s->heard_ms) / 1e3);
+        sp_link_lose(s, words);
+    }
+}
+
+void signpost_alive(signpost *s)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_ALIVE}};
+
+    if (s->link == LINK_UP && sp_client_now_ms() - s->spoke_ms >= s->alive_ms)
+        sp_link_send(s, &message, NULL, 0);
+}
+
+void sp_link_tick(signpost *s)
+{
+    uint64_t now = sp_client_now_ms();
+
+    check_give_up(s, now);
+    if (s->code != 0 || s->done)
+        return;
+    if (s->link == LINK_NONE && now >= s->retry_ms)
+        sp_link_connect(s);
+    else if (s->link == LINK_CONNECTING && now >= s->retry_ms)
+        sp_link_lose(s, "no answer");
+    if (s->link == LINK_UP) {
+        check_silence(s, now);
+        signpost_alive(s);
+    }
+}
+
+void sp_link_finish(signpost *s)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_BYE}};
+
+    if (s->link != LINK_UP)
+        return;
+    message.bye.reason = SP_REASON_LEAVING;
+    sp_link_send(s, &message, NULL, 0);
+    if (s->stream == NULL)
+        return;
+    sp_reader_finish(&s->reader);
+    s->closing++;
+    sp_stream_finish(s->stream);
+    s->stream = NULL;
+    s->link = LINK_NONE;
+}

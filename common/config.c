@@ -465,6 +465,7 @@ static void read_known(struct reader *r, const struct sp_key *key, const struct 
         refuse_value(r, place, key, SP_E_SYNTAX, "not %s", event_kind(r));
         skip_node(r);
     } else if (!is_null(r)) { /* a group with nothing in it is an empty group */
+        sp_assert(member != NULL);
         add_problem(r, SP_E_SYNTAX, event_line(r), event_column(r), "%s: must be a group of keys such as '%s', not %s",
                     place->path, member->path, event_kind(r));
         refuse(r, place);
@@ -612,6 +613,7 @@ static void apply_set(struct reader *r, const char *set)
         add_set_problem(r, error.code, set, error.text);
         r->refused = true;
     } else {
+        sp_assert(place != NULL);
         place->set = set;
     }
 }

@@ -39,7 +39,7 @@ static json_t *sgd_rate(const struct sp_view *view)
 
     if (view->switch_round == 0 && !view->switch_dry)
         return json_null();
-    if (view->rates == NULL)
+    if (view->rates == NULL || view->layout == NULL)
         return sp_json_number(view->lambda);
     rates = json_object();
     for (uint32_t i = 0; i < view->layout->tensors_count; i++)

@@ -82,32 +82,33 @@ static int load(const struct sp_job *job, const char *images, const char *labels
     return sp_idx_load(images_path, labels_path, examples, error);
 }
 
-/* Headers of all chunks of a round, with room for the scalars. */
-static double frames(double coordinates, double chunk)
+/* Bytes of one way of a round: the values and a header a chunk. */
+static double round_bytes(uint64_t coordinates, uint32_t chunk, double bytes_each)
 {
-    double chunks = (double)(uint64_t)((coordinates + chunk - 1.0) / chunk);
+    uint64_t chunks = (coordinates + chunk - 1) / chunk;
 
-    return chunks * SP_FRAME_HEADER_BYTES;
+    return bytes_each * (double)coordinates + (double)(chunks * SP_FRAME_HEADER_BYTES);
 }
 
 static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};
     struct sp_model *model = NULL;
-    double d;
+    uint64_t d;
     int rc = load(job, job->data.train_images, job->data.train_labels, &train, error);
 
     if (rc == SP_OK)
         rc = sp_model_create(&model, job, train.inputs, train.classes, job->train.batch, error);
     if (rc == SP_OK) {
-        d = (double)sp_model_layout(model)->coordinates;
-        (void)printf("\n%llu training examples of %u inputs, %u classes; %.0f parameters\n",
-                     (unsigned long long)train.count, train.inputs, train.classes, d);
+        d = sp_model_layout(model)->coordinates;
+        (void)printf("\n%llu training examples of %u inputs, %u classes; %llu parameters\n",
+                     (unsigned long long)train.count, train.inputs, train.classes, (unsigned long long)d);
         (void)printf("%u rounds, %u an epoch\n", sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
         (void)printf("a worker's round, each way: %s in the sign phase (and about 600 bytes of statistics up), %s in "
                      "the SGD phase\n",
-                     tool_bytes(d / 8.0 + frames(d, SP_CHUNK_SIGNS)), tool_bytes(4.0 * d + frames(d, SP_CHUNK_VALUES)));
+                     tool_bytes(round_bytes(d, SP_CHUNK_SIGNS, 0.125)),
+                     tool_bytes(round_bytes(d, SP_CHUNK_VALUES, 4.0)));
     }
     sp_model_destroy(model);
     sp_examples_finish(&train);

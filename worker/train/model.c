@@ -88,6 +88,7 @@ static int make_room(struct sp_model *model, struct sp_error *error)
         return sp_error_set(error, SP_E_RANGE, "a batch of %u examples needs more than %llu bytes of activations",
                             model->batch_max, (unsigned long long)SP_MODEL_ROOM_BYTES_MAX);
     bytes = width * model->batch_max * sizeof *next;
+    sp_assert(bytes > 0);
     model->room = malloc((size_t)bytes);
     if (model->room == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for %llu bytes of activations", (unsigned long long)bytes);

@@ -20,14 +20,20 @@
 #define WINDOW_ROUNDS_MIN 50
 #define WINDOW_EXAMPLES_MIN 4000.0
 
+/* Rounds up; but 1.1 epochs of 10 rounds is 11 and not 12, though 1.1 in binary is a little more. */
+static double whole_rounds(double rounds)
+{
+    return ceil(rounds - rounds * 0x1p-50);
+}
+
 static uint32_t switch_round(const struct sp_job *job, uint64_t examples, uint32_t rounds)
 {
     double at = (double)job->optimizer.switch_.step;
 
     if (job->optimizer.switch_.epoch > 0.0)
-        at = ceil(job->optimizer.switch_.epoch * (double)sp_job_epoch_rounds(job, examples));
+        at = whole_rounds(job->optimizer.switch_.epoch * (double)sp_job_epoch_rounds(job, examples));
     else if (job->optimizer.switch_.fraction > 0.0)
-        at = ceil(job->optimizer.switch_.fraction * (double)rounds);
+        at = whole_rounds(job->optimizer.switch_.fraction * (double)rounds);
     if (at < 1.0)
         return 1;
     return at > (double)rounds ? rounds : (uint32_t)at;

@@ -29,7 +29,9 @@ static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
 {
     unsigned type = frame->data[5];
 
-    if (type != SP_FRAME_UPDATE && type != SP_FRAME_COMMIT)
+    if (type == SP_FRAME_UPDATE || type == SP_FRAME_COMMIT)
+        peer->server->bytes.updated += frame->bytes;
+    else
         peer->server->bytes.other_out += frame->bytes;
 }
 

@@ -161,8 +161,6 @@ static void seat(struct sp_round *r, int w, int slot)
     struct slot *s = &r->slots[slot];
 
     sp_assert(s->worker < 0);
-    if (worker->slot < 0 && worker->state == WORKER_SPARE && r->spares > 0)
-        r->spares--;
     s->worker = w;
     s->has_ticket = true;
     memcpy(s->ticket, worker->ticket, SP_TICKET_BYTES);
@@ -283,8 +281,11 @@ static void seat_spare(struct sp_round *r, int slot)
         if (best < 0 || worker->order < r->workers[best]->order)
             best = i;
     }
-    if (best >= 0)
-        seat(r, best, slot);
+    if (best < 0)
+        return;
+    sp_assert(r->spares > 0);
+    r->spares--;
+    seat(r, best, slot);
 }
 
 static bool anybody(const struct sp_round *r)
@@ -331,11 +332,13 @@ void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_
         return;
     if (slot >= 0 && slot != r->kept_slot)
         seat_spare(r, slot);
-    if (!r->has_weights && !anybody(r))
+    /* Whoever takes over this slot brings the same layout, and is about to be seated. */
+    if (!r->has_weights && r->kept_slot < 0 && !anybody(r))
         forget_layout(r);
-    sp_roster_give_weights(r);
     sp_evaluation_reassign(r);
+    /* Weights come after, for this may commit the round, and they are sent as they are when the event is over. */
     sp_round_advance(r);
+    sp_roster_give_weights(r);
 }
 
 /* --- weights ---------------------------------------------------------------------------------------------------------
@@ -462,9 +465,10 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
                   "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
                   worker->name, worker->slot, round, (unsigned long long)digest);
     sp_evaluation_forget(r, find_index(r, peer));
-    sp_roster_give_weights(r);
     sp_evaluation_reassign(r);
+    /* As in sp_round_left(): the round may have waited for this worker alone. */
     sp_round_advance(r);
+    sp_roster_give_weights(r);
     return SP_OK;
 }
 
@@ -482,12 +486,14 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
     if (worker->state != WORKER_READY && worker->slot < 0)
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH before READY");
     s = &r->slots[worker->slot];
-    if (worker->state != WORKER_READY || r->stage != SP_STAGE_RUNNING || frame->round < r->round || !s->expected ||
-        s->abstains || s->dropped)
+    if (worker->state != WORKER_READY)
         return SP_E_STATE;
+    /* Before round 1 too: its bulk would be thrown away, and the round might begin before it is counted. */
     if (frame->round > r->round)
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round,
                             r->round);
+    if (r->stage != SP_STAGE_RUNNING || frame->round < r->round || !s->expected || s->abstains || s->dropped)
+        return SP_E_STATE;
     if (r->tally.slot[worker->slot].arrived == r->tally.chunks)
         return SP_E_STATE;
     if (frame->first < sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived))

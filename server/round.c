@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "common/schedule.h"
+#include "common/sums.h"
 #include "server/round_state.h"
 
 #include <math.h>
@@ -159,6 +160,7 @@ static void begin_round(struct sp_round *r, uint32_t t)
     r->began_before_ms = r->began_ms;
     r->began_ms = r->now_ms;
     r->waits_said_ms = r->now_ms;
+    r->waits[0] = '\0';
     memset(&r->counts, 0, sizeof r->counts);
     sp_tally_begin(&r->tally, r->phase);
     for (uint32_t i = 0; i < r->job.workers; i++) {
@@ -511,6 +513,12 @@ static void note_rates(struct sp_round *r)
                   r->decide.scale, r->round, line);
 }
 
+/* A mean that no worker gave all of, or of length 0, has no rate: it would be infinite, and stay so to the end. */
+static bool mean_has_length(const struct sp_round *r)
+{
+    return r->voters > 0 && sp_sum_squares(r->mean, (size_t)r->layout.coordinates) > 0.0;
+}
+
 /* The rates that keep the length of a step: from the first SGD round's own mean. */
 static void take_norm_rates(struct sp_round *r)
 {
@@ -530,6 +538,12 @@ static void commit_sgd(struct sp_round *r, struct sp_commit *commit)
 {
     double factor = 1.0, wd = r->job.optimizer.weight_decay;
 
+    if (!r->lambda_known && !mean_has_length(r)) {
+        sp_round_note(r, SP_NOTE_WARN, "round %u brought no mean to take the SGD rate from; it changes nothing",
+                      r->round);
+        commit->decay = 1.0f;
+        return;
+    }
     if (!r->lambda_known)
         take_norm_rates(r);
     if (r->job.optimizer.sgd.schedule == SP_SGD_SCHEDULE_CONTINUE)

@@ -14,10 +14,9 @@ static void broadcast(struct sp_server *server, struct sp_buffer *frame, bool si
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
         if (!peer->following || peer->ending)
             continue;
-        server->bytes.updated += frame->bytes;
-        if (sign)
-            server->bytes.updated_sign += frame->bytes;
         sp_peer_send(peer, frame);
+        if (sign && !peer->ending)
+            server->bytes.updated_sign += frame->bytes;
     }
 }
 
@@ -120,11 +119,13 @@ static int encode_weights(struct sp_server *server, const struct sp_view *view, 
 
 void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action)
 {
-    struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
+    struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT}};
     struct sp_view view;
 
+    /* Not of action->round: a peer that broke while other actions were done may have let a round be committed since. */
     sp_round_view(server->round, &view);
-    if (encode_weights(server, &view, action->round) != SP_OK) {
+    commit.frame.round = view.round;
+    if (encode_weights(server, &view, view.round) != SP_OK) {
         sp_update_finish(server);
         sp_peer_bye(peer, SP_REASON_FAILED, "the server has no memory to send the weights");
         return;

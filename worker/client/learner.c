@@ -62,6 +62,12 @@ void sp_learner_replaced(struct sp_learner *learner, uint32_t round)
     learner->begun = false;
     learner->staged = 0;
     learner->has_dot = false;
+    if (round == 0) {
+        /* The job's start, perhaps anew after the server was: nothing of before may show in it. */
+        memset(learner->m, 0, (size_t)learner->layout.coordinates * sizeof *learner->m);
+        learner->rms = 0.0;
+        learner->own_rounds = 0;
+    }
     if (learner->own_rounds == 0)
         learner->late = round > 0;
 }

@@ -35,6 +35,7 @@ int sp_error_prefix(struct sp_error *error, const char *format, ...)
 {
     char prefix[SP_ERROR_TEXT_BYTES / 2];
     char rest[SP_ERROR_TEXT_BYTES];
+    size_t room;
     va_list args;
 
     if (error == NULL)
@@ -43,6 +44,7 @@ int sp_error_prefix(struct sp_error *error, const char *format, ...)
     (void)vsnprintf(prefix, sizeof prefix, format, args);
     va_end(args);
     memcpy(rest, error->text, sizeof rest);
-    (void)snprintf(error->text, sizeof error->text, "%s: %.*s", prefix, (int)(sizeof error->text / 2 - 4), rest);
+    room = sizeof error->text - strlen(prefix) - sizeof ": ";
+    (void)snprintf(error->text, sizeof error->text, "%s: %.*s", prefix, (int)room, rest);
     return error->code;
 }

@@ -87,11 +87,12 @@ int sp_layout_add(struct sp_layout *layout, const struct sp_tensor *tensor, stru
 
 int sp_layout_copy(struct sp_layout *to, const struct sp_layout *from)
 {
-    struct sp_tensor *tensors = calloc(from->tensors_count, sizeof *tensors);
+    struct sp_tensor *tensors = calloc(from->tensors_count + 1u, sizeof *tensors);
 
     if (tensors == NULL)
         return SP_E_NOMEM;
-    memcpy(tensors, from->tensors, from->tensors_count * sizeof *tensors);
+    if (from->tensors_count > 0)
+        memcpy(tensors, from->tensors, from->tensors_count * sizeof *tensors);
     *to = *from;
     to->tensors = tensors;
     return SP_OK;

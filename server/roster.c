@@ -307,8 +307,8 @@ static void leave_slot(struct sp_round *r, int slot, const char *words)
     if (worker->state == WORKER_READY)
         r->live--;
     s->worker = -1;
-    s->expected = false; /* what it gave of this round stays counted */
-    s->before.complete = s->has_dot = false;
+    s->expected = false;                                       /* what it gave of this round stays counted */
+    s->before.complete = s->now.complete = s->has_dot = false; /* the next one's dots do not belong to them */
     s->view.live = s->view.ready = false;
 }
 

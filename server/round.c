@@ -341,7 +341,8 @@ static bool lags(const struct sp_round *r, uint32_t slot)
 {
     const struct slot *s = &r->slots[slot];
 
-    return s->expected && !s->abstains && !s->dropped && r->tally.slot[slot].arrived <= r->tally.base;
+    return r->tally.base < r->tally.chunks && s->expected && !s->abstains && !s->dropped &&
+           r->tally.slot[slot].arrived <= r->tally.base;
 }
 
 static void drop_laggards(struct sp_round *r)

@@ -1,0 +1,215 @@
+"""What the job file can ask for, each in a job of its own: switch, rates, sizes, models, quorum."""
+import math
+import signal
+
+import harness
+import readers
+
+EPOCH = math.ceil(1437 / 64)  # rounds, with 4 workers
+FEW = ('train.epochs=6', 'train.report=1', 'train.evaluate=0')
+AT = ('optimizer.switch.when=at', 'optimizer.switch.step=80')
+
+
+class Switch(harness.Case):
+    def test_never(self):
+        server, s = self.whole_job('optimizer.switch.when=never', *FEW)
+        self.assertEqual((s['switch_round'], s['sgd_lr'], s['switch_reason']), (None, None, None))
+        self.assertEqual({line['phase'] for line in server.history()}, {'sign'})
+        self.assertEqual(len(server.history()), 6 * EPOCH)
+        # All of the training bytes are those of sign rounds, but for the COMMIT of round 0 that starts the job.
+        self.assertEqual(s['bytes_pushed'], s['bytes_pushed_sign'])
+        self.assertTrue(0 < s['bytes_updated'] - s['bytes_updated_sign'] < 4 * 200)
+        self.assertNotIn('switch', server.err())
+
+    def test_at_a_step(self):
+        server, s = self.whole_job(*AT, *FEW)
+        self.assertEqual(s['switch_round'], 80)
+        self.assertIn('at: round 80', s['switch_reason'])
+        phases = [line['phase'] for line in server.history()]
+        self.assertEqual(phases, ['sign'] * 80 + ['sgd'] * (6 * EPOCH - 80))
+
+    def test_at_an_epoch_and_at_a_fraction(self):
+        _, s = self.whole_job('optimizer.switch.when=at', 'optimizer.switch.epoch=2', *FEW)
+        self.assertEqual(s['switch_round'], 2 * EPOCH)
+        _, s = self.whole_job('optimizer.switch.when=at', 'optimizer.switch.fraction=0.25', *FEW)
+        self.assertEqual(s['switch_round'], math.ceil(0.25 * 6 * EPOCH))
+
+    def test_dry_run_says_and_stays(self):
+        server, s = self.whole_job(*AT, 'optimizer.switch.dry_run=true', *FEW)
+        self.assertIsNone(s['switch_round'])
+        self.assertTrue(s['switch_dry_run'])
+        self.assertIn('dry run', s['switch_reason'])
+        self.assertGreater(s['sgd_lr'], 0)
+        self.assertRegex(server.err(), r'would switch to SGD now, after round 80, at lambda = about [0-9.]+ ')
+        self.assertEqual({line['phase'] for line in server.history()}, {'sign'})
+        never = self.whole_job('optimizer.switch.when=never', *FEW, run='never')[1]
+        self.assertEqual(s['weights_digest'], never['weights_digest'])
+
+    def test_the_guess_of_a_dry_run_has_the_order_of_the_real_rate(self):
+        # "About" is no more than the order: averages over 100 rounds lag behind gradients that shrink fast (0.2 for 1.4).
+        late = ('optimizer.switch.when=at', 'optimizer.switch.step=450', 'optimizer.sgd.lambda=norm')
+        guess = self.whole_job(*late, 'optimizer.switch.dry_run=true', run='dry')[1]
+        real = self.whole_job(*late, run='real')[1]
+        self.assertTrue(0.08 < guess['sgd_lr'] / real['sgd_lr'] < 3, (guess['sgd_lr'], real['sgd_lr']))
+
+    def test_a_switch_after_the_last_round_does_not_happen(self):
+        _, s = self.whole_job('optimizer.switch.when=at', f'optimizer.switch.step={6 * EPOCH}', *FEW)
+        self.assertIsNone(s['switch_round'])
+
+
+class Rate(harness.Case):
+    def run_rule(self, *sets):
+        server, s = self.whole_job(*AT, *FEW, *sets)
+        return server, s, server.history()
+
+    def test_rules_that_the_statistics_give(self):
+        for rule in ('paper', 'ratio', 'denoised'):
+            with self.subTest(rule):
+                server, s, history = self.run_rule(f'optimizer.sgd.lambda={rule}')
+                self.assertTrue(1e-5 <= s['sgd_lr'] <= 1, s['sgd_lr'])
+                # The history has all three estimates in every sign round; the switch takes the one asked for.
+                self.assertAlmostEqual(s['sgd_lr'], history[79][f'lambda_{rule}'], delta=1e-8 * s['sgd_lr'])
+                self.assertRegex(server.err(), rf'lambda = [0-9.e-]+ \({rule}\)')
+                self.check_continues(history, s['sgd_lr'])
+
+    def check_continues(self, history, rate):
+        """The sign phase's linear schedule goes on: lambda(t) = lambda * dec(t) / dec(80)."""
+        gamma = [line['gamma'] for line in history[:80]]
+        slope = (gamma[0] - gamma[79]) / 79
+        for line in history[80:]:
+            factor = (gamma[79] - slope * (line['round'] - 80)) / gamma[79]
+            self.assertAlmostEqual(line['lambda'], rate * factor, delta=2e-5 * rate, msg=line)
+
+    def test_norm(self):
+        server, s, history = self.run_rule('optimizer.sgd.lambda=norm')
+        self.assertIs(type(s['sgd_lr']), float)
+        self.check_continues(history, s['sgd_lr'])
+        twice = self.run_rule('optimizer.sgd.lambda=norm', 'optimizer.sgd.scale=1.2')[1]
+        self.assertAlmostEqual(twice['sgd_lr'] / s['sgd_lr'], 2, places=6)
+
+    def test_norm_by_tensor(self):
+        server, s, history = self.run_rule('optimizer.sgd.lambda=norm_tensor')
+        self.assertEqual(set(s['sgd_lr']), {'dense1.weight', 'dense1.bias', 'dense2.weight', 'dense2.bias'})
+        self.assertEqual(len(set(s['sgd_lr'].values())), 4)
+        self.check_continues(history, s['sgd_lr']['dense1.weight'])  # the largest tensor stands for all
+
+    def test_a_fixed_rate(self):
+        server, s, history = self.run_rule('optimizer.sgd.lr=0.25', 'optimizer.sgd.schedule=constant')
+        self.assertEqual(s['sgd_lr'], 0.25)
+        self.assertEqual({line['lambda'] for line in history[80:]}, {0.25})
+        self.assertRegex(server.err(), r'lambda = 0\.25 \(optimizer\.sgd\.lr\)')
+
+    def test_without_momentum(self):
+        # The paper's plain SGD; it must go on learning.
+        _, s, history = self.run_rule('optimizer.sgd.momentum=none', 'optimizer.sgd.lr=0.1')
+        self.assertGreater(s['test_accuracy'], 0.9)
+        self.assertLess(history[-1]['train_loss'], history[79]['train_loss'] * 1.5)
+
+    def test_weight_decay_shrinks_weights_and_leaves_biases(self):
+        never = ('optimizer.switch.when=never', *FEW)
+        norms = {}
+        for wd in ('0', '1'):
+            server, _ = self.whole_job(*never, f'optimizer.weight_decay={wd}', run=f'wd{wd}')
+            model = readers.Model(server.run / 'model.safetensors')
+            norms[wd] = {name: math.sqrt(sum(v * v for v in model.values(name))) for name in model.tensors}
+        for name in ('dense1.weight', 'dense2.weight'):
+            self.assertLess(norms['1'][name], norms['0'][name], name)
+        # Each of 138 rounds multiplies by 1 - gamma: with gamma from 2e-3 to 0 about 0.87 in all, less what signs add.
+        self.assertLess(norms['1']['dense1.weight'] / norms['0']['dense1.weight'], 0.97)
+
+    def test_weight_decay_in_both_phases(self):
+        plain = self.whole_job(*AT, *FEW, run='plain')[1]
+        decayed = self.whole_job(*AT, *FEW, 'optimizer.weight_decay=0.1', run='decayed')[1]
+        self.assertNotEqual(plain['weights_digest'], decayed['weights_digest'])
+        self.assertEqual(sum(slot['resyncs'] for slot in decayed['slots']), 0, 'server and workers decay alike')
+
+
+class Sizes(harness.Case):
+    def test_numbers_of_workers(self):
+        for workers in (1, 2, 3, 16):
+            with self.subTest(workers=workers):
+                server, s = self.whole_job('train.epochs=4', workers=workers, run=f'run{workers}')
+                rounds = 4 * math.ceil(1437 / (16 * workers))
+                self.assertEqual(s['rounds'], rounds)
+                self.assertEqual([slot['votes'] for slot in s['slots']], [rounds] * workers)
+                self.assertEqual(sum(slot['resyncs'] for slot in s['slots']), 0)
+                self.assertEqual(readers.weights_digest(readers.Model(server.run / 'model.safetensors').raw),
+                                 s['weights_digest'])
+
+    def test_many_workers(self):
+        _, s = self.whole_job('train.epochs=20', *('optimizer.switch.when=at', 'optimizer.switch.step=20'), workers=64,
+                              limit_s=90)
+        self.assertEqual(s['rounds'], 20 * math.ceil(1437 / (16 * 64)))
+        self.assertEqual([slot['votes'] for slot in s['slots']], [s['rounds']] * 64)
+        self.assertGreater(s['test_accuracy'], 0.3)
+
+    def test_rounds_in_place_of_epochs(self):
+        _, s = self.whole_job('train.rounds=37')
+        self.assertEqual(s['rounds_done'], 37)
+
+    def test_a_single_round(self):
+        _, s = self.whole_job('train.rounds=1')
+        self.assertEqual((s['rounds_done'], s['switch_round']), (1, None))
+
+    def test_softmax(self):
+        server, s = self.whole_job('model.type=softmax', 'train.epochs=10')
+        self.assertEqual(s['params'], 64 * 10 + 10)
+        self.assertGreater(s['test_accuracy'], 0.85)
+        model = readers.Model(server.run / 'model.safetensors')
+        self.assertEqual(set(model.tensors), {'dense1.weight', 'dense1.bias'})
+
+    def test_several_hidden_layers(self):
+        _, s = self.whole_job('model.hidden=[40, 30, 20]', 'train.epochs=15')
+        self.assertEqual(s['params'], 64 * 40 + 40 + 40 * 30 + 30 + 30 * 20 + 20 + 20 * 10 + 10)
+        self.assertGreater(s['test_accuracy'], 0.8)
+
+    def test_a_model_of_many_chunks(self):
+        """Two chunks of signs, 38 of values, ten blocks of the digest."""
+        server, s = self.whole_job('model.hidden=[8192]', 'train.rounds=12', 'optimizer.switch.when=at',
+                                   'optimizer.switch.step=8', workers=2)
+        self.assertEqual(s['params'], 8192 * 64 + 8192 + 10 * 8192 + 10)
+        self.assertGreater(s['params'], 64 * 1024 * 8, 'more than one chunk of signs')
+        self.assertEqual(readers.weights_digest(readers.Model(server.run / 'model.safetensors').raw),
+                         s['weights_digest'])
+
+    def test_without_test_data(self):
+        server = self.start_server('data.test.images=', 'data.test.labels=', 'train.epochs=2')
+        workers = self.start_workers(server, 4, 'data.test.images=', 'data.test.labels=')
+        s = self.finish(server, workers)
+        self.assertEqual((s['rounds_done'], s['test_accuracy'], s['test_loss']), (s['rounds'], None, None))
+
+    def test_the_minimal_job(self):
+        config = harness.ROOT / 'configs/minimal.yaml'
+        server = self.start_server('train.epochs=2', config=config)
+        s = self.finish(server, [self.start_worker(server, config=config)])
+        self.assertEqual((s['job'], s['workers'], s['test_accuracy']), ('minimal', 1, None))
+        self.assertEqual(s['rounds_done'], 2 * math.ceil(1437 / 16))
+
+
+class Quorum(harness.Case):
+    def test_a_quorum_job_ends_like_any_other(self):
+        _, s = self.whole_job('server.close.quorum=3', 'train.epochs=20')
+        self.assertGreater(s['test_accuracy'], 0.9)
+
+    def test_a_quorum_goes_on_without_a_worker_that_hangs(self):
+        server = self.start_server('server.close.quorum=3', 'train.epochs=100', 'server.heartbeat.timeout=60')
+        workers = self.start_workers(server, 4, slots=True)
+        self.wait_for_round(server, 100)
+        workers[3].send(signal.SIGSTOP)
+        before = server.status()
+        self.wait_for_round(server, before['round'] + 100)
+        status = server.status()
+        self.assertEqual(status['slots'][3]['state'], 'live', 'it hangs, but its time is not up')
+        self.assertGreater(status['slots'][3]['missed'], 50)
+        self.assertLessEqual(status['slots'][3]['votes'], before['slots'][3]['votes'] + 2)
+        workers[3].send(signal.SIGCONT)
+        self.wait_for(lambda: server.status()['slots'][3]['votes'] > status['slots'][3]['votes'] + 10,
+                      'the worker to vote again')
+        s = self.finish(server, workers)
+        self.assertEqual(s['rounds_done'], s['rounds'])
+        self.assertGreater(s['test_accuracy'], 0.95)
+        self.assertEqual([slot['joins'] for slot in s['slots']], [1] * 4, 'nobody had to connect again')
+
+
+if __name__ == '__main__':
+    harness.main()

@@ -1,0 +1,703 @@
+/* What is counted, and when a round closes: pushes, abstention, leaving, the window, min_live, quorum. */
+#include "drive.h"
+#include "round_cases.h"
+
+#include "common/pack.h"
+#include "common/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t small[] = {5, 3, 0};
+static struct drive d;
+
+static struct sp_view look(void)
+{
+    struct sp_view view;
+
+    drive_view(&d, &view);
+    return view;
+}
+
+static void open_small(uint32_t workers, const char *setting)
+{
+    char w[32];
+
+    (void)snprintf(w, sizeof w, "workers=%u", workers);
+    drive_open(&d, (const char *[]){w, setting, NULL}, small);
+}
+
+static const float up[8] = {1, 1, 1, 1, 1, 1, 1, 1}, down[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+/* Bits of the last update in the log, which is one chunk of 8. */
+static unsigned result(void)
+{
+    return drive_find(&d, SP_ACTION_UPDATE, drive_number(&d, SP_ACTION_UPDATE) - 1)->bulk[0];
+}
+
+static unsigned coins(uint32_t t)
+{
+    return (unsigned)(sp_coin_word(0, t) & 0xff);
+}
+
+/* A model of seven chunks in the SGD phase, whose rate is 1/4 and which begins with round 2. */
+static void open_values(uint32_t workers, const char *setting, const char *another)
+{
+    char w[32];
+
+    (void)snprintf(w, sizeof w, "workers=%u", workers);
+    drive_open(&d,
+               (const char *[]){w, "optimizer.switch.when=at", "optimizer.switch.step=1", "optimizer.sgd.lr=0.25",
+                                setting, another, NULL},
+               (const uint64_t[]){6 * SP_CHUNK_VALUES + 1000, 0});
+    ck_assert_uint_eq(drive_join_all(&d, workers), 1);
+    for (uint32_t peer = 1; peer <= workers; peer++)
+        ck_assert_int_eq(drive_push(&d, peer, d.theta), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_int_eq(d.phase, SP_PHASE_SGD);
+    ck_assert_uint_eq(drive_chunks(&d), 7);
+    drive_clear(&d);
+}
+
+/* All of the model's coordinates have one value. Freed by the caller. */
+static float *constant(float value)
+{
+    float *values = calloc(d.layout.coordinates, sizeof *values);
+
+    ck_assert_ptr_nonnull(values);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        values[j] = value;
+    return values;
+}
+
+static int push_chunk(uint32_t peer, uint32_t k, const float *values)
+{
+    struct drive_chunk chunk = {.round = d.committed + 1, .k = k, .values = values};
+
+    return drive_push_chunk(&d, peer, &chunk);
+}
+
+/* --- votes ---------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_votes_of_two_chunks)
+{
+    const uint64_t all = SP_CHUNK_SIGNS + 100;
+    float *v[3];
+
+    drive_open(&d, (const char *[]){"workers=3", NULL}, (const uint64_t[]){all, 0});
+    (void)drive_join_all(&d, 3);
+    for (int i = 0; i < 3; i++) {
+        v[i] = constant(1.0f);
+        for (uint64_t j = 0; j < all; j++)
+            v[i][j] = (j * (uint64_t)(i + 3) * 2654435761u >> 7) & 1 ? 1.0f : -1.0f;
+    }
+    ck_assert_int_eq(drive_push(&d, 3, v[2]), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 1, v[0]), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 0);
+    ck_assert_int_eq(push_chunk(2, 0, v[1]), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 1); /* it leaves while the rest still comes */
+    ck_assert_uint_eq(d.committed, 0);
+    ck_assert_int_eq(push_chunk(2, 1, v[1]), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 2);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 1)->action.commit.voters[0], 7);
+    for (uint64_t j = 0; j < all; j++)
+        ck_assert_float_eq(d.theta[j], drive_weight(j) - (v[0][j] + v[1][j] + v[2][j] > 0.0f ? 0.0625f : -0.0625f));
+    for (int i = 0; i < 3; i++)
+        free(v[i]);
+    drive_close(&d);
+}
+END_TEST
+
+/* Two workers that never agree: the vote is the coin, which alternates over the rounds. */
+START_TEST(test_opposed_workers_alternate)
+{
+    open_small(2, "train.rounds=20");
+    (void)drive_join_all(&d, 2);
+    for (uint32_t t = 1; t <= 20; t++) {
+        ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, down), SP_OK);
+        ck_assert_uint_eq(d.committed, t);
+        ck_assert_uint_eq(result(), coins(t));
+        ck_assert_uint_eq(result(), coins(1) ^ (t % 2 == 1 ? 0 : 0xff));
+        for (uint64_t j = 0; t % 2 == 0 && j < 8; j++)
+            ck_assert_float_eq(d.theta[j], drive_weight(j));
+    }
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_counts_of_the_vote)
+{
+    const float two[8] = {1, 1, 1, 1, -1, -1, 1, -1}, three[8] = {1, 1, -1, -1, -1, -1, -1, -1};
+    const struct sp_report *report;
+
+    open_small(3, "train.report=2");
+    (void)drive_join_all(&d, 3);
+    for (int round = 0; round < 2; round++) {
+        ck_assert_int_eq(drive_push(&d, 1, round == 0 ? up : down), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, two), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 3, three), SP_OK);
+    }
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_REPORT), 1);
+    report = &drive_find(&d, SP_ACTION_REPORT, 0)->action.report;
+    ck_assert_uint_eq(report->round, 2);
+    ck_assert_uint_eq(report->live, 3);
+    ck_assert_uint_eq(report->voters, 3);
+    /* Votes of round 1: 11111111 11110010 11000000 -> 11110010; of round 2: 00000000 for the first -> 11000000. */
+    ck_assert_double_eq_tol(report->margin, (2 * 3 + 6 * 1 + 3 * 3 + 5 * 1) / 3.0 / 16.0, 1e-15);
+    ck_assert_double_eq(report->unanimous, 5.0 / 16.0);
+    ck_assert_double_eq(report->ties, 0.0);
+    ck_assert_double_eq(report->flips, 3.0 / 16.0); /* round 1 has nothing to differ from */
+    ck_assert_uint_eq(look().slots[0].compared, 16);
+    ck_assert_uint_eq(look().slots[0].disagreed, 3 + 2);
+    ck_assert_uint_eq(look().slots[1].disagreed, 0 + 3);
+    ck_assert_uint_eq(look().slots[2].disagreed, 3 + 0);
+    ck_assert_uint_eq(look().slots[2].votes, 2);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- leaving and abstaining ----------------------------------------------------------------------------------------
+ */
+
+/* A leaves after two of seven chunks: those count, the others are of the rest alone. */
+START_TEST(test_leaving_in_the_middle)
+{
+    float *a, *b, *before;
+
+    open_values(3, NULL, NULL);
+    a = constant(6.0f);
+    b = constant(3.0f);
+    before = constant(0.0f);
+    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, 1, a), SP_OK);
+    ck_assert_int_eq(push_chunk(2, 0, b), SP_OK);
+    ck_assert_int_eq(push_chunk(3, 0, b), SP_OK); /* chunk 0 is tallied, chunk 1 of A waits */
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 1);
+    drive_left(&d, 1);
+    for (uint32_t k = 1; k < 7; k++) {
+        ck_assert_int_eq(push_chunk(2, k, b), SP_OK);
+        ck_assert_int_eq(push_chunk(3, k, b), SP_OK);
+    }
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 6);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        ck_assert_float_eq(d.theta[j], before[j] - 0.25f * (j < 2 * SP_CHUNK_VALUES ? 4.0f : 3.0f));
+    free(a);
+    free(b);
+    free(before);
+    drive_close(&d);
+}
+END_TEST
+
+/* All leave: chunks that are counted stay so, the rest changes nothing, and the next round waits. */
+START_TEST(test_all_leave_in_the_middle)
+{
+    float *a, *before;
+
+    open_values(2, NULL, NULL);
+    a = constant(2.0f);
+    before = constant(0.0f);
+    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
+    ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);
+    drive_left(&d, 1);
+    ck_assert_uint_eq(d.committed, 1);
+    drive_left(&d, 2);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 0);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        ck_assert_float_eq(d.theta[j], before[j] - (j < SP_CHUNK_VALUES ? 0.5f : 0.0f));
+    ck_assert_uint_eq(look().live, 0);
+    drive_tick(&d, 60000);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_int_eq(drive_ready(&d, drive_return(&d, 1)), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 3, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 3);
+    free(a);
+    free(before);
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_abstention)
+{
+    open_small(2, NULL);
+    (void)drive_join_all(&d, 2);
+    ck_assert_int_eq(drive_abstain(&d, 1, 1), SP_OK);
+    ck_assert_uint_eq(look().slots[0].abstained, 1);
+    ck_assert(drive_said(&d, "abstains from round 1 from chunk 0 on"));
+    ck_assert_int_eq(drive_abstain(&d, 1, 1), SP_OK); /* once is enough */
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);   /* and what it then pushes is not counted */
+    ck_assert_uint_eq(d.committed, 0);
+    ck_assert_int_eq(drive_push(&d, 2, down), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(result(), 0);
+    ck_assert_uint_eq(look().slots[0].abstained, 1);
+    ck_assert_uint_eq(look().slots[0].votes, 0);
+    ck_assert_uint_eq(look().slots[0].missed, 1);
+    /* The next round knows nothing of it. If all abstain the coins decide. */
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(result(), 0xff);
+    ck_assert_int_eq(drive_abstain(&d, 1, 3), SP_OK);
+    ck_assert_int_eq(drive_abstain(&d, 2, 3), SP_OK);
+    ck_assert_uint_eq(d.committed, 3);
+    ck_assert_uint_eq(result(), coins(3));
+    ck_assert_int_eq(drive_abstain(&d, 2, 3), SP_OK); /* too late to mean anything */
+    ck_assert_uint_eq(look().slots[1].abstained, 1);
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_values_that_are_not_finite)
+{
+    float *a, *b, *before;
+
+    open_values(2, NULL, NULL);
+    a = constant(4.0f);
+    b = constant(2.0f);
+    before = constant(0.0f);
+    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    a[SP_CHUNK_VALUES + 17] = _i == 0 ? NAN : -INFINITY;
+    ck_assert_int_eq(drive_push(&d, 1, a), SP_OK);
+    ck_assert(drive_said(&d, "abstains from round 2 from chunk 1 on: values that are not finite"));
+    for (uint32_t k = 0; k < 7; k++)
+        ck_assert_int_eq(push_chunk(2, k, b), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 2);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        ck_assert_float_eq(d.theta[j], before[j] - 0.25f * (j < SP_CHUNK_VALUES ? 3.0f : 2.0f));
+    ck_assert_uint_eq(look().slots[0].late, 0);
+    free(a);
+    free(b);
+    free(before);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- what is refused or dropped ------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_duplicate_and_late_pushes)
+{
+    struct drive_chunk chunk = {.round = 1, .values = up};
+
+    open_small(2, NULL);
+    (void)drive_join_all(&d, 2);
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_OK);
+    chunk.values = down;
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_OK); /* again: dropped, not counted over */
+    ck_assert_uint_eq(look().slots[0].late, 1);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(result(), 0xff);
+    ck_assert_int_eq(drive_push_chunk(&d, 2, &chunk), SP_OK); /* of the round that is over */
+    ck_assert_uint_eq(look().slots[1].late, 1);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(result(), 0xff);
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_future_pushes_are_refused)
+{
+    struct drive_chunk chunk = {.round = 2, .values = up};
+
+    open_small(2, NULL);
+    (void)drive_join(&d, 0);
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_E_PROTOCOL);
+    chunk.round = 1;
+    /* Round 1 has not begun. Were this thrown away, and the round begun before its bulk is there, what lies in the
+     * window would be counted instead. */
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_E_PROTOCOL);
+    (void)drive_join(&d, 1);
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_OK);
+    chunk.round = 2;
+    ck_assert_int_eq(drive_push_chunk(&d, 2, &chunk), SP_E_PROTOCOL);
+    chunk.round = UINT32_MAX;
+    ck_assert_int_eq(drive_push_chunk(&d, 2, &chunk), SP_E_PROTOCOL);
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_pushes_of_those_who_may_not)
+{
+    struct drive_chunk chunk = {.round = 1, .values = up};
+    uint32_t spare, joins;
+
+    open_small(2, "server.start_timeout=1");
+    (void)drive_join(&d, 0);
+    drive_tick(&d, 1000);
+    joins = drive_hello(&d, 1);
+    spare = drive_hello(&d, 1);
+    ck_assert_int_eq(drive_push_chunk(&d, spare, &chunk), SP_E_PROTOCOL);
+    ck_assert_int_eq(drive_abstain(&d, spare, 1), SP_E_PROTOCOL);
+    ck_assert_int_eq(drive_push_chunk(&d, joins, &chunk), SP_OK); /* not ready: thrown away */
+    ck_assert_int_eq(drive_abstain(&d, joins, 1), SP_OK);
+    ck_assert_uint_eq(look().slots[1].abstained, 0);
+    ck_assert_uint_eq(look().slots[1].late, 1);
+    ck_assert_int_eq(drive_push(&d, 1, down), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(result(), 0);
+    drive_close(&d);
+}
+END_TEST
+
+START_TEST(test_pushes_that_do_not_fit)
+{
+    const struct sp_frame frame = {
+        .type = SP_FRAME_PUSH, .round = 1, .count = 8, .bulk_bytes = 1, .flags = SP_FRAME_LAST};
+    struct sp_message message = {.frame = frame};
+    struct sp_frame wrong[5];
+    uint8_t *to;
+
+    drive_open(&d, (const char *[]){NULL}, (const uint64_t[]){5, 2, 0});
+    (void)drive_join(&d, 0);
+    for (int i = 0; i < 5; i++)
+        wrong[i] = frame;
+    wrong[0].count = 9;
+    wrong[1].first = 8;
+    wrong[2].bulk_bytes = 2;
+    wrong[3].flags = 0;
+    wrong[4].count = 7;
+    wrong[4].first = 3;
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(sp_round_place(d.round, 1, &wrong[i], (void **)&to, NULL), SP_E_PROTOCOL);
+    message.frame.count = 7;
+    ck_assert_int_eq(sp_round_place(d.round, 1, &message.frame, (void **)&to, NULL), SP_OK);
+    *to = 0x80; /* a bit beyond the seventh coordinate */
+    ck_assert_int_eq(sp_round_push(d.round, 1, &message, d.now_ms, NULL), SP_E_PROTOCOL);
+    message.frame.bulk_bytes = 0;
+    ck_assert_int_eq(sp_round_push(d.round, 1, &message, d.now_ms, NULL), SP_E_PROTOCOL);
+    ck_assert_uint_eq(d.committed, 0);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- the window ----------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_window_holds_and_resumes)
+{
+    float *a;
+
+    open_values(2, NULL, NULL);
+    a = constant(1.0f);
+    for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW, a), SP_ROUND_HOLD);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_RESUME), 0);
+    ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_RESUME), 1);
+    ck_assert_ptr_nonnull(drive_to(&d, SP_ACTION_RESUME, 1));
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW + 1, a), SP_ROUND_HOLD);
+    drive_clear(&d);
+    drive_left(&d, 2); /* nobody else is waited for now */
+    ck_assert_ptr_nonnull(drive_to(&d, SP_ACTION_RESUME, 1));
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW + 1, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW + 2, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* One that is held back by the window while the round goes on without it. */
+START_TEST(test_window_releases_the_dropped)
+{
+    float *a;
+
+    open_values(3, "server.close.quorum=1", NULL);
+    a = constant(1.0f);
+    ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);
+    for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, SP_TALLY_WINDOW, a), SP_ROUND_HOLD);
+    drive_tick(&d, 20000); /* long past any deadline: 3 is dropped, then 2, and 1 may go on */
+    ck_assert_ptr_nonnull(drive_to(&d, SP_ACTION_RESUME, 1));
+    for (uint32_t k = SP_TALLY_WINDOW; k < 7; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 1);
+    ck_assert_uint_eq(look().slots[2].missed, 1);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- who is waited for ---------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_min_live_waits_and_goes_on)
+{
+    uint32_t back;
+
+    open_small(3, "server.min_live=2");
+    (void)drive_join_all(&d, 3);
+    drive_left(&d, 1);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    drive_left(&d, 3);
+    ck_assert_uint_eq(d.committed, 0); /* 2 pushed, nobody else is live, and yet */
+    drive_tick(&d, 60000);
+    ck_assert_uint_eq(d.committed, 0);
+    ck_assert(drive_said(&d, "waiting for workers: 1 live, server.min_live is 2"));
+    ck_assert_str_eq(look().waits, "workers: 1 live, server.min_live is 2");
+    back = drive_return(&d, 1);
+    ck_assert_uint_eq(d.committed, 0);
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    ck_assert_uint_eq(d.committed, 0); /* it votes in this round: no chunk of it is tallied */
+    ck_assert_int_eq(drive_push(&d, back, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(result(), 0xff);
+    drive_close(&d);
+}
+END_TEST
+
+/* A round whose first chunk is counted is finished, however few are left. */
+START_TEST(test_min_live_lets_a_round_end)
+{
+    float *a;
+
+    open_values(3, "server.min_live=3", NULL);
+    a = constant(1.0f);
+    for (uint32_t peer = 1; peer <= 3; peer++)
+        ck_assert_int_eq(push_chunk(peer, 0, a), SP_OK);
+    drive_left(&d, 1);
+    drive_left(&d, 2);
+    for (uint32_t k = 1; k < 7; k++)
+        ck_assert_int_eq(push_chunk(3, k, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_int_eq(drive_push(&d, 3, a), SP_ROUND_HOLD); /* its chunks wait in the window */
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 7);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* One that comes when a chunk of the round is counted gets weights with the next round. */
+START_TEST(test_joining_in_the_middle)
+{
+    uint32_t late, same;
+    float *a;
+
+    open_values(3, NULL, NULL);
+    a = constant(1.0f);
+    drive_left(&d, 3);
+    ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
+    late = drive_hello(&d, 2);
+    ck_assert_ptr_nonnull(drive_to(&d, SP_ACTION_WEIGHTS, late)); /* nothing is counted yet */
+    ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);                 /* now it is, before it is ready */
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 1);
+    ck_assert_int_eq(drive_ready(&d, late), SP_OK);
+    drive_left(&d, 2);
+    same = drive_hello(&d, 1);
+    ck_assert_ptr_null(drive_to(&d, SP_ACTION_WEIGHTS, same));
+    ck_assert_int_eq(push_chunk(late, 0, a), SP_OK); /* thrown away: it is not expected in this round */
+    ck_assert_uint_eq(look().slots[2].late, 1);
+    for (uint32_t k = 1; k < 7; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 1);
+    ck_assert_uint_eq(drive_to(&d, SP_ACTION_WEIGHTS, same)->action.round, 2);
+    ck_assert_int_eq(drive_push(&d, 1, a), SP_ROUND_HOLD); /* the round waits for `late` now */
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* The chunks of one that died count; the one that takes its slot does not vote for it a second time. */
+START_TEST(test_slot_votes_once_a_round)
+{
+    uint32_t back;
+
+    open_small(2, NULL);
+    (void)drive_join_all(&d, 2);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    drive_left(&d, 1);
+    back = drive_return(&d, 1);
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    ck_assert_int_eq(drive_push(&d, back, down), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(result(), 0xff);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 1)->action.commit.voters[0], 3);
+    ck_assert_uint_eq(look().slots[0].late, 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* The round waited for one worker alone. It leaves: the round is committed, and a spare gets its slot, in one event.
+ * The spare must get the weights that it is told it gets, and must not be sent the round again that is in them. The
+ * twin in drive.c compares. */
+START_TEST(test_leaving_commits_and_a_spare_moves_up)
+{
+    const struct drive_entry *weights;
+    uint32_t spare;
+
+    open_small(2, NULL);
+    (void)drive_join_all(&d, 2);
+    spare = drive_hello(&d, SP_ANY_SLOT);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    drive_clear(&d);
+    drive_left(&d, 2);
+    ck_assert_uint_eq(d.committed, 1);
+    weights = drive_to(&d, SP_ACTION_WEIGHTS, spare);
+    ck_assert_ptr_nonnull(weights);
+    ck_assert_uint_eq(weights->action.round, 1);
+    ck_assert(weights > drive_find(&d, SP_ACTION_COMMIT, 0)); /* it comes after */
+    ck_assert_int_eq(drive_ready(&d, spare), SP_OK);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- quorum --------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_quorum_waits_for_its_deadline)
+{
+    open_small(3, "server.close.quorum=2");
+    (void)drive_join_all(&d, 3);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    drive_tick(&d, 30000);
+    ck_assert_uint_eq(d.committed, 0); /* one is no quorum */
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    /* Arrivals 0 and 30000: mean 3750, deviation 7500: the second has moved the deadline to 33750 ms. */
+    drive_tick(&d, 3749);
+    ck_assert_uint_eq(d.committed, 0);
+    drive_tick(&d, 1);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_int_eq(drive_push(&d, 3, up), SP_OK); /* of round 2 */
+    ck_assert_uint_eq(look().slots[2].missed, 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* Before any arrival is known a round waits 10 s; then the mean of arrivals and four times their deviation. */
+START_TEST(test_quorum_deadline_is_learned)
+{
+    open_small(3, "server.close.quorum=2");
+    (void)drive_join_all(&d, 3);
+    ck_assert_uint_eq(sp_round_due_ms(d.round), d.now_ms + 1000);
+    drive_tick(&d, 100);
+    for (uint32_t peer = 1; peer <= 3; peer++)
+        ck_assert_int_eq(drive_push(&d, peer, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 1);
+    /* Arrivals 100, 100, 100: mean 100, deviation 50 then 37.5 then 28.125: deadline 100 + 112.5 = 212 ms. */
+    ck_assert_uint_eq(sp_round_due_ms(d.round), d.now_ms + 212);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 3, up), SP_OK);
+    /* Two more at 0: mean 87.5 then 76.5625; deviation 46.09375 then 56.4453125: 302.34 ms. */
+    drive_tick(&d, 301);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(sp_round_due_ms(d.round), d.now_ms + 1);
+    drive_tick(&d, 1);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 2)->action.commit.voters[0], 5);
+    ck_assert_uint_eq(look().slots[1].missed, 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* The late one is counted, teaches the deadline, and votes in the round that is on. */
+START_TEST(test_quorum_late_one_catches_up)
+{
+    struct drive_chunk late = {.round = 1, .values = down};
+    uint64_t due;
+
+    open_small(3, "server.close.quorum=2");
+    (void)drive_join_all(&d, 3);
+    drive_tick(&d, 50);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    drive_tick(&d, 1000);
+    ck_assert_uint_eq(d.committed, 1);
+    due = sp_round_due_ms(d.round) - d.now_ms;
+    ck_assert_int_eq(drive_push_chunk(&d, 3, &late), SP_OK);
+    ck_assert_uint_eq(look().slots[2].late, 1);
+    ck_assert_uint_gt(sp_round_due_ms(d.round) - d.now_ms, due);
+    ck_assert_int_eq(drive_push(&d, 3, down), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 1, down), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(result(), 0);
+    ck_assert_uint_eq(look().slots[2].votes, 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* An abstention is an arrival; all in closes at once. */
+START_TEST(test_quorum_counts_abstentions)
+{
+    open_small(3, "server.close.quorum=2");
+    (void)drive_join_all(&d, 3);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_abstain(&d, 2, 1), SP_OK);
+    ck_assert_uint_eq(d.committed, 0);
+    drive_tick(&d, 10000);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 1)->action.commit.voters[0], 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* --- many ----------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_two_hundred_and_fifty_five)
+{
+    open_small(255, NULL);
+    (void)drive_join_all(&d, 255);
+    for (uint32_t t = 1; t <= 3; t++) {
+        for (uint32_t peer = 255; peer >= 1; peer--)
+            ck_assert_int_eq(drive_push(&d, peer, peer <= 127 + t % 2 ? up : down), SP_OK);
+        ck_assert_uint_eq(d.committed, t);
+        ck_assert_uint_eq(result(), t % 2 == 1 ? 0xff : 0);
+    }
+    for (unsigned i = 0; i < 255; i++)
+        ck_assert(drive_find(&d, SP_ACTION_COMMIT, 1)->action.commit.voters[i / 8] >> (i % 8) & 1);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 1)->action.commit.voters[31], 0x7f);
+    drive_close(&d);
+}
+END_TEST
+
+TCase *round_push_cases(void)
+{
+    TCase *cases = tcase_create("push");
+
+    tcase_set_timeout(cases, 60);
+    tcase_add_test(cases, test_votes_of_two_chunks);
+    tcase_add_test(cases, test_opposed_workers_alternate);
+    tcase_add_test(cases, test_counts_of_the_vote);
+    tcase_add_test(cases, test_leaving_in_the_middle);
+    tcase_add_test(cases, test_all_leave_in_the_middle);
+    tcase_add_test(cases, test_abstention);
+    tcase_add_loop_test(cases, test_values_that_are_not_finite, 0, 2);
+    tcase_add_test(cases, test_duplicate_and_late_pushes);
+    tcase_add_test(cases, test_future_pushes_are_refused);
+    tcase_add_test(cases, test_pushes_of_those_who_may_not);
+    tcase_add_test(cases, test_pushes_that_do_not_fit);
+    tcase_add_test(cases, test_window_holds_and_resumes);
+    tcase_add_test(cases, test_window_releases_the_dropped);
+    tcase_add_test(cases, test_min_live_waits_and_goes_on);
+    tcase_add_test(cases, test_min_live_lets_a_round_end);
+    tcase_add_test(cases, test_joining_in_the_middle);
+    tcase_add_test(cases, test_slot_votes_once_a_round);
+    tcase_add_test(cases, test_leaving_commits_and_a_spare_moves_up);
+    tcase_add_test(cases, test_quorum_waits_for_its_deadline);
+    tcase_add_test(cases, test_quorum_deadline_is_learned);
+    tcase_add_test(cases, test_quorum_late_one_catches_up);
+    tcase_add_test(cases, test_quorum_counts_abstentions);
+    tcase_add_test(cases, test_two_hundred_and_fifty_five);
+    return cases;
+}

@@ -1,5 +1,5 @@
-/* Inside the round core: shared by round.c (rounds and commits), roster.c (who takes part), evaluation.c and
- * scalars.c. Nobody else includes this. */
+/* Inside the round core: shared by round.c (rounds, pushes, tally), commit.c (the end of a round), roster.c (who takes
+ * part), evaluation.c, scalars.c, view.c (what others may know) and action.c. Nobody else includes this. */
 #pragma once
 
 #include "common/pack.h"
@@ -133,17 +133,34 @@ struct sp_round {
     unsigned actions_head, actions_count, actions_room;
 };
 
-/* --- round.c --- */
+/* --- action.c --- */
 struct sp_action *sp_round_act(struct sp_round *r, enum sp_action_type type, uint32_t peer);
 void sp_round_note(struct sp_round *r, enum sp_note level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void sp_round_bye(struct sp_round *r, uint32_t peer, enum sp_reason reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* --- round.c --- */
 void sp_round_advance(struct sp_round *r);
 /* A worker became ready: it counts from now on. */
 void sp_round_include(struct sp_round *r, int slot);
 bool sp_round_may_admit(const struct sp_round *r);
 void sp_round_over(struct sp_round *r);
+/* Whether the chunk to be tallied next is still expected of this slot. */
+bool sp_round_lags(const struct sp_round *r, uint32_t slot);
+uint64_t sp_round_gather_deadline(const struct sp_round *r);
+
+/* --- commit.c --- */
+/* All chunks are tallied: makes the round's result final. */
+void sp_commit_round(struct sp_round *r);
+/* The COMMIT action of round t, from r->last_commit. */
+void sp_commit_send(struct sp_round *r, uint32_t t);
+/* The dither of sign round t. */
+float sp_commit_sigma(const struct sp_round *r, uint32_t t);
+
+/* --- view.c --- */
+/* Fills in r->waits: what the job waits for at this moment, or "". */
+void sp_view_describe_wait(struct sp_round *r);
 
 /* --- roster.c --- */
 struct worker *sp_roster_find(struct sp_round *r, uint32_t peer);

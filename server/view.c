@@ -1,0 +1,99 @@
+/* What others may know of a job: its progress, and what it waits for. */
+#include "server/round_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The slots that the round waits for, as "1, 3". */
+static void list_slots(const struct sp_round *r, char *text, size_t bytes)
+{
+    size_t used = 0;
+    unsigned more = 0;
+
+    text[0] = '\0';
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        bool missing = r->stage == SP_STAGE_RUNNING ? sp_round_lags(r, i) : !r->slots[i].view.ready;
+
+        if (!missing)
+            continue;
+        if (used > bytes - 24)
+            more++;
+        else
+            used += (size_t)snprintf(text + used, bytes - used, "%s%u", used > 0 ? ", " : "", i);
+    }
+    if (more > 0)
+        (void)snprintf(text + used, bytes - used, " and %u more", more);
+}
+
+void sp_view_describe_wait(struct sp_round *r)
+{
+    char slots[160];
+    double left = (double)sp_round_gather_deadline(r) - (double)r->now_ms;
+
+    list_slots(r, slots, sizeof slots);
+    r->waits[0] = '\0';
+    if (r->stage == SP_STAGE_NEW)
+        (void)snprintf(r->waits, sizeof r->waits, "the initial weights of a first worker");
+    else if (r->stage == SP_STAGE_GATHERING && left > 0.0)
+        (void)snprintf(
+            r->waits, sizeof r->waits,
+            "workers: %u of %u are ready, slots %s are missing; starts in %.0f s at the latest with at least %u",
+            r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
+    else if (r->stage == SP_STAGE_GATHERING ||
+             (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 && r->live < r->job.server.min_live))
+        (void)snprintf(r->waits, sizeof r->waits, "workers: %u live, server.min_live is %u", r->live,
+                       r->job.server.min_live);
+    else if (r->stage == SP_STAGE_RUNNING && slots[0] != '\0')
+        (void)snprintf(r->waits, sizeof r->waits, "the pushes of slots %s in round %u", slots, r->round);
+    else if (r->evaluation.pending)
+        (void)snprintf(r->waits, sizeof r->waits, "the evaluation after round %u: %u of %u parts are in",
+                       r->evaluation.round, r->evaluation.parts_done, r->evaluation.parts);
+}
+
+void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
+{
+    welcome->rounds = r->rounds;
+    welcome->round = r->committed;
+    welcome->phase = r->phase;
+    welcome->sigma = r->sigma;
+    welcome->lambda = r->committed > 0 && r->switch_round != 0 ? r->last_commit.rate : 0.0f;
+}
+
+const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
+{
+    return &r->last_commit;
+}
+
+void sp_round_view(struct sp_round *r, struct sp_view *view)
+{
+    memset(view, 0, sizeof *view);
+    for (uint32_t i = 0; i < r->job.workers; i++)
+        r->views[i] = r->slots[i].view;
+    view->stage = r->stage;
+    view->round = r->committed;
+    view->rounds = r->rounds;
+    view->examples = r->examples;
+    view->test_examples = r->test_examples;
+    view->phase = r->phase;
+    view->layout = r->layout.tensors_count > 0 ? &r->layout : NULL;
+    view->theta = r->has_weights ? r->theta : NULL;
+    view->live = r->live;
+    view->spares = r->spares;
+    view->slots = r->views;
+    view->switch_round = r->switch_round;
+    view->switch_reason = r->switch_reason;
+    view->switch_dry = r->switch_dry;
+    view->lambda = r->lambda;
+    view->rates = r->rates_in_use ? r->rates : NULL;
+    view->train_loss = r->train_loss;
+    view->evaluated = r->evaluation.any;
+    view->partial = r->evaluation.partial;
+    view->correct = r->evaluation.correct;
+    view->total = r->evaluation.total;
+    view->test_loss = r->evaluation.loss;
+    view->float32_bytes = r->float32_bytes;
+    view->waits = r->waits;
+    view->over_reason = r->over_reason;
+    view->stopped = r->stopped;
+    view->decide = &r->decide;
+}

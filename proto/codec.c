@@ -270,7 +270,8 @@ static int take_tensors(const Signpost__Wire__Hello *m, struct sp_layout *layout
         if (!copy_text(from->name, tensor.name, sizeof tensor.name))
             return sp_error_set(error, SP_E_RANGE, "the name of tensor %zu is longer than %d bytes", i,
                                 SP_TENSOR_NAME_BYTES - 1);
-        memcpy(tensor.shape, from->shape, from->n_shape * sizeof tensor.shape[0]);
+        if (from->n_shape > 0)
+            memcpy(tensor.shape, from->shape, from->n_shape * sizeof tensor.shape[0]);
         rc = sp_layout_add(layout, &tensor, error);
         if (rc != SP_OK)
             return rc;

@@ -22,7 +22,7 @@
 
 /* Limits, checked before anything is allocated or read. */
 #define SP_CONTROL_BYTES_MAX (1024u * 1024u) /* HELLO and WELCOME: a layout, a plan */
-#define SP_CONTROL_BYTES_SMALL (32u * 1024u) /* every other frame: COMMIT may carry a lambda a tensor */
+#define SP_CONTROL_BYTES_SMALL (40u * 1024u) /* every other frame: COMMIT may carry a rate and a decay a tensor */
 #define SP_BULK_BYTES_MAX (64u * 1024u)
 
 /* Coordinates in a chunk: what 64 KiB of bulk hold. Chunk k of a round starts at coordinate k times this. */

@@ -52,8 +52,8 @@ class BadLines(harness.Case):
         self.assertGreater(summary['test_accuracy'], 0.9)
 
     def test_cut_on_the_way_down(self):
-        # A connection begins with 20 kB of weights: some cuts fall into them.
-        self.cut_again_and_again(wire.DOWN, 2, low=1000)
+        # A connection begins with 3 kB of WELCOME and 20 kB of weights: some cuts fall into these.
+        self.cut_again_and_again(wire.DOWN, 2, low=5000, high=40000)
 
     def test_cut_in_the_middle_of_chunks_up(self):
         self.cut_again_and_again(wire.UP, 3, CHUNKS, low=100000, high=1500000, times=4, sets=(

@@ -1,4 +1,6 @@
 """The server dies, or is not there yet."""
+import socket
+import threading
 import time
 
 import harness
@@ -44,6 +46,35 @@ class ServerLost(harness.Case):
         worker = self.start_worker(f'127.0.0.1:{port}', 'worker.give_up=0.5')
         self.wait_for_end(worker, 1, 15)
         self.assertRegex(worker.err(), rf'no server at 127\.0\.0\.1:{port} for .*giving up')
+
+    def test_something_else_answers(self):
+        """Another program, or a relay whose server is gone, takes the connection: that is no server either."""
+        cases = {'another program': (b'HTTP/1.1 400 Bad Request\r\n\r\n' * 4, 'not a Signpost frame'),
+                 'a relay': (b'', 'the other side closed the connection'), 'a black hole': (None, None)}
+        for what, (answer, words) in cases.items():
+            with self.subTest(what), socket.create_server(('127.0.0.1', 0)) as listener:
+                threading.Thread(target=self.answer_all, args=(listener, answer), daemon=True).start()
+                worker = self.start_worker('127.0.0.1:%d' % listener.getsockname()[1], 'worker.give_up=1.5')
+                self.wait_for_end(worker, 1, 15)
+                log = worker.err()
+                self.assertRegex(log.splitlines()[-1], r'no server at \S+ for \d(\.\d)? s; giving up')
+                self.assertNotIn('lost the server', log)
+                if words:
+                    self.assertIn(words, log)
+                    self.assertEqual(log.count('waiting for the server'), 1, 'it does not flood the log')
+
+    @staticmethod
+    def answer_all(listener, answer):
+        kept = []
+        while True:
+            try:
+                s, _ = listener.accept()
+                kept.append(s)
+                if answer is not None:
+                    s.sendall(answer)
+                    s.shutdown(socket.SHUT_WR)
+            except OSError:
+                return
 
     def test_killed_and_started_again(self):
         """Without a journal the job begins anew; the workers that are still there take part, and nothing of the old job

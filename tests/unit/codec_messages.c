@@ -71,7 +71,9 @@ static void make_layout(struct sp_layout *layout, struct sp_rng *rng, bool extre
         struct sp_tensor tensor = {.dims = extreme ? 8 : 1 + sp_rng_below(rng, 8), .flags = any32(rng)};
         struct sp_error error = {0};
 
-        (void)snprintf(tensor.name, sizeof tensor.name, extreme ? "%063u" : "t%u", i);
+        if (extreme)
+            memset(tensor.name, 'x', sizeof tensor.name - 1);
+        tensor.name[snprintf(tensor.name, sizeof tensor.name, "%u.", i)] = extreme ? 'x' : '\0';
         for (uint32_t k = 0; k < tensor.dims; k++)
             tensor.shape[k] = 1 + sp_rng_below(rng, 5);
         if (extreme && i == 0)

@@ -7,6 +7,11 @@
 
 #define TYPES 13
 
+static bool has_no_control(enum sp_frame_type type)
+{
+    return type == SP_FRAME_INIT || type == SP_FRAME_UPDATE || type == SP_FRAME_ALIVE;
+}
+
 /* --- there and back ------------------------------------------------------------------------------------------------
  */
 
@@ -599,7 +604,7 @@ START_TEST(test_not_decodable)
         for (unsigned type = 1; type <= TYPES; type++) {
             char words[64];
 
-            if (type == SP_FRAME_INIT || type == SP_FRAME_UPDATE || type == SP_FRAME_ALIVE)
+            if (has_no_control((enum sp_frame_type)type))
                 continue;
             (void)snprintf(words, sizeof words, "%s frame: its control message cannot be decoded", sp_frame_name(type));
             begin();
@@ -631,6 +636,7 @@ static void decode_anything(const struct sp_message *like, const uint8_t *contro
 /* The control bytes of a message that fills as many fields as there are. */
 static struct sp_buffer *rich_message(enum sp_frame_type type, struct sp_message *message)
 {
+    const size_t most = type == SP_FRAME_PUSH ? 900 : 300; /* a sketch has its size; the others are swept faster */
     struct sp_rng rng = unit_rng(100 + type);
     struct sp_buffer *buffer = NULL, *best = NULL;
 
@@ -639,7 +645,7 @@ static struct sp_buffer *rich_message(enum sp_frame_type type, struct sp_message
         message->frame.flags = type == SP_FRAME_WEIGHTS ? SP_FRAME_LAST : message->frame.flags;
         buffer = sp_codec_encode(message, NULL, 0);
         sp_message_finish(message);
-        if (best == NULL || (buffer->bytes > best->bytes && buffer->bytes < 900)) {
+        if (best == NULL || best->bytes > most || (buffer->bytes > best->bytes && buffer->bytes <= most)) {
             sp_buffer_release(best);
             best = buffer;
         } else {
@@ -667,7 +673,7 @@ START_TEST(test_mutations)
     size_t bytes = buffer->bytes - SP_FRAME_HEADER_BYTES;
     uint8_t *control = buffer->data + SP_FRAME_HEADER_BYTES;
 
-    ck_assert_uint_gt(bytes, 0);
+    ck_assert_int_eq(bytes == 0, has_no_control(message.frame.type));
     for (size_t i = 0; i < bytes; i++) {
         uint8_t before = control[i];
 

@@ -31,7 +31,8 @@ void sp_link_lose(signpost *s, const char *words)
 
     if (s->link == LINK_NONE)
         return;
-    if (s->link == LINK_UP) {
+    /* What took the connection but never welcomed us (another program, a relay without a server) is no server lost. */
+    if (s->link == LINK_UP && s->stage != STAGE_HELLO) {
         s->lost_ms = sp_client_now_ms();
         s->reported_ms = 0;
         sp_client_say(s, SIGNPOST_LOG_WARN, "lost the server %s: %s", s->server, words);
@@ -159,7 +160,7 @@ static void check_give_up(signpost *s, uint64_t now)
 {
     double waited_s = (double)(now - s->lost_ms) / 1000.0;
 
-    if (s->link != LINK_UP && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
+    if ((s->link != LINK_UP || s->stage == STAGE_HELLO) && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
         sp_link_drop(s);
         (void)sp_client_end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up, as worker.give_up says", s->server,
                             waited_s);

@@ -21,8 +21,9 @@ struct sp_stream {
     void *owner;
     enum state state;
     unsigned handles; /* not closed yet */
-    bool reading, failed, shut;
-    uint8_t *next; /* where the next byte goes */
+    bool reading, failed;
+    bool shut, end_sent, end_received; /* while finishing */
+    uint8_t *next;                     /* where the next byte goes */
     size_t missing;
     size_t queued, queue_max;
     uint64_t received;
@@ -100,7 +101,9 @@ static void fail(struct sp_stream *stream, int code, const char *words)
 
 static void fail_uv(struct sp_stream *stream, int status)
 {
-    if (status == UV_EOF)
+    if (status == UV_EOF && stream->state == STATE_FINISHING && !stream->end_sent)
+        stream->end_received = true; /* what is queued still leaves; on_shut() closes */
+    else if (status == UV_EOF)
         fail(stream, SP_E_CLOSED, "the other side closed the connection");
     else
         fail(stream, SP_E_IO, uv_strerror(status));
@@ -211,6 +214,9 @@ static void on_written(uv_write_t *request, int status)
     stream->queued -= pending->bytes;
     sp_buffer_release(pending->buffer);
     free(pending);
+    /* The other side is gone; but its last words may lie unread in the socket, and reading will find the end itself. */
+    if ((status == UV_EPIPE || status == UV_ECONNRESET) && stream->reading && !stream->end_received)
+        return;
     if (status != 0) {
         fail_uv(stream, status);
         return;
@@ -296,7 +302,8 @@ static void on_shut(uv_shutdown_t *request, int status)
 {
     struct sp_stream *stream = request->data;
 
-    if (status != 0)
+    stream->end_sent = true;
+    if (status != 0 || stream->end_received)
         sp_stream_close(stream);
 }
 

@@ -31,7 +31,8 @@ struct sp_stream_events {
     void (*closed)(void *owner); /* the stream is gone; may be NULL */
 };
 
-/* `queue_bytes_max` bounds what may wait to be written. NULL if out of memory. */
+/* `queue_bytes_max` bounds what may wait to be written; an empty queue takes one frame of any size. NULL if out of
+ * memory. */
 struct sp_stream *sp_stream_create(struct uv_loop_s *loop, const struct sp_stream_events *events, void *owner,
                                    size_t queue_bytes_max);
 

@@ -200,6 +200,7 @@ static void count_round(struct sp_round *r, double loss)
     r->report_rounds++;
     r->report_counts.coordinates += r->counts.coordinates;
     r->report_counts.ties += r->counts.ties;
+    r->report_margin += r->margin;
     r->report_counts.unanimous += r->counts.unanimous;
     r->report_counts.flips += r->counts.flips;
     if (isfinite(loss)) {

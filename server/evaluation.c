@@ -112,6 +112,7 @@ static void finish(struct sp_round *r)
     struct evaluation *e = &r->evaluation;
 
     e->pending = false;
+    r->began_ms = r->now_ms; /* a quorum's deadline counts from here */
     e->any = true;
     e->correct = e->total = 0;
     e->loss = 0.0;

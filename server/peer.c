@@ -293,7 +293,7 @@ static void beat(struct sp_peer *peer, uint64_t now)
     static const struct sp_message alive = {.frame = {.type = SP_FRAME_ALIVE}};
     const struct sp_job *job = &peer->server->job;
     uint64_t bytes = sp_stream_bytes_received(peer->stream);
-    char words[160];
+    char words[240];
 
     if (bytes != peer->heard_bytes || sp_reader_is_held(&peer->reader)) {
         peer->heard_bytes = bytes;
@@ -302,8 +302,11 @@ static void beat(struct sp_peer *peer, uint64_t now)
     if (!peer->said_hello && now - peer->since_ms >= HELLO_MS_MAX) {
         sp_peer_bye(peer, SP_REASON_SILENT, "no HELLO within 10 s");
     } else if ((double)(now - peer->heard_ms) >= job->server.heartbeat_timeout * 1e3) {
-        (void)snprintf(words, sizeof words, "nothing was heard of it for %.1f s (server.heartbeat.timeout is %g)",
-                       (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
+        (void)snprintf(
+            words, sizeof words,
+            "nothing was heard of it for %.1f s (server.heartbeat.timeout is %g): it hangs, its line is cut, or its "
+            "gradient takes longer than that",
+            (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
         sp_peer_bye(peer, SP_REASON_SILENT, words);
     } else if (peer->said_hello && (double)(now - peer->spoke_ms) >= job->server.heartbeat_interval * 1e3) {
         sp_peer_send_message(peer, &alive);

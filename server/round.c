@@ -90,11 +90,12 @@ static void resume_all(struct sp_round *r)
 static void begin_round(struct sp_round *r, uint32_t t)
 {
     r->round = t;
-    r->began_before_ms = r->began_ms;
     r->began_ms = r->now_ms;
+    r->paused = r->evaluation.pending; /* workers evaluate first: their time says nothing of the round */
     r->waits_said_ms = r->now_ms;
     r->waits[0] = '\0';
     memset(&r->counts, 0, sizeof r->counts);
+    r->margin = 0.0;
     sp_tally_begin(&r->tally, r->phase);
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
@@ -147,11 +148,18 @@ static void maybe_start(struct sp_round *r)
 /* --- pushes ----------------------------------------------------------------------------------------------------------
  */
 
-/* Means and deviations of arrivals in the manner of TCP's timer (RFC 6298). */
-static void learn_arrival(struct sp_round *r, double ms)
+/* One sample a round: when the worker that completes the quorum was in. Mean and deviation in the manner of TCP's timer
+ * (RFC 6298). Stragglers are not learned from, or one of them could hold the deadline open for itself. */
+static void learn_arrival(struct sp_round *r)
 {
+    double ms = (double)(r->now_ms - r->began_ms);
+    unsigned in = 0;
     double off;
 
+    for (uint32_t i = 0; i < r->job.workers; i++)
+        in += r->tally.slot[i].arrived == r->tally.chunks;
+    if (r->paused || in != r->job.server.quorum)
+        return;
     if (!r->arrivals_known) {
         r->arrivals_known = true;
         r->arrival_ms = ms;
@@ -163,12 +171,13 @@ static void learn_arrival(struct sp_round *r, double ms)
     r->arrival_ms += off / 8.0;
 }
 
+/* As long again as a quorum needs, and some: the others are not much slower, or they are stragglers. */
 static uint64_t quorum_deadline(const struct sp_round *r)
 {
     double ms = DEADLINE_MS_UNKNOWN;
 
     if (r->arrivals_known)
-        ms = fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
+        ms = fmax(2.0 * r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
     return r->began_ms + (uint64_t)ms;
 }
 
@@ -177,8 +186,6 @@ static void count_late(struct sp_round *r, struct slot *s, const struct sp_frame
     if (frame->first != 0)
         return;
     s->view.late++;
-    if (frame->round + 1 == r->round && r->stage == SP_STAGE_RUNNING)
-        learn_arrival(r, (double)(r->now_ms - r->began_before_ms));
 }
 
 static void abstain(struct sp_round *r, int slot, const char *why)
@@ -208,7 +215,7 @@ static int take_chunk(struct sp_round *r, int slot, const struct sp_message *mes
     sp_tally_arrived(&r->tally, (unsigned)slot);
     sp_scalars_take(r, slot, message);
     if (frame->flags & SP_FRAME_LAST)
-        learn_arrival(r, (double)(r->now_ms - r->began_ms));
+        learn_arrival(r);
     return SP_OK;
 }
 
@@ -269,20 +276,39 @@ static void drop_laggards(struct sp_round *r)
     resume_all(r);
 }
 
+/* Nobody is left who could finish the round. Its updates were provisional: it is collected again from its first chunk.
+ */
+static void begin_anew(struct sp_round *r)
+{
+    sp_round_note(r, SP_NOTE_WARN, "nobody is left to finish round %u: it begins anew when workers are there",
+                  r->round);
+    begin_round(r, r->round);
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        struct slot *s = &r->slots[i];
+
+        s->now.complete = s->has_dot = s->has_loss = false;
+    }
+}
+
 /* Whether chunk `base` can be tallied now: all that are expected are in, or enough are and the deadline has passed. */
 static bool chunk_complete(struct sp_round *r)
 {
     unsigned missing = 0, in = 0;
 
-    if (r->tally.base == 0 && r->live < r->job.server.min_live)
+    if (r->live == 0 && r->tally.base > 0)
+        begin_anew(r);
+    if (r->tally.base == 0 && r->live < r->job.server.min_live) {
+        r->paused = true;
         return false;
+    }
     for (uint32_t i = 0; i < r->job.workers; i++) {
         missing += sp_round_lags(r, i);
         in += r->tally.slot[i].arrived > r->tally.base || (r->slots[i].expected && r->slots[i].abstains);
     }
     if (missing == 0)
         return in > 0 || r->tally.base > 0;
-    if (r->job.server.close != SP_CLOSE_QUORUM || in < r->job.server.quorum || r->now_ms < quorum_deadline(r))
+    if (r->job.server.close != SP_CLOSE_QUORUM || in < r->job.server.quorum || r->now_ms < quorum_deadline(r) ||
+        r->evaluation.pending)
         return false;
     drop_laggards(r);
     return true;
@@ -302,7 +328,7 @@ static void vote_chunk(struct sp_round *r, uint32_t k, unsigned voters, const ui
         r->slots[slots[i]].view.disagreed += disagree[i];
     }
     if (voters > 0)
-        r->report_margin += (double)(r->counts.margin - margin) / (double)voters;
+        r->margin += (double)(r->counts.margin - margin) / (double)voters;
 }
 
 static void tally_chunk(struct sp_round *r)
@@ -352,11 +378,9 @@ static bool step(struct sp_round *r)
         tally_chunk(r);
         return true;
     }
-    if (r->evaluation.pending) {
-        if (r->job.server.close != SP_CLOSE_QUORUM)
-            return false;
-        sp_evaluation_give_up(r, "the next round closed by quorum before all parts were in");
-    }
+    /* The weights stay as they are until they are evaluated. */
+    if (r->evaluation.pending)
+        return false;
     sp_commit_round(r);
     next_round(r);
     return true;
@@ -391,7 +415,7 @@ static void say_wait(struct sp_round *r)
 
 void sp_round_tick(struct sp_round *r, uint64_t now_ms)
 {
-    r->now_ms = now_ms;
+    r->now_ms = r->ticked_ms = now_ms;
     sp_roster_tick(r);
     if (r->evaluation.pending && now_ms >= r->evaluation.deadline_ms)
         sp_evaluation_give_up(r, "server.evaluate_timeout has passed");
@@ -401,7 +425,7 @@ void sp_round_tick(struct sp_round *r, uint64_t now_ms)
 
 uint64_t sp_round_due_ms(const struct sp_round *r)
 {
-    uint64_t due = r->now_ms + TICK_MS;
+    uint64_t due = r->ticked_ms + TICK_MS;
 
     if (r->stage == SP_STAGE_RUNNING && r->job.server.close == SP_CLOSE_QUORUM && quorum_deadline(r) > r->now_ms &&
         quorum_deadline(r) < due)

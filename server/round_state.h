@@ -94,6 +94,7 @@ struct sp_round {
     float sigma;
     struct sp_tally tally;
     struct sp_vote_counts counts; /* of this round */
+    double margin;                /* sum of |V|/M, in coordinates, of this round */
     struct sp_commit last_commit;
     struct sp_decide decide;
     double gamma_before; /* of the round whose statistics are completed next */
@@ -107,13 +108,14 @@ struct sp_round {
     struct evaluation evaluation;
 
     /* deadlines of `close: quorum`, learned from arrivals */
-    uint64_t began_ms, began_before_ms;
+    uint64_t began_ms;
+    bool paused; /* this round waited for something else than its pushes */
     double arrival_ms, arrival_spread_ms;
     bool arrivals_known;
 
     uint64_t gather_since_ms, waits_said_ms;
     char waits[256];
-    uint64_t now_ms;
+    uint64_t now_ms, ticked_ms;
 
     /* since the last report */
     double loss_sum;

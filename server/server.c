@@ -15,7 +15,8 @@
 
 #define BACKLOG 511
 #define BEAT_MS 250
-#define GOODBYE_MS_MAX 5000
+#define RETURN_MS_MAX 6000 /* a worker's longest pause between attempts, and some */
+#define GOODBYE_MS_MAX 9000
 
 uint64_t sp_server_now_ms(void)
 {
@@ -147,6 +148,26 @@ static void write_results(struct sp_server *server)
                 view.theta != NULL ? ", model.safetensors" : "");
 }
 
+static void close_listeners(struct sp_server *server)
+{
+    for (unsigned i = 0; i < server->listeners_count; i++)
+        uv_close((uv_handle_t *)&server->listeners[i], NULL);
+    server->listeners_count = 0;
+}
+
+/* Workers that had a slot and are not there: they may be on their way back, and would knock at a closed door for ever.
+ */
+static unsigned count_absent(struct sp_server *server)
+{
+    struct sp_view view;
+    unsigned absent = 0;
+
+    sp_round_view(server->round, &view);
+    for (uint32_t i = 0; i < server->job.workers; i++)
+        absent += view.slots[i].joins > 0 && !view.slots[i].live;
+    return absent;
+}
+
 static void do_over(struct sp_server *server, const struct sp_action *action)
 {
     if (server->over)
@@ -154,12 +175,16 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     server->over = true;
     server->over_ms = sp_server_now_ms();
     sp_log_info("job", "%s", action->bye.words);
-    write_results(server);
+    server->absent = count_absent(server);
+    /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
         sp_peer_bye(peer, action->bye.reason, action->bye.words);
-    for (unsigned i = 0; i < server->listeners_count; i++)
-        uv_close((uv_handle_t *)&server->listeners[i], NULL);
-    server->listeners_count = 0;
+    write_results(server);
+    if (server->absent > 0)
+        sp_log_info("server", "%u workers lost their connection before the end; listening for %d s to tell them",
+                    server->absent, RETURN_MS_MAX / 1000);
+    else
+        close_listeners(server);
     sp_operators_close(server);
     uv_close((uv_handle_t *)&server->term, NULL);
     uv_close((uv_handle_t *)&server->intr, NULL);
@@ -183,7 +208,7 @@ static void do_action(struct sp_server *server, const struct sp_action *action)
         break;
     case SP_ACTION_FOLLOW:
         if (peer != NULL)
-            peer->following = true;
+            sp_update_follow(server, peer);
         break;
     case SP_ACTION_UPDATE:
         sp_update_chunk(server, action);
@@ -261,6 +286,9 @@ static void on_beat(uv_timer_t *timer)
         sp_peers_beat(server);
         return;
     }
+    if (server->absent > 0 && sp_server_now_ms() - server->over_ms < RETURN_MS_MAX)
+        return;
+    close_listeners(server);
     if (server->peers_count == 0 || sp_server_now_ms() - server->over_ms >= GOODBYE_MS_MAX) {
         for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
             sp_stream_close(peer->stream);

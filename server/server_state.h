@@ -57,6 +57,7 @@ struct sp_server {
     unsigned peers_count;
     uint32_t next_id;
     bool draining, over;
+    unsigned absent; /* workers not there when the job ended */
     unsigned signals;
     struct sp_weights_frames weights;
     struct sp_bytes bytes;
@@ -89,6 +90,8 @@ void sp_peers_beat(struct sp_server *server);
 void sp_update_chunk(struct sp_server *server, const struct sp_action *action);
 void sp_update_commit(struct sp_server *server, const struct sp_action *action);
 void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action);
+/* The peer holds the weights: it gets every UPDATE and COMMIT from now on. */
+void sp_update_follow(struct sp_server *server, struct sp_peer *peer);
 void sp_update_finish(struct sp_server *server);
 
 /* --- operator.c --- */

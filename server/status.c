@@ -20,6 +20,17 @@ static json_t *count(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
+/* JSON's readers agree on integers up to 2^63 - 1; a larger seed is a string. */
+static json_t *seed_json(uint64_t seed)
+{
+    char text[24];
+
+    if (seed <= INT64_MAX)
+        return count(seed);
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    return json_string(text);
+}
+
 static double seconds_since(uint64_t ms)
 {
     return ms > 0 ? (double)(sp_server_now_ms() - ms) / 1e3 : 0.0;
@@ -124,7 +135,7 @@ json_t *sp_summary_json(struct sp_server *server)
                        (unsigned long long)sp_weights_digest(view.theta, view.layout->coordinates));
     json_object_set_new(summary, "job", json_string(server->job.job));
     json_object_set_new(summary, "version", json_string(SP_VERSION));
-    json_object_set_new(summary, "seed", count(server->job.seed));
+    json_object_set_new(summary, "seed", seed_json(server->job.seed));
     json_object_set_new(summary, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
     json_object_set_new(summary, "workers", json_integer(server->job.workers));
     json_object_set_new(summary, "examples", count(view.examples));

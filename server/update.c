@@ -117,6 +117,16 @@ static int encode_weights(struct sp_server *server, const struct sp_view *view, 
     return SP_OK;
 }
 
+/* All of the weights and a few rounds behind them may wait for a slow line; more is a peer that does not read. */
+void sp_update_follow(struct sp_server *server, struct sp_peer *peer)
+{
+    struct sp_view view;
+
+    sp_round_view(server->round, &view);
+    sp_stream_set_queue_max(peer->stream, (size_t)(view.layout->coordinates * sizeof(float) * 3) + QUEUE_SLACK_BYTES);
+    peer->following = true;
+}
+
 void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action)
 {
     struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT}};
@@ -130,11 +140,9 @@ void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const str
         sp_peer_bye(peer, SP_REASON_FAILED, "the server has no memory to send the weights");
         return;
     }
-    /* All of the weights and a few rounds behind them may wait for a slow line; more is a peer that does not read. */
-    sp_stream_set_queue_max(peer->stream, (size_t)(view.layout->coordinates * sizeof(float) * 3) + QUEUE_SLACK_BYTES);
+    sp_update_follow(server, peer);
     for (size_t i = 0; i < server->weights.count && !peer->ending; i++)
         sp_peer_send(peer, server->weights.frame[i]);
-    peer->following = true;
     if (!action->started || peer->ending)
         return;
     commit.commit = *sp_round_last_commit(server->round);

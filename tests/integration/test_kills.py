@@ -60,7 +60,9 @@ class Kills(harness.Case):
                       'all four to vote')
         summary = self.finish(server, workers)
         self.check_result(summary)
-        self.assertEqual(sum(s['joins'] for s in summary['slots']), 4 + kills)
+        # On a busy machine some were killed before they had joined, or could say that they had.
+        said = sum('joined job' in p.err() for p in self.processes)
+        self.assertTrue(said <= sum(s['joins'] for s in summary['slots']) <= 4 + kills, said)
 
     def test_several_kills_seed_1(self):
         self.kill_at_random(1)

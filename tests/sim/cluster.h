@@ -1,10 +1,10 @@
 /* A whole job in memory: the round core, workers around sp_learner, and a network between them that delays, breaks and
  * forgets. Time is simulated, every choice comes from a seed, and nothing sleeps.
  *
- * Frames travel encoded, as on a socket, in order on each line. A line may break at any moment: in the middle of a push,
- * of an update, of the initial weights, of a bulk that is half read; either side may notice much later than the other,
- * so that a worker returns with its ticket while the server still believes in its old connection. A worker may die and
- * another come in its place, may have a gradient that is not finite, may have weights that went astray.
+ * Frames travel encoded, as on a socket, in order on each line. A line may break at any moment: in the middle of a
+ * push, of an update, of the initial weights, of a bulk that is half read; either side may notice much later than the
+ * other, so that a worker returns with its ticket while the server still believes in its old connection. A worker may
+ * die and another come in its place, may have a gradient that is not finite, may have weights that went astray.
  *
  * After every event of the server, and every change of a worker's weights, cluster_check.c compares:
  *     - the weights of a worker that is ready after round t with the server's after round t, to the bit;
@@ -43,7 +43,8 @@ struct cluster_result {
     unsigned voters_min;                      /* in any round */
     bool evaluated, partial;
     /* what happened */
-    uint64_t breaks, breaks_in_push, breaks_in_update, deaths, takeovers, strays, resyncs, joins, holds, late, abstained;
+    uint64_t breaks, breaks_in_push, breaks_in_update, deaths, takeovers, strays, resyncs, joins, holds, late,
+        abstained;
     uint64_t end_ms;
 };
 

@@ -10,6 +10,14 @@
 
 #include <check.h>
 
+/* ck_assert() writes to a file each time, before it looks: too much for what is checked a million times. */
+#define must_say(condition, ...)                                                                                       \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            ck_abort_msg(__VA_ARGS__);                                                                                 \
+    } while (0)
+#define must(condition) must_say(condition, "'%s' does not hold", #condition)
+
 #define PIECES_MAX 4
 #define EVALS_MAX SP_SLOTS_MAX
 #define CHUNKS_MAX 256

@@ -255,6 +255,27 @@ START_TEST(test_limit_of_the_queue_changes)
 }
 END_TEST
 
+/* One frame larger than the queue may ever be: it goes when nothing waits before it. */
+START_TEST(test_large_frame)
+{
+    struct sp_buffer *buffer = loopback_buffer(4 * QUEUE_MAX, 0);
+    uint8_t *got = unit_alloc(buffer->bytes);
+    struct loopback l;
+
+    loopback_open(&l, QUEUE_MAX);
+    ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_OK);
+    ck_assert_uint_gt(sp_stream_queued(l.stream), QUEUE_MAX);
+    ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_E_BACKLOG);
+    loopback_peer_receive(&l, got, buffer->bytes);
+    expect_bytes(got, buffer->bytes, 0);
+    loopback_run_until(&l, sp_stream_queued(l.stream) == 0);
+    ck_assert_uint_eq(buffer->holders, 1);
+    sp_buffer_release(buffer);
+    free(got);
+    loopback_close(&l);
+}
+END_TEST
+
 /* Closed with frames in the queue: they are let go. */
 START_TEST(test_close_drops_the_queue)
 {
@@ -465,6 +486,35 @@ START_TEST(test_writes_fail)
 }
 END_TEST
 
+static void read_byte(struct loopback *l, enum loopback_event event)
+{
+    if (event == EVENT_FILLED)
+        sp_stream_read(l->stream, l->user, 1);
+}
+
+/* A peer that goes leaves its last words, and a queue that cannot be written any more. The words are read first. */
+START_TEST(test_last_words_of_a_peer_that_goes)
+{
+    struct sp_buffer *words = loopback_buffer(300, 0);
+    struct loopback l;
+    uint8_t byte;
+
+    loopback_open(&l, QUEUE_MAX);
+    l.hook = read_byte;
+    l.user = &byte;
+    (void)fill_queue(&l, 5000, 0);
+    loopback_peer_send(&l, words->data, words->bytes);
+    (void)loopback_unread(&l, words->bytes);
+    sp_stream_read(l.stream, &byte, 1);
+    loopback_peer_reset(&l);
+    loopback_run_until(&l, l.count[EVENT_FAILED] == 1);
+    ck_assert_uint_eq(l.count[EVENT_FILLED], words->bytes);
+    ck_assert_uint_eq(byte, loopback_byte(words->bytes - 1));
+    sp_buffer_release(words);
+    loopback_close(&l);
+}
+END_TEST
+
 /* After a failure a read is not begun, and a finish is a close. */
 START_TEST(test_after_a_failure)
 {
@@ -543,19 +593,53 @@ START_TEST(test_end_within_events)
 }
 END_TEST
 
-START_TEST(test_end_while_connecting)
+START_TEST(test_close_while_connecting)
 {
     struct loopback l;
 
     loopback_open_connecting(&l, QUEUE_MAX);
-    if (_i == 0)
-        loopback_close_stream(&l);
-    else
-        loopback_finish_stream(&l);
+    loopback_close_stream(&l);
+    loopback_run_until(&l, l.stream == NULL);
+    loopback_peer_expect_end(&l);
+    loopback_close(&l);
+    ck_assert_uint_eq(l.count[EVENT_CONNECTED], 0);
+}
+END_TEST
+
+/* What was sent before there is a connection leaves with it. */
+START_TEST(test_finish_while_connecting)
+{
+    struct sp_buffer *buffer = loopback_buffer(100, 0);
+    struct loopback l;
+    uint8_t got[100];
+
+    loopback_open_connecting(&l, QUEUE_MAX);
+    ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_OK);
+    loopback_finish_stream(&l);
+    loopback_peer_receive(&l, got, sizeof got);
+    expect_bytes(got, sizeof got, 0);
+    loopback_peer_expect_end(&l);
+    loopback_peer_close(&l);
     loopback_run_until(&l, l.stream == NULL);
     loopback_close(&l);
     ck_assert_uint_eq(l.count[EVENT_CONNECTED], 0);
-    ck_assert_uint_eq(l.count[EVENT_FAILED], 0);
+    sp_buffer_release(buffer);
+}
+END_TEST
+
+/* Nobody is there, and nobody wants to know any more. */
+START_TEST(test_finish_before_a_refusal)
+{
+    struct sockaddr_in address;
+    int holder = loopback_bound_socket(&address, false);
+    struct loopback l;
+
+    loopback_create(&l, QUEUE_MAX);
+    ck_assert_int_eq(sp_stream_connect(l.stream, (const struct sockaddr *)&address, NULL), SP_OK);
+    loopback_finish_stream(&l);
+    loopback_run_until(&l, l.stream == NULL);
+    (void)close(holder);
+    loopback_close(&l);
 }
 END_TEST
 
@@ -625,6 +709,31 @@ START_TEST(test_finish_to_a_peer_that_resets)
     (void)fill_queue(&l, 5000, 0);
     loopback_finish_stream(&l);
     loopback_run_idle(&l);
+    loopback_peer_reset(&l);
+    loopback_run_until(&l, l.stream == NULL);
+    loopback_close(&l);
+}
+END_TEST
+
+static void stop_timer(uv_handle_t *handle, void *arg)
+{
+    if (handle->type == UV_TIMER)
+        ck_assert_int_eq(uv_timer_stop((uv_timer_t *)handle), 0);
+}
+
+/* The peer said its end, and then went without reading. That is seen at once: the timer is stopped, so that only the
+ * failed write can end it. */
+START_TEST(test_finish_to_a_peer_that_goes)
+{
+    struct loopback l;
+
+    loopback_open(&l, QUEUE_MAX);
+    (void)fill_queue(&l, 5000, 0);
+    loopback_finish_stream(&l);
+    loopback_peer_half_close(&l);
+    loopback_run_idle(&l);
+    ck_assert_ptr_nonnull(l.stream);
+    uv_walk(&l.loop, stop_timer, NULL);
     loopback_peer_reset(&l);
     loopback_run_until(&l, l.stream == NULL);
     loopback_close(&l);
@@ -713,10 +822,13 @@ END_TEST
 static void add_ends(TCase *tests)
 {
     tcase_add_loop_test(tests, test_end_within_events, 0, (int)UNIT_COUNT(endings));
-    tcase_add_loop_test(tests, test_end_while_connecting, 0, 2);
+    tcase_add_test(tests, test_close_while_connecting);
+    tcase_add_test(tests, test_finish_while_connecting);
+    tcase_add_test(tests, test_finish_before_a_refusal);
     tcase_add_test(tests, test_finish_with_unread_bytes);
     tcase_add_loop_test(tests, test_finish_with_a_queue, 0, 3);
     tcase_add_test(tests, test_finish_to_a_peer_that_resets);
+    tcase_add_test(tests, test_finish_to_a_peer_that_goes);
     tcase_add_loop_test(tests, test_finish_does_not_wait_for_ever, 0, 2);
     tcase_add_test(tests, test_close_after_finish);
     tcase_add_test(tests, test_events_that_may_be_missing);
@@ -736,6 +848,7 @@ int main(void)
     tcase_add_test(tests, test_send);
     tcase_add_test(tests, test_backlog);
     tcase_add_test(tests, test_limit_of_the_queue_changes);
+    tcase_add_test(tests, test_large_frame);
     tcase_add_test(tests, test_close_drops_the_queue);
     tcase_add_test(tests, test_connect);
     tcase_add_test(tests, test_accept_knows_the_peer);
@@ -746,6 +859,7 @@ int main(void)
     tcase_add_test(tests, test_peer_closes_after_a_whole_read);
     tcase_add_test(tests, test_peer_resets);
     tcase_add_test(tests, test_writes_fail);
+    tcase_add_test(tests, test_last_words_of_a_peer_that_goes);
     tcase_add_test(tests, test_after_a_failure);
     add_ends(tests);
     return unit_run(suite_create("stream"), tests);

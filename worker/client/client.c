@@ -339,6 +339,18 @@ static void push_abstention(signpost *s)
     sp_link_send(s, &message, NULL, 0);
 }
 
+/* The server has given up a worker that computed for too long without a sign of life: say so here as well. */
+static void warn_if_slow(signpost *s)
+{
+    uint64_t quiet = sp_client_now_ms() - s->spoke_ms;
+
+    if (quiet >= s->silence_ms)
+        sp_client_say(s, SIGNPOST_LOG_WARN,
+                      "the gradient of round %u took %.1f s without a call of signpost_alive(), more than the server's "
+                      "server.heartbeat.timeout of %.1f s: it takes this worker for lost; raise that key",
+                      s->learner.round + 1, (double)quiet / 1e3, (double)s->silence_ms / 1e3);
+}
+
 int signpost_push(signpost *s, double loss, uint32_t examples)
 {
     struct sp_push scalars = {0};
@@ -346,6 +358,7 @@ int signpost_push(signpost *s, double loss, uint32_t examples)
     if (!s->gradient_open)
         return s->code != 0 || s->link != LINK_UP ? SP_OK : SP_E_STATE;
     s->gradient_open = false;
+    warn_if_slow(s);
     if (!s->learner.abstained && s->learner.given != s->learner.layout.coordinates)
         return sp_client_end(s, SP_E_STATE, "push of round %u after %llu of %llu coordinates", s->learner.round + 1,
                              (unsigned long long)s->learner.given, (unsigned long long)s->learner.layout.coordinates);

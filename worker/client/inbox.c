@@ -1,10 +1,10 @@
 /* Frames from the server, and what each of them changes. */
 #include "worker/client/client_state.h"
 
+#include "common/job.h"
 #include "common/weights.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 void sp_inbox_send_ready(signpost *s)
@@ -16,22 +16,26 @@ void sp_inbox_send_ready(signpost *s)
     s->stage = STAGE_READY;
 }
 
+/* The keys of the plan that the client itself goes by, read as a job file's would be, whatever the program's locale. */
 static int set_up(signpost *s, struct sp_error *error)
 {
+    static const char *const keys[] = {"seed", "optimizer.beta1", "optimizer.dither.scale", "optimizer.sgd.momentum"};
     struct sp_learner_setup setup = {.slot = s->welcome.slot};
-    const char *seed = signpost_plan(s, "seed");
-    const char *beta1 = signpost_plan(s, "optimizer.beta1");
-    const char *scale = signpost_plan(s, "optimizer.dither.scale");
-    const char *momentum = signpost_plan(s, "optimizer.sgd.momentum");
+    struct sp_job job;
 
-    if (seed == NULL || beta1 == NULL || scale == NULL || momentum == NULL)
-        return sp_error_set(error, SP_E_PROTOCOL, "the server's plan lacks seed, beta1, dither scale or momentum");
-    setup.seed = strtoull(seed, NULL, 10);
-    setup.beta1 = strtod(beta1, NULL);
-    if (!(setup.beta1 >= 0.0 && setup.beta1 < 1.0))
-        return sp_error_set(error, SP_E_PROTOCOL, "the server's plan has optimizer.beta1 = '%s'", beta1);
-    setup.dither_absolute = strcmp(scale, "absolute") == 0;
-    setup.momentum_after = strcmp(momentum, "none") != 0;
+    sp_job_init(&job);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const char *value = signpost_plan(s, keys[i]);
+
+        if (value == NULL)
+            return sp_error_set(error, SP_E_PROTOCOL, "the server's plan lacks %s", keys[i]);
+        if (sp_job_set(&job, keys[i], value, error) != SP_OK)
+            return sp_error_prefix(error, "the server's plan");
+    }
+    setup.seed = job.seed;
+    setup.beta1 = job.optimizer.beta1;
+    setup.dither_absolute = job.optimizer.dither.scale == SP_DITHER_SCALE_ABSOLUTE;
+    setup.momentum_after = job.optimizer.sgd.momentum == SP_MOMENTUM_EMA;
     sp_learner_set_up(&s->learner, &setup);
     return SP_OK;
 }
@@ -52,6 +56,7 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
     sp_message_finish(&old);
     s->welcome = message->welcome;
     memset(&message->welcome, 0, sizeof message->welcome);
+    s->counts.reconnects += s->has_ticket;
     s->has_ticket = true;
     s->stage = STAGE_WEIGHTS;
     if (s->welcome.alive_interval_ms > 0)

@@ -58,12 +58,14 @@ void sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup
 
 void sp_learner_replaced(struct sp_learner *learner, uint32_t round)
 {
+    bool anew = round == 0 || round < learner->round;
+
     learner->round = round;
     learner->begun = false;
     learner->staged = 0;
     learner->has_dot = false;
-    if (round == 0) {
-        /* The job's start, perhaps anew after the server was: nothing of before may show in it. */
+    if (anew) {
+        /* The job's start, or a job that began anew while this worker was away: nothing of before may show in it. */
         memset(learner->m, 0, (size_t)learner->layout.coordinates * sizeof *learner->m);
         learner->rms = 0.0;
         learner->own_rounds = 0;
@@ -83,7 +85,6 @@ void sp_learner_begin(struct sp_learner *learner)
     memset(&learner->gradient_squares, 0, sizeof learner->gradient_squares);
     memset(&learner->momentum_squares, 0, sizeof learner->momentum_squares);
     memset(learner->sketch, 0, sizeof learner->sketch);
-    learner->own_rounds++;
 }
 
 static int keep_range(struct sp_learner *learner, uint64_t count, const float *values)
@@ -125,6 +126,8 @@ int sp_learner_gradient(struct sp_learner *learner, uint64_t count, const float 
     }
     if (keep_range(learner, count, values) != SP_OK)
         return SP_E_NOMEM;
+    if (learner->given == 0)
+        learner->own_rounds++;
     sp_momentum(m, values, count, (float)beta1, (float)(1.0 - beta1));
     sp_running_add_squares(&learner->gradient_squares, values, count);
     sp_running_add_squares(&learner->momentum_squares, m, count);
@@ -244,6 +247,8 @@ void *sp_learner_place(struct sp_learner *learner, const struct sp_frame *frame,
                            frame->round, learner->round);
         return NULL;
     }
+    if (frame->first == 0)
+        learner->staged = 0; /* the server collects this round anew */
     if (frame->first != learner->staged || frame->count > chunk || frame->first + frame->count > d ||
         (frame->count < chunk && frame->first + frame->count != d) || frame->bulk_bytes != bytes) {
         (void)sp_error_set(error, SP_E_PROTOCOL, "UPDATE with %u coordinates from %llu in %u bytes does not fit",

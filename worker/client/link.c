@@ -68,8 +68,9 @@ void sp_link_send(signpost *s, const struct sp_message *message, const void *bul
     s->spoke_ms = sp_client_now_ms();
     if (rc == SP_E_BACKLOG)
         sp_link_lose(s, "the server reads too slowly");
-    else if (rc != SP_OK)
-        sp_link_lose(s, "the connection broke while writing");
+    else if (rc != SP_OK && rc != SP_E_CLOSED)
+        sp_link_lose(s, "out of memory for the write queue");
+    /* SP_E_CLOSED: the server closed its side. Why, may still lie unread in the socket: reading comes to its end. */
 }
 
 static void send_hello(signpost *s)

@@ -70,7 +70,8 @@ int signpost_open(signpost **out, const struct signpost_options *options, char *
 void signpost_close(signpost *s);
 
 /* Does whatever is due (connect, reconnect with growing pauses, receive, answer) until there is something for the
- * caller to do or timeout_ms has passed (-1: no limit). The weights change only inside this call. */
+ * caller to do or timeout_ms has passed (-1: no limit; a host name that the resolver takes long for adds to it). The
+ * weights change only inside this call. */
 int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event);
 
 /* Tells the server that this worker is alive, if it is time to. Call it now and then in a computation of many seconds.

@@ -1,0 +1,479 @@
+/* A worker's part: the client library's protocol (worker/client/client.c) around sp_learner, and a caller that
+ * computes.
+ *
+ * As there, what the server sends is taken while nothing is computed, all that is there is taken before a gradient is
+ * begun, and a lost connection is made anew with the ticket of the slot.
+ */
+#include "cluster_state.h"
+
+#include "common/weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE_US_MAX 3000
+#define EVALUATE_US_MAX 4000
+#define PAUSE_US_MAX 400000
+#define BIRTH_US_MAX 2000000
+#define SLOW_TIMES 60
+#define JOIN_FAULT_TIMES 5
+
+static struct line *line_of(struct cluster *c, const struct process *p)
+{
+    return p->line != 0 ? c->lines[p->line] : NULL;
+}
+
+static uint32_t index_of(const struct cluster *c, const struct process *p)
+{
+    return (uint32_t)(p - c->processes);
+}
+
+static bool chance(struct process *p, unsigned of_ten_thousand)
+{
+    return sp_rng_below(&p->rng, 10000) < of_ten_thousand;
+}
+
+/* --- connecting ----------------------------------------------------------------------------------------------------
+ */
+
+static void make_learner(struct cluster *c, struct process *p)
+{
+    if (p->has_learner)
+        return;
+    must((sp_learner_create(&p->learner, &c->layout)) == SP_OK);
+    p->has_learner = true;
+    p->gradient = calloc(c->layout.coordinates, sizeof *p->gradient);
+    must(p->gradient != NULL);
+}
+
+void worker_finish(struct process *p)
+{
+    if (p->has_learner)
+        sp_learner_finish(&p->learner);
+    free(p->gradient);
+    p->gradient = NULL;
+    p->has_learner = false;
+}
+
+static struct line *new_line(struct cluster *c, uint32_t process)
+{
+    struct line *l = calloc(1, sizeof *l);
+
+    must(l != NULL);
+    if (++c->lines_count >= c->lines_room) {
+        c->lines_room = c->lines_room == 0 ? 64 : c->lines_room * 2;
+        c->lines = reallocarray(c->lines, c->lines_room, sizeof(struct line *));
+        must(c->lines != NULL);
+    }
+    c->lines[c->lines_count] = l;
+    l->process = process;
+    l->slot = NOBODY;
+    l->server_open = l->worker_open = true;
+    l->breaks_up = l->breaks_down = -1;
+    return l;
+}
+
+/* A line may break while its worker joins: before HELLO is there, in the initial weights, before READY.. */
+static void maybe_break_joining(struct cluster *c, struct process *p, struct line *l)
+{
+    if (!chance(p, JOIN_FAULT_TIMES * c->options->faults.breaks))
+        return;
+    if (sp_rng_below(&p->rng, 2) == 0)
+        l->breaks_up = (int)sp_rng_below(&p->rng, 4);
+    else
+        l->breaks_down = (int)sp_rng_below(&p->rng, 4);
+}
+
+void worker_connect(struct cluster *c, uint32_t process)
+{
+    struct process *p = &c->processes[process];
+    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
+    struct sp_hello *hello = &message.hello;
+
+    if (p->done || p->line != 0)
+        return;
+    make_learner(c, p);
+    maybe_break_joining(c, p, new_line(c, process));
+    p->line = c->lines_count;
+    p->stage = STAGE_HELLO;
+    (void)strcpy(hello->job, c->job.job);
+    (void)strcpy(hello->program, "cluster");
+    hello->layout = c->layout;
+    hello->layout_digest = c->layout_digest;
+    hello->examples = c->options->examples;
+    hello->test_examples = c->options->test_examples;
+    hello->wanted_slot = SP_ANY_SLOT;
+    hello->has_ticket = p->has_ticket;
+    memcpy(hello->ticket, p->ticket, SP_TICKET_BYTES);
+    cluster_send_message(c, p->line, true, &message, NULL, 0);
+}
+
+static void lose(struct cluster *c, struct process *p)
+{
+    struct line *l = line_of(c, p);
+
+    if (l == NULL)
+        return;
+    c->result->breaks_in_update += p->stage == STAGE_READY && p->learner.staged > 0;
+    l->worker_open = false;
+    p->line = 0;
+    p->busy = p->evaluating = p->gradient_due = false;
+    p->stamp++;
+    p->evals_count = 0;
+    cluster_at(c, sp_rng_below(&p->rng, PAUSE_US_MAX), EVENT_CONNECT, index_of(c, p), 0);
+}
+
+void worker_sees(struct cluster *c, uint32_t line)
+{
+    if (c->lines[line]->worker_open)
+        lose(c, &c->processes[c->lines[line]->process]);
+}
+
+/* Momentum, ticket, everything is gone; another process comes in its place. */
+void worker_die(struct cluster *c, uint32_t process)
+{
+    struct process *p = &c->processes[process];
+
+    if (p->line == 0 || p->done)
+        return;
+    c->result->deaths++;
+    cluster_break(c, p->line);
+    c->lines[p->line]->worker_open = false;
+    p->line = 0;
+    worker_finish(p);
+    p->has_ticket = p->busy = p->evaluating = p->gradient_due = p->stray = false;
+    p->stamp++;
+    p->evals_count = 0;
+    cluster_at(c, sp_rng_below(&p->rng, BIRTH_US_MAX), EVENT_CONNECT, process, 0);
+}
+
+/* --- what the server sends -----------------------------------------------------------------------------------------
+ */
+
+static void send_ready(struct cluster *c, struct process *p)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_READY, .round = p->learner.round}};
+
+    message.digest = sp_weights_digest(p->learner.theta, c->layout.coordinates);
+    p->stage = STAGE_READY;
+    p->stray = false;
+    cluster_send_message(c, p->line, true, &message, NULL, 0);
+}
+
+static void got_welcome(struct cluster *c, struct process *p, const struct sp_welcome *welcome)
+{
+    struct sp_learner_setup setup = {.seed = c->job.seed, .slot = welcome->slot, .beta1 = c->job.optimizer.beta1};
+
+    must(p->stage == STAGE_HELLO || p->stage == STAGE_SPARE);
+    p->stage = welcome->spare ? STAGE_SPARE : STAGE_WEIGHTS;
+    if (welcome->spare)
+        return;
+    setup.dither_absolute = c->job.optimizer.dither.scale == SP_DITHER_SCALE_ABSOLUTE;
+    setup.momentum_after = c->job.optimizer.sgd.momentum == SP_MOMENTUM_EMA;
+    sp_learner_set_up(&p->learner, &setup);
+    p->slot = welcome->slot;
+    p->has_ticket = true;
+    memcpy(p->ticket, welcome->ticket, SP_TICKET_BYTES);
+}
+
+static void got_init(struct cluster *c, struct process *p)
+{
+    uint64_t d = c->layout.coordinates;
+
+    must(p->stage == STAGE_WEIGHTS);
+    for (uint64_t j = 0; j < d; j++)
+        p->learner.theta[j] = objective_first_weight(c, j);
+    for (uint64_t first = 0; first < d; first += SP_CHUNK_VALUES) {
+        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = first}};
+
+        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
+        if (first + message.frame.count == d) {
+            message.frame.flags = SP_FRAME_LAST;
+            message.digest = sp_weights_digest(p->learner.theta, d);
+        }
+        cluster_send_message(c, p->line, true, &message, p->learner.theta + first, message.frame.count * sizeof(float));
+    }
+    sp_learner_replaced(&p->learner, 0);
+    send_ready(c, p);
+}
+
+static void got_weights(struct cluster *c, struct process *p, const struct sp_message *message, const uint8_t *bulk)
+{
+    const struct sp_frame *frame = &message->frame;
+
+    must(p->stage == STAGE_WEIGHTS);
+    memcpy(p->learner.theta + frame->first, bulk, frame->bulk_bytes);
+    if ((frame->flags & SP_FRAME_LAST) == 0)
+        return;
+    must(message->digest == sp_weights_digest(p->learner.theta, c->layout.coordinates));
+    sp_learner_replaced(&p->learner, frame->round);
+    send_ready(c, p);
+    check_worker(c, p);
+}
+
+static void got_update(struct process *p, const struct sp_frame *frame, const uint8_t *bulk)
+{
+    struct sp_error error = {0};
+    void *to;
+
+    if (p->stage == STAGE_WEIGHTS)
+        return;
+    must(p->stage == STAGE_READY);
+    to = sp_learner_place(&p->learner, frame, &error);
+    must_say(to != NULL, "%s", error.text);
+    memcpy(to, bulk, frame->bulk_bytes);
+}
+
+static void ask_for_weights(struct cluster *c, struct process *p)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_RESYNC, .round = p->learner.round}};
+
+    must_say(p->stray, "the weights of slot %u after round %u went astray", p->slot, p->learner.round);
+    message.digest = sp_weights_digest(p->learner.theta, c->layout.coordinates);
+    p->stage = STAGE_WEIGHTS;
+    p->gradient_due = false;
+    p->evals_count = 0;
+    cluster_send_message(c, p->line, true, &message, NULL, 0);
+}
+
+static void got_commit(struct cluster *c, struct process *p, const struct sp_message *message)
+{
+    struct sp_error error = {0};
+    int rc;
+
+    if (p->stage == STAGE_WEIGHTS)
+        return;
+    must(p->stage == STAGE_READY);
+    rc = sp_learner_commit(&p->learner, message->frame.round, &message->commit, &error);
+    if (rc == SP_E_MISMATCH) {
+        ask_for_weights(c, p);
+        return;
+    }
+    must_say(rc == SP_OK, "%s", error.text);
+    must(!p->stray || !message->commit.has_digest);
+    check_worker(c, p);
+    p->gradient_due = !message->commit.last;
+}
+
+static void got_bye(struct cluster *c, struct process *p, const struct sp_bye *bye)
+{
+    must_say(bye->reason == SP_REASON_DONE || bye->reason == SP_REASON_INIT_TIMEOUT, "a worker is sent away: %s",
+             bye->words);
+    p->done = bye->reason == SP_REASON_DONE;
+    lose(c, p);
+}
+
+static void got(struct cluster *c, struct process *p, struct sp_message *message, const uint8_t *bulk)
+{
+    switch (message->frame.type) {
+    case SP_FRAME_WELCOME:
+        got_welcome(c, p, &message->welcome);
+        break;
+    case SP_FRAME_INIT:
+        got_init(c, p);
+        break;
+    case SP_FRAME_WEIGHTS:
+        got_weights(c, p, message, bulk);
+        break;
+    case SP_FRAME_UPDATE:
+        got_update(p, &message->frame, bulk);
+        break;
+    case SP_FRAME_COMMIT:
+        got_commit(c, p, message);
+        break;
+    case SP_FRAME_EVAL:
+        if (p->stage != STAGE_READY)
+            break;
+        must(p->evals_count < EVALS_MAX);
+        p->evals[p->evals_count].round = message->frame.round;
+        p->evals[p->evals_count++].eval = message->eval;
+        break;
+    case SP_FRAME_BYE:
+        got_bye(c, p, &message->bye);
+        break;
+    default:
+        ck_abort_msg("the server sent %s", sp_frame_name(message->frame.type));
+    }
+}
+
+/* --- what the caller computes --------------------------------------------------------------------------------------
+ */
+
+static void work_for(struct cluster *c, struct process *p, uint64_t us)
+{
+    p->busy = true;
+    cluster_at(c, us, EVENT_WORK, index_of(c, p), p->stamp);
+}
+
+/* Faults come where a round begins. */
+static void maybe_fail(struct cluster *c, struct process *p)
+{
+    const struct cluster_faults *f = &c->options->faults;
+    struct line *l = line_of(c, p);
+    uint32_t how = sp_rng_below(&p->rng, 3), frames = sp_rng_below(&p->rng, 4);
+    uint32_t moment = sp_rng_below(&p->rng, 4 * PIECE_US_MAX);
+
+    if (chance(p, f->breaks)) {
+        if (how == 0)
+            l->breaks_up = (int)frames;
+        else if (how == 1)
+            l->breaks_down = (int)frames;
+        else
+            cluster_at(c, moment, EVENT_BREAK, p->line, 0);
+    }
+    if (chance(p, f->dies))
+        cluster_at(c, moment, EVENT_DIE, index_of(c, p), 0);
+    if (chance(p, f->stray) && !p->stray) {
+        float *weight = &p->learner.theta[sp_rng_next(&p->rng) % c->layout.coordinates];
+
+        *weight += 0.25f; /* so much that rounding does not bring it back */
+        p->stray = true;
+        c->result->strays++;
+    }
+}
+
+static void begin_gradient(struct cluster *c, struct process *p)
+{
+    uint64_t d = c->layout.coordinates;
+    bool slow;
+
+    maybe_fail(c, p);
+    p->gradient_due = false;
+    sp_learner_begin(&p->learner);
+    p->loss = objective_gradient(c, p->slot, p->learner.round + 1, p->learner.theta, p->gradient);
+    if (chance(p, c->options->faults.nan))
+        p->gradient[sp_rng_next(&p->rng) % d] = NAN;
+    slow = chance(p, c->options->faults.slow);
+    p->pieces = 1 + sp_rng_below(&p->rng, PIECES_MAX);
+    p->piece = 0;
+    for (unsigned i = 0; i < p->pieces; i++)
+        p->cuts[i] = sp_rng_next(&p->rng) % (d + 1);
+    p->cuts[p->pieces - 1] = d;
+    for (unsigned i = p->pieces - 1; i > 0; i--)
+        p->cuts[i - 1] = p->cuts[i - 1] < p->cuts[i] ? p->cuts[i - 1] : p->cuts[i];
+    work_for(c, p, (slow ? SLOW_TIMES : 1) * (uint64_t)(1 + sp_rng_below(&p->rng, PIECE_US_MAX)));
+}
+
+static void push_chunks(struct cluster *c, struct process *p, const struct sp_push *scalars)
+{
+    uint64_t d = c->layout.coordinates;
+
+    for (;;) {
+        struct sp_message message = {.frame = {.type = SP_FRAME_PUSH, .round = p->learner.round + 1}};
+        struct sp_frame *frame = &message.frame;
+        size_t bytes;
+
+        sp_learner_packable(&p->learner, &frame->first, &frame->count);
+        if (frame->count == 0 || (frame->first + frame->count == d && scalars == NULL))
+            return;
+        if (frame->first + frame->count == d) {
+            message.push = *scalars;
+            frame->flags = SP_FRAME_LAST;
+        }
+        if (frame->first == 0)
+            sp_learner_dot(&p->learner, &message.push);
+        bytes = sp_learner_pack(&p->learner, c->chunk);
+        cluster_send_message(c, p->line, true, &message, c->chunk, bytes);
+    }
+}
+
+static void end_gradient(struct cluster *c, struct process *p)
+{
+    struct sp_message abstain = {.frame = {.type = SP_FRAME_PUSH, .round = p->learner.round + 1}};
+    struct sp_push scalars = {0};
+
+    if (!p->learner.abstained) {
+        sp_learner_scalars(&p->learner, p->loss, 1, &scalars);
+        push_chunks(c, p, &scalars);
+        return;
+    }
+    abstain.frame.flags = SP_FRAME_ABSTAIN;
+    abstain.frame.first = p->learner.packed;
+    cluster_send_message(c, p->line, true, &abstain, NULL, 0);
+}
+
+/* A part counts its examples right in proportion to nothing: what matters is that all of it comes together. */
+static void score(struct cluster *c, struct process *p)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_SCORE, .round = p->evals[0].round}};
+    const struct sp_eval *eval = &p->evals[0].eval;
+    uint64_t n = c->options->test_examples;
+
+    must(p->evals[0].round == p->learner.round);
+    message.score.part = eval->part;
+    message.score.total = (eval->part + 1) * n / eval->parts - eval->part * n / eval->parts;
+    message.score.correct = message.score.total;
+    message.score.loss_sum = 1.0;
+    cluster_send_message(c, p->line, true, &message, NULL, 0);
+    p->evals_count--;
+    memmove(&p->evals[0], &p->evals[1], p->evals_count * sizeof p->evals[0]);
+}
+
+/* Scores first, then what lies there, then a gradient. */
+static void go_on(struct cluster *c, struct process *p)
+{
+    struct line *l = line_of(c, p);
+
+    if (p->busy || l == NULL || p->stage == STAGE_HELLO || p->stage == STAGE_SPARE) {
+        if (l != NULL && !p->busy)
+            cluster_look(c, p->line, false);
+        return;
+    }
+    while (p->evals_count > 0 && p->evals[0].round < p->learner.round) {
+        p->evals_count--;
+        memmove(&p->evals[0], &p->evals[1], p->evals_count * sizeof p->evals[0]);
+    }
+    if (p->evals_count > 0 && p->evals[0].round == p->learner.round) {
+        p->evaluating = true;
+        work_for(c, p, 1 + sp_rng_below(&p->rng, EVALUATE_US_MAX));
+    } else if (l->down.first != NULL && l->down.first->at_us <= c->now_us) {
+        cluster_look(c, p->line, false);
+    } else if (p->gradient_due) {
+        begin_gradient(c, p);
+    } else {
+        cluster_look(c, p->line, false);
+    }
+}
+
+void worker_work(struct cluster *c, uint32_t process, uint32_t stamp)
+{
+    struct process *p = &c->processes[process];
+    uint64_t from;
+
+    if (stamp != p->stamp || !p->busy)
+        return;
+    p->busy = false;
+    if (p->evaluating) {
+        p->evaluating = false;
+        score(c, p);
+        go_on(c, p);
+        return;
+    }
+    from = p->piece > 0 ? p->cuts[p->piece - 1] : 0;
+    must((sp_learner_gradient(&p->learner, p->cuts[p->piece] - from, p->gradient + from)) == SP_OK);
+    push_chunks(c, p, NULL);
+    if (++p->piece < p->pieces) {
+        work_for(c, p, 1 + sp_rng_below(&p->rng, PIECE_US_MAX));
+        return;
+    }
+    end_gradient(c, p);
+    go_on(c, p);
+}
+
+void worker_down(struct cluster *c, uint32_t line)
+{
+    struct line *l = c->lines[line];
+    struct process *p = &c->processes[l->process];
+    struct sp_message message;
+    const uint8_t *bulk;
+
+    if (!l->worker_open || p->busy)
+        return;
+    cluster_decode(l->down.first->frame, &message, &bulk);
+    got(c, p, &message, bulk);
+    sp_message_finish(&message);
+    if (l->down.first != NULL)
+        cluster_pop(&l->down);
+    go_on(c, p);
+}

@@ -1,0 +1,284 @@
+/* Whole jobs in memory, with faults: see cluster.h for what is checked after every event. */
+#include "cluster.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t small[] = {150, 10, 200, 33, 0};
+
+static const struct cluster_faults quiet, storm = {.breaks = 60, .dies = 30, .nan = 30, .stray = 4, .slow = 10};
+
+/* How much of the loss that can be won at all is left. */
+static double left(const struct cluster_result *r)
+{
+    return (r->last_loss - r->least_loss) / (r->first_loss - r->least_loss);
+}
+
+static void show(const char *name, const struct cluster_result *r)
+{
+    if (getenv("SP_SIM_SHOW") == NULL)
+        return;
+    (void)fprintf(
+        stderr,
+        "%s: %u rounds, switch %u, loss %.4f -> %.4f (least %.4f, left %.4f), voters >= %u, breaks %llu (%llu in "
+        "push, %llu in update), deaths %llu, takeovers %llu, strays %llu, resyncs %llu, joins %llu, holds "
+        "%llu, late %llu, abstained %llu, %.1f s, %016llx\n",
+        name, r->rounds, r->switch_round, r->first_loss, r->last_loss, r->least_loss, left(r), r->voters_min,
+        (unsigned long long)r->breaks, (unsigned long long)r->breaks_in_push, (unsigned long long)r->breaks_in_update,
+        (unsigned long long)r->deaths, (unsigned long long)r->takeovers, (unsigned long long)r->strays,
+        (unsigned long long)r->resyncs, (unsigned long long)r->joins, (unsigned long long)r->holds,
+        (unsigned long long)r->late, (unsigned long long)r->abstained, (double)r->end_ms / 1e3,
+        (unsigned long long)r->digest);
+}
+
+/* Runs a job with a seed, again with the same, and with another: the same bits, or others. */
+static void run_three_times(struct cluster_options *options, struct cluster_result *result)
+{
+    struct cluster_result again, other;
+
+    cluster_run(options, result);
+    cluster_run(options, &again);
+    ck_assert_mem_eq(result, &again, sizeof again);
+    options->seed++;
+    cluster_run(options, &other);
+    ck_assert_uint_ne(result->trace, other.trace);
+    ck_assert_uint_ne(result->digest, other.digest);
+    options->seed--;
+    show("run", result);
+    show("other", &other);
+}
+
+/* --- without faults ------------------------------------------------------------------------------------------------
+ */
+
+/* Same job, same membership in every round: the same weights, however long frames take. */
+START_TEST(test_delays_change_nothing)
+{
+    const char *const settings[] = {"workers=6",
+                                    "seed=3",
+                                    "train.rounds=160",
+                                    "optimizer.sign.lr=0.05",
+                                    "optimizer.dither.sigma0=0.5",
+                                    "optimizer.switch.when=at",
+                                    "optimizer.switch.fraction=0.5",
+                                    "optimizer.weight_decay=0.001",
+                                    NULL};
+    struct cluster_options options = {settings, small, 960, 30, 1, 6, false, quiet};
+    struct cluster_result result, other;
+
+    cluster_run(&options, &result);
+    show("quiet", &result);
+    ck_assert_uint_eq(result.rounds, 160);
+    ck_assert_uint_eq(result.switch_round, 80);
+    ck_assert_uint_eq(result.voters_min, 6);
+    ck_assert_uint_eq(result.joins, 6);
+    ck_assert_uint_eq(result.late + result.resyncs + result.breaks, 0);
+    ck_assert(result.evaluated && !result.partial);
+    ck_assert_double_lt(left(&result), 0.02);
+    options.seed = 2;
+    cluster_run(&options, &other);
+    ck_assert_uint_eq(result.digest, other.digest);
+    ck_assert_uint_ne(result.trace, other.trace);
+}
+END_TEST
+
+/* Equal workers give what one of them gives alone: a vote of equals is the sign, a mean of equals the value. */
+START_TEST(test_equal_workers)
+{
+    static const char *const numbers[] = {"workers=1", "workers=3", "workers=4"};
+    const char *settings[] = {NULL,
+                              "train.rounds=80",
+                              "optimizer.sign.lr=0.05",
+                              "optimizer.dither.sigma0=0",
+                              "optimizer.switch.when=at",
+                              "optimizer.switch.step=40",
+                              "optimizer.sgd.lr=0.3",
+                              NULL};
+    uint64_t digests[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct cluster_options options = {settings, small, 480, 0, i, i == 0 ? 1 : i + 2, true, quiet};
+        struct cluster_result result;
+
+        settings[0] = numbers[i];
+        if (_i == 1) /* sign updates to the end */
+            settings[4] = "optimizer.switch.when=never", settings[5] = settings[6] = "seed=1";
+        cluster_run(&options, &result);
+        show("equal", &result);
+        ck_assert_uint_eq(result.switch_round, _i == 1 ? 0 : 40);
+        ck_assert_double_lt(left(&result), 0.02);
+        digests[i] = result.digest;
+    }
+    ck_assert_uint_eq(digests[0], digests[1]);
+    ck_assert_uint_eq(digests[0], digests[2]);
+}
+END_TEST
+
+/* --- with faults ---------------------------------------------------------------------------------------------------
+ */
+
+/* A hundred workers, through sign rounds, the switch by itself, and SGD rounds. */
+START_TEST(test_storm)
+{
+    const char *const settings[] = {"workers=100",
+                                    "train.rounds=300",
+                                    "optimizer.sign.lr=0.04",
+                                    "optimizer.sign.schedule=linear",
+                                    "optimizer.dither.sigma0=0.5",
+                                    "optimizer.switch.when=auto",
+                                    "server.start_timeout=1",
+                                    _i == 0 ? "server.close=all" : "server.close.quorum=80",
+                                    NULL};
+    struct cluster_options options = {settings, small, 16000, 1000, 11, 104, false, storm};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_eq(result.rounds, 300);
+    ck_assert_uint_gt(result.switch_round, 0);
+    ck_assert_uint_gt(result.breaks, 100);
+    ck_assert_uint_gt(result.breaks_in_update, 0);
+    ck_assert_uint_gt(result.deaths, 50);
+    ck_assert_uint_gt(result.takeovers, 0);
+    ck_assert_uint_gt(result.resyncs, 0);
+    ck_assert_uint_gt(result.abstained, 50);
+    ck_assert_uint_gt(result.late, 0);
+    ck_assert_double_lt(left(&result), 0.02);
+}
+END_TEST
+
+START_TEST(test_storm_of_signs)
+{
+    const char *const settings[] = {"workers=40",
+                                    "train.rounds=250",
+                                    "optimizer.sign.lr=0.04",
+                                    "optimizer.dither.sigma0=1",
+                                    "optimizer.dither.scale=absolute",
+                                    "optimizer.dither.schedule=linear",
+                                    "optimizer.switch.when=never",
+                                    "server.start_timeout=1",
+                                    NULL};
+    struct cluster_options options = {settings, small, 16000, 0, 5, 42, false, storm};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_eq(result.switch_round, 0);
+    ck_assert_double_lt(left(&result), 0.03);
+}
+END_TEST
+
+/* As many workers as there can be. */
+START_TEST(test_storm_of_255)
+{
+    const char *const settings[] = {"workers=255",
+                                    "train.rounds=60",
+                                    "optimizer.sign.lr=0.15",
+                                    "optimizer.switch.when=at",
+                                    "optimizer.switch.step=40",
+                                    "optimizer.sgd.lambda=denoised",
+                                    "optimizer.beta2=0.9",
+                                    "server.start_timeout=1",
+                                    NULL};
+    struct cluster_options options = {settings, small, 65000, 4000, 7, 260, false, storm};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_eq(result.rounds, 60);
+    ck_assert_uint_eq(result.switch_round, 40);
+    ck_assert_double_lt(left(&result), 0.1);
+}
+END_TEST
+
+/* Rounds of several chunks: two in the sign phase, 36 in the SGD phase, where the window of four holds workers back. */
+START_TEST(test_storm_of_chunks)
+{
+    const uint64_t large[] = {300000, 280000, 7, 0};
+    const struct cluster_faults hard = {.breaks = 600, .dies = 300, .nan = 500, .slow = 300};
+    const char *const settings[] = {"workers=4",
+                                    "train.rounds=12",
+                                    "optimizer.sign.lr=0.25",
+                                    "optimizer.dither.sigma0=0.5",
+                                    "optimizer.switch.when=at",
+                                    "optimizer.switch.step=6",
+                                    "optimizer.sgd.momentum=none",
+                                    "server.start_timeout=1",
+                                    NULL};
+    struct cluster_options options = {settings, large, 640, 0, 3, 4, false, hard};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_eq(result.rounds, 12);
+    ck_assert_uint_gt(result.holds, 0);
+    ck_assert_uint_gt(result.breaks_in_push, 0);
+    ck_assert_double_lt(left(&result), 0.5);
+}
+END_TEST
+
+/* The same with few rounds lost in the middle of a model of two chunks, and so with many rounds. */
+START_TEST(test_storm_of_two_chunks)
+{
+    const uint64_t middle[] = {16000, 3000, 0};
+    const struct cluster_faults hard = {.breaks = 150, .dies = 50, .nan = 100, .stray = 60, .slow = 100};
+    const char *const settings[] = {"workers=8",
+                                    "train.rounds=220",
+                                    "optimizer.sign.lr=0.1",
+                                    "optimizer.switch.when=at",
+                                    "optimizer.switch.step=20",
+                                    "optimizer.sgd.scale=0.3",
+                                    "server.start_timeout=1",
+                                    _i == 0 ? "server.close=all" : "server.close.quorum=6",
+                                    NULL};
+    struct cluster_options options = {settings, middle, 2560, 100, 9, 9, false, hard};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_gt(result.breaks_in_push, 0);
+    ck_assert_uint_gt(result.breaks_in_update, 0);
+    ck_assert_uint_gt(result.resyncs, 0);
+    ck_assert_double_lt(left(&result), 0.05);
+}
+END_TEST
+
+/* Few workers that are lost all the time: the job waits for its min_live again and again, and comes to its end. */
+START_TEST(test_hardly_anybody)
+{
+    static const char *const numbers[][2] = {
+        {"workers=1", "server.min_live=1"}, {"workers=2", "server.min_live=2"}, {"workers=5", "server.min_live=4"}};
+    static const unsigned processes[] = {1, 2, 5};
+    const struct cluster_faults hard = {.breaks = 300, .dies = 100, .nan = 200, .stray = 100};
+    const char *const settings[] = {
+        "train.rounds=250", "optimizer.sign.lr=0.04", "optimizer.switch.when=at", "optimizer.switch.step=200",
+        numbers[_i][0],     numbers[_i][1],           "server.start_timeout=1",   NULL};
+    struct cluster_options options = {settings, small, 1600, 50, 21, processes[_i], false, hard};
+    struct cluster_result result;
+
+    run_three_times(&options, &result);
+    ck_assert_uint_eq(result.rounds, 250);
+    ck_assert_uint_gt(result.resyncs, 0);
+    ck_assert_double_lt(left(&result), 0.05);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *all = suite_create("sim");
+    TCase *cases = tcase_create("sim");
+    SRunner *runner = srunner_create(all);
+    int failed;
+
+    tcase_set_timeout(cases, 300);
+    tcase_add_test(cases, test_delays_change_nothing);
+    tcase_add_loop_test(cases, test_equal_workers, 0, 2);
+    tcase_add_loop_test(cases, test_storm, 0, 2);
+    tcase_add_test(cases, test_storm_of_signs);
+    tcase_add_test(cases, test_storm_of_255);
+    tcase_add_test(cases, test_storm_of_chunks);
+    tcase_add_loop_test(cases, test_storm_of_two_chunks, 0, 2);
+    tcase_add_loop_test(cases, test_hardly_anybody, 0, 3);
+    suite_add_tcase(all, cases);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -18,6 +18,7 @@
 #define BIRTH_US_MAX 2000000
 #define SLOW_TIMES 60
 #define JOIN_FAULT_TIMES 5
+#define JOIN_FAULT_MAX 2000
 
 static struct line *line_of(struct cluster *c, const struct process *p)
 {
@@ -77,7 +78,9 @@ static struct line *new_line(struct cluster *c, uint32_t process)
 /* A line may break while its worker joins: before HELLO is there, in the initial weights, before READY.. */
 static void maybe_break_joining(struct cluster *c, struct process *p, struct line *l)
 {
-    if (!chance(p, JOIN_FAULT_TIMES * c->options->faults.breaks))
+    unsigned often = JOIN_FAULT_TIMES * c->options->faults.breaks;
+
+    if (!chance(p, often < JOIN_FAULT_MAX ? often : JOIN_FAULT_MAX))
         return;
     if (sp_rng_below(&p->rng, 2) == 0)
         l->breaks_up = (int)sp_rng_below(&p->rng, 4);

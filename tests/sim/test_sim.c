@@ -194,7 +194,7 @@ END_TEST
 START_TEST(test_storm_of_chunks)
 {
     const uint64_t large[] = {300000, 280000, 7, 0};
-    const struct cluster_faults hard = {.breaks = 600, .dies = 300, .nan = 500, .slow = 300};
+    const struct cluster_faults hard = {.breaks = 2000, .dies = 500, .nan = 500, .slow = 300};
     const char *const settings[] = {"workers=4",
                                     "train.rounds=12",
                                     "optimizer.sign.lr=0.25",
@@ -219,7 +219,7 @@ END_TEST
 START_TEST(test_storm_of_two_chunks)
 {
     const uint64_t middle[] = {16000, 3000, 0};
-    const struct cluster_faults hard = {.breaks = 150, .dies = 50, .nan = 100, .stray = 60, .slow = 100};
+    const struct cluster_faults hard = {.breaks = 500, .dies = 100, .nan = 200, .stray = 200, .slow = 100};
     const char *const settings[] = {"workers=8",
                                     "train.rounds=220",
                                     "optimizer.sign.lr=0.1",
@@ -246,7 +246,7 @@ START_TEST(test_hardly_anybody)
     static const char *const numbers[][2] = {
         {"workers=1", "server.min_live=1"}, {"workers=2", "server.min_live=2"}, {"workers=5", "server.min_live=4"}};
     static const unsigned processes[] = {1, 2, 5};
-    const struct cluster_faults hard = {.breaks = 300, .dies = 100, .nan = 200, .stray = 100};
+    const struct cluster_faults hard = {.breaks = 600, .dies = 100, .nan = 200, .stray = 600};
     const char *const settings[] = {
         "train.rounds=250", "optimizer.sign.lr=0.04", "optimizer.switch.when=at", "optimizer.switch.step=200",
         numbers[_i][0],     numbers[_i][1],           "server.start_timeout=1",   NULL};

@@ -83,6 +83,8 @@ void drive_close(struct drive *d)
 static void stage(struct drive *d, const struct sp_action *action)
 {
     ck_assert_uint_eq(action->round, d->committed + 1);
+    if (action->update.first == 0)
+        d->staged = 0; /* the round is collected anew */
     ck_assert_uint_eq(action->update.first, d->staged);
     d->staged += action->update.count;
     ck_assert_uint_le(d->staged, d->layout.coordinates);

@@ -158,7 +158,7 @@ static struct sp_buffer *hello_frame(uint32_t tensors)
     for (uint32_t i = 0; i < tensors; i++) {
         struct sp_tensor tensor = {.dims = 1, .shape = {i + 1}};
 
-        (void)snprintf(tensor.name, sizeof tensor.name, "tensor%u", i);
+        (void)snprintf(tensor.name, sizeof tensor.name, "%u.tensor", i);
         ck_assert_int_eq(sp_layout_add(&message.hello.layout, &tensor, NULL), SP_OK);
     }
     message.hello.layout_digest = sp_layout_digest(&message.hello.layout);

@@ -3,6 +3,7 @@
 #include "common/check.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 double sp_schedule_factor(enum sp_schedule schedule, uint32_t t, uint32_t rounds)
 {
@@ -13,7 +14,7 @@ double sp_schedule_factor(enum sp_schedule schedule, uint32_t t, uint32_t rounds
     case SP_SCHEDULE_LINEAR:
         return (double)(rounds - t + 1) / (double)rounds;
     }
-    sp_assert(!"a schedule of the list");
+    sp_assert(false && "a schedule of the list");
     return 0.0;
 }
 
@@ -36,6 +37,6 @@ double sp_dither_factor(enum sp_dither_schedule schedule, uint32_t t, uint32_t r
     case SP_DITHER_INVERSE:
         return pow(1.0 + (double)t, -0.55);
     }
-    sp_assert(!"a schedule of the list");
+    sp_assert(false && "a schedule of the list");
     return 0.0;
 }

@@ -233,7 +233,7 @@ struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *
     case SP_FRAME_ALIVE:
         return make_frame(*frame, NULL, bulk, bulk_bytes);
     }
-    sp_assert(!"a frame type of the list");
+    sp_assert(false && "a frame type of the list");
     return NULL;
 }
 

@@ -23,7 +23,9 @@ bool sp_evaluation_due(const struct sp_round *r, uint32_t round)
 
 static bool can_evaluate(const struct sp_round *r, int w)
 {
-    return r->workers[w] != NULL && r->workers[w]->state == WORKER_READY && r->workers[w]->evaluates;
+    const struct worker *worker = r->workers[w];
+
+    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].dropped;
 }
 
 static void send_part(struct sp_round *r, unsigned part, int w)
@@ -112,7 +114,6 @@ static void finish(struct sp_round *r)
     struct evaluation *e = &r->evaluation;
 
     e->pending = false;
-    r->began_ms = r->now_ms; /* a quorum's deadline counts from here */
     e->any = true;
     e->correct = e->total = 0;
     e->loss = 0.0;
@@ -164,8 +165,10 @@ int sp_round_score(struct sp_round *r, uint32_t peer, uint32_t round, const stru
         return sp_error_set(error, SP_E_PROTOCOL, "SCORE before READY");
     if (!e->pending || round != e->round)
         return SP_OK; /* too late: the evaluation ended without it */
-    if (score->part >= e->parts || e->part[score->part].worker < 0 || r->workers[e->part[score->part].worker] != worker)
-        return sp_error_set(error, SP_E_PROTOCOL, "SCORE of part %u, which is another worker's", score->part);
+    if (score->part >= e->parts)
+        return sp_error_set(error, SP_E_PROTOCOL, "SCORE of part %u of %u", score->part, e->parts);
+    if (e->part[score->part].worker < 0 || r->workers[e->part[score->part].worker] != worker)
+        return SP_OK; /* the part was given to another meanwhile */
     part = &e->part[score->part];
     if (score->correct > score->total || score->total > r->test_examples || !isfinite(score->loss_sum))
         return sp_error_set(error, SP_E_PROTOCOL, "SCORE that cannot be: %llu correct of %llu, loss %g",

@@ -11,7 +11,6 @@
 
 #define SAY_WAIT_MS 10000
 #define DEADLINE_MS_MIN 20.0
-#define DEADLINE_MS_UNKNOWN 10000.0
 #define TICK_MS 1000
 
 /* --- making and ending -----------------------------------------------------------------------------------------------
@@ -91,6 +90,7 @@ static void begin_round(struct sp_round *r, uint32_t t)
 {
     r->round = t;
     r->began_ms = r->now_ms;
+    r->quorum_in = false;
     r->paused = r->evaluation.pending; /* workers evaluate first: their time says nothing of the round */
     r->waits_said_ms = r->now_ms;
     r->waits[0] = '\0';
@@ -148,18 +148,13 @@ static void maybe_start(struct sp_round *r)
 /* --- pushes ----------------------------------------------------------------------------------------------------------
  */
 
-/* One sample a round: when the worker that completes the quorum was in. Mean and deviation in the manner of TCP's timer
+/* One sample a round: when a quorum had given its first chunk. Mean and deviation in the manner of TCP's timer
  * (RFC 6298). Stragglers are not learned from, or one of them could hold the deadline open for itself. */
-static void learn_arrival(struct sp_round *r)
+static void learn_quorum(struct sp_round *r)
 {
     double ms = (double)(r->now_ms - r->began_ms);
-    unsigned in = 0;
     double off;
 
-    for (uint32_t i = 0; i < r->job.workers; i++)
-        in += r->tally.slot[i].arrived == r->tally.chunks;
-    if (r->paused || in != r->job.server.quorum)
-        return;
     if (!r->arrivals_known) {
         r->arrivals_known = true;
         r->arrival_ms = ms;
@@ -171,14 +166,21 @@ static void learn_arrival(struct sp_round *r)
     r->arrival_ms += off / 8.0;
 }
 
-/* As long again as a quorum needs, and some: the others are not much slower, or they are stragglers. */
+/* `in` workers have given chunk `base`. */
+static void note_quorum(struct sp_round *r, unsigned in)
+{
+    if (r->job.server.close != SP_CLOSE_QUORUM || r->quorum_in || in < r->job.server.quorum)
+        return;
+    r->quorum_in = true;
+    r->quorum_ms = r->now_ms;
+    if (r->tally.base == 0 && !r->paused)
+        learn_quorum(r);
+}
+
+/* Once a quorum has given the chunk, the others have as long again as a quorum usually needs, and four deviations. */
 static uint64_t quorum_deadline(const struct sp_round *r)
 {
-    double ms = DEADLINE_MS_UNKNOWN;
-
-    if (r->arrivals_known)
-        ms = fmax(2.0 * r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
-    return r->began_ms + (uint64_t)ms;
+    return r->quorum_ms + (uint64_t)fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
 }
 
 static void count_late(struct sp_round *r, struct slot *s, const struct sp_frame *frame)
@@ -214,8 +216,6 @@ static int take_chunk(struct sp_round *r, int slot, const struct sp_message *mes
     }
     sp_tally_arrived(&r->tally, (unsigned)slot);
     sp_scalars_take(r, slot, message);
-    if (frame->flags & SP_FRAME_LAST)
-        learn_arrival(r);
     return SP_OK;
 }
 
@@ -305,10 +305,12 @@ static bool chunk_complete(struct sp_round *r)
         missing += sp_round_lags(r, i);
         in += r->tally.slot[i].arrived > r->tally.base || (r->slots[i].expected && r->slots[i].abstains);
     }
-    if (missing == 0)
+    if (missing == 0) {
+        note_quorum(r, in);
         return in > 0 || r->tally.base > 0;
-    if (r->job.server.close != SP_CLOSE_QUORUM || in < r->job.server.quorum || r->now_ms < quorum_deadline(r) ||
-        r->evaluation.pending)
+    }
+    note_quorum(r, in);
+    if (!r->quorum_in || in < r->job.server.quorum || r->now_ms < quorum_deadline(r))
         return false;
     drop_laggards(r);
     return true;
@@ -353,6 +355,7 @@ static void tally_chunk(struct sp_round *r)
         r->phase == SP_PHASE_SIGN ? (const void *)(r->bits + first / 8) : (const void *)(r->mean + first);
     action->update.last = k + 1 == r->tally.chunks;
     r->tally.base++;
+    r->quorum_in = false;
     resume_all(r);
 }
 
@@ -378,9 +381,11 @@ static bool step(struct sp_round *r)
         tally_chunk(r);
         return true;
     }
-    /* The weights stay as they are until they are evaluated. */
-    if (r->evaluation.pending)
+    /* The weights stay as they are until they are evaluated; what stragglers owe of it goes to the others. */
+    if (r->evaluation.pending) {
+        sp_evaluation_reassign(r);
         return false;
+    }
     sp_commit_round(r);
     next_round(r);
     return true;
@@ -427,8 +432,7 @@ uint64_t sp_round_due_ms(const struct sp_round *r)
 {
     uint64_t due = r->ticked_ms + TICK_MS;
 
-    if (r->stage == SP_STAGE_RUNNING && r->job.server.close == SP_CLOSE_QUORUM && quorum_deadline(r) > r->now_ms &&
-        quorum_deadline(r) < due)
+    if (r->stage == SP_STAGE_RUNNING && r->quorum_in && quorum_deadline(r) > r->now_ms && quorum_deadline(r) < due)
         due = quorum_deadline(r);
     return due;
 }

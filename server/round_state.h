@@ -109,6 +109,8 @@ struct sp_round {
 
     /* deadlines of `close: quorum`, learned from arrivals */
     uint64_t began_ms;
+    bool quorum_in; /* a quorum has given chunk `base`, since quorum_ms */
+    uint64_t quorum_ms;
     bool paused; /* this round waited for something else than its pushes */
     double arrival_ms, arrival_spread_ms;
     bool arrivals_known;

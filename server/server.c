@@ -437,12 +437,13 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = sp_operators_open(server, error);
     if (rc == SP_OK)
+        open_clock(server); /* signals are ours before anybody can know that we are here */
+    if (rc == SP_OK)
         rc = sp_record_text(&server->record, "address", server->address, error);
     if (rc != SP_OK) {
         sp_server_destroy(server);
         return rc;
     }
-    open_clock(server);
     *out = server;
     return SP_OK;
 }

@@ -35,7 +35,7 @@ class Bytes(harness.Case):
             elif direction == wire.DOWN and frame.type in (wire.UPDATE, wire.COMMIT):
                 t['bytes_updated'] += frame.bytes
                 t['bytes_updated_sign'] += frame.bytes if 1 <= frame.round <= last and not follows_weights else 0
-            elif frame.type != wire.BYE:  # the summary is written before the goodbyes
+            elif frame.type != wire.BYE or direction == wire.DOWN:  # workers leave after the summary is written
                 t['bytes_other_in' if direction == wire.UP else 'bytes_other_out'] += frame.bytes
         return t
 

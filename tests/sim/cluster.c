@@ -10,7 +10,7 @@
 #define START_US_SPREAD 50000
 #define IDLE_TICKS_MAX 400
 #define HALF_OPEN_OF_TEN 3
-#define HALF_OPEN_US_MAX 3000000
+#define HALF_OPEN_US_MAX 400000
 #define NOTICE_US_MAX 5000
 
 /* --- time ----------------------------------------------------------------------------------------------------------
@@ -327,6 +327,7 @@ static void take_result(struct cluster *c)
         result->abstained += view.slots[i].abstained;
         result->joins += view.slots[i].joins;
         result->resyncs += view.slots[i].resyncs;
+        result->missed += view.slots[i].missed;
     }
     result->end_ms = cluster_now_ms(c);
 }

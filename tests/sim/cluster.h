@@ -45,6 +45,7 @@ struct cluster_result {
     /* what happened */
     uint64_t breaks, breaks_in_push, breaks_in_update, deaths, takeovers, strays, resyncs, joins, holds, late,
         abstained;
+    uint64_t anew, missed;
     uint64_t end_ms;
 };
 

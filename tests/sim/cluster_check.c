@@ -243,6 +243,18 @@ void check_gone(struct cluster *c, uint32_t slot, uint32_t peer)
     c->result->breaks_in_push += given > 0 && given < chunks;
 }
 
+void check_anew(struct cluster *c)
+{
+    struct oracle *o = &c->oracle;
+
+    if (o->live > 0 || o->updates == 0 || o->staged == c->layout.coordinates)
+        return;
+    o->staged = 0;
+    o->updates = 0;
+    memset(o->has, 0, sizeof o->has);
+    c->result->anew++;
+}
+
 static void check_slots(struct cluster *c, const struct sp_view *view)
 {
     for (uint32_t i = 0; i < c->job.workers; i++) {

@@ -218,7 +218,7 @@ double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t
     case SP_LAMBDA_NORM_TENSOR:
         return guess_norm(decide, gamma_s, coordinates);
     }
-    sp_assert(!"a rule of the list");
+    sp_assert(false && "a rule of the list");
     return 0.0;
 }
 

@@ -89,12 +89,24 @@ static int least_busy(const struct sp_round *r)
     return best;
 }
 
-void sp_evaluation_reassign(struct sp_round *r)
+/* Somebody gets these weights now, and may evaluate them when it is ready. */
+static bool somebody_comes(const struct sp_round *r)
+{
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        int w = r->slots[i].worker;
+
+        if (w >= 0 && r->workers[w]->state == WORKER_RECEIVING && r->workers[w]->evaluates)
+            return true;
+    }
+    return false;
+}
+
+bool sp_evaluation_reassign(struct sp_round *r)
 {
     struct evaluation *e = &r->evaluation;
 
     if (!e->pending)
-        return;
+        return true;
     for (unsigned p = 0; p < e->parts; p++) {
         int w = e->part[p].worker;
 
@@ -102,11 +114,12 @@ void sp_evaluation_reassign(struct sp_round *r)
             continue;
         w = least_busy(r);
         if (w < 0)
-            return;
+            return somebody_comes(r);
         sp_round_note(r, SP_NOTE_INFO, "part %u of the evaluation after round %u goes to slot %d", p, e->round,
                       r->workers[w]->slot);
         send_part(r, p, w);
     }
+    return true;
 }
 
 static void finish(struct sp_round *r)

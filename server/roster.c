@@ -335,7 +335,7 @@ void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_
     /* Whoever takes over this slot brings the same layout, and is about to be seated. */
     if (!r->has_weights && r->kept_slot < 0 && !anybody(r))
         forget_layout(r);
-    sp_evaluation_reassign(r);
+    (void)sp_evaluation_reassign(r);
     /* Weights come after, for this may commit the round, and they are sent as they are when the event is over. */
     sp_round_advance(r);
     sp_roster_give_weights(r);
@@ -441,7 +441,7 @@ int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t d
     sp_round_note(r, SP_NOTE_INFO, "worker %s is ready in slot %d after round %u: %u of %u live", worker->name,
                   worker->slot, round, r->live, r->job.workers);
     sp_round_include(r, worker->slot);
-    sp_evaluation_reassign(r);
+    (void)sp_evaluation_reassign(r);
     sp_round_advance(r);
     return SP_OK;
 }
@@ -465,7 +465,7 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
                   "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
                   worker->name, worker->slot, round, (unsigned long long)digest);
     sp_evaluation_forget(r, find_index(r, peer));
-    sp_evaluation_reassign(r);
+    (void)sp_evaluation_reassign(r);
     /* As in sp_round_left(): the round may have waited for this worker alone. */
     sp_round_advance(r);
     sp_roster_give_weights(r);

@@ -383,8 +383,10 @@ static bool step(struct sp_round *r)
     }
     /* The weights stay as they are until they are evaluated; what stragglers owe of it goes to the others. */
     if (r->evaluation.pending) {
-        sp_evaluation_reassign(r);
-        return false;
+        if (sp_evaluation_reassign(r))
+            return false;
+        /* Who comes now gets weights with the next round, not these. */
+        sp_evaluation_give_up(r, "nobody is left who holds these weights");
     }
     sp_commit_round(r);
     next_round(r);

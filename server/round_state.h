@@ -175,8 +175,9 @@ const char *sp_roster_name(struct sp_round *r, int slot);
 /* --- evaluation.c --- */
 bool sp_evaluation_due(const struct sp_round *r, uint32_t round);
 void sp_evaluation_begin(struct sp_round *r, uint32_t round);
-/* Parts without a worker are given to ready ones. Called when somebody left or became ready. */
-void sp_evaluation_reassign(struct sp_round *r);
+/* Parts without a worker are given to ready ones. Called when somebody left or became ready. False if there is a part
+ * that nobody who holds the weights, or is getting them now, could do. */
+bool sp_evaluation_reassign(struct sp_round *r);
 /* Worker w is gone: what it still owed is nobody's. */
 void sp_evaluation_forget(struct sp_round *r, int w);
 /* Ends it without what is missing. */

@@ -8,7 +8,7 @@
 #define LATENCY_US_MIN 100
 #define LATENCY_US_SPREAD 900
 #define START_US_SPREAD 50000
-#define IDLE_TICKS_MAX 400
+#define IDLE_US_MAX 60000000
 #define HALF_OPEN_OF_TEN 3
 #define HALF_OPEN_US_MAX 400000
 #define NOTICE_US_MAX 5000
@@ -210,7 +210,7 @@ static void handle_frame(struct cluster *c, const struct event *e)
 static void handle(struct cluster *c, const struct event *e)
 {
     if (e->type != EVENT_TICK)
-        c->idle_ticks = 0;
+        c->last_us = c->now_us;
     switch (e->type) {
     case EVENT_UP:
     case EVENT_DOWN:
@@ -238,7 +238,7 @@ static void handle(struct cluster *c, const struct event *e)
         worker_work(c, e->index, e->stamp);
         break;
     case EVENT_TICK:
-        server_tick(c);
+        server_tick(c, e->stamp);
         break;
     }
 }
@@ -247,7 +247,7 @@ static void check_alive(struct cluster *c)
 {
     struct sp_view view;
 
-    if (c->idle_ticks < IDLE_TICKS_MAX)
+    if (c->now_us - c->last_us < IDLE_US_MAX)
         return;
     sp_round_view(c->round, &view);
     ck_abort_msg("nothing happens any more in round %u, stage %d: it waits for %s", view.round + 1, view.stage,

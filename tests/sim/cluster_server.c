@@ -190,7 +190,7 @@ static void drain(struct cluster *c)
         due_us = c->now_us + 1000;
     if (due_us < c->tick_us) {
         c->tick_us = due_us;
-        cluster_at(c, due_us - c->now_us, EVENT_TICK, 0, 0);
+        cluster_at(c, due_us - c->now_us, EVENT_TICK, 0, ++c->tick_stamp);
     }
 }
 
@@ -323,9 +323,10 @@ void server_sees(struct cluster *c, uint32_t line)
     drain(c);
 }
 
-void server_tick(struct cluster *c)
+void server_tick(struct cluster *c, uint32_t stamp)
 {
-    c->idle_ticks++;
+    if (stamp != c->tick_stamp)
+        return; /* an earlier one was due since */
     c->tick_us = UINT64_MAX;
     sp_round_tick(c->round, cluster_now_ms(c));
     drain(c);

@@ -129,7 +129,8 @@ struct cluster {
     struct process *processes;
     struct oracle oracle;
     uint64_t tick_us; /* when the next tick is */
-    unsigned idle_ticks;
+    uint32_t tick_stamp;
+    uint64_t last_us; /* when something else than a tick happened */
     bool over, over_due;
     uint8_t scratch[SP_BULK_BYTES_MAX], chunk[SP_BULK_BYTES_MAX];
 };
@@ -154,7 +155,7 @@ uint32_t cluster_chunk(const struct cluster *c, enum sp_phase phase);
 void server_up(struct cluster *c, uint32_t line);
 void server_bulk(struct cluster *c, uint32_t line);
 void server_sees(struct cluster *c, uint32_t line);
-void server_tick(struct cluster *c);
+void server_tick(struct cluster *c, uint32_t stamp);
 
 /* --- cluster_worker.c --- */
 void worker_connect(struct cluster *c, uint32_t process);

@@ -257,18 +257,26 @@ void loopback_peer_reset(struct loopback *l)
 /* --- sockets and bytes ---------------------------------------------------------------------------------------------
  */
 
-static void find_socket(uv_handle_t *handle, void *arg)
+static void find_handle(uv_handle_t *handle, void *arg)
 {
     if (handle->type == UV_TCP)
-        ck_assert_int_eq(uv_fileno(handle, arg), 0);
+        *(uv_handle_t **)arg = handle;
+}
+
+uv_handle_t *loopback_handle(struct loopback *l)
+{
+    uv_handle_t *handle = NULL;
+
+    uv_walk(&l->loop, find_handle, &handle);
+    ck_assert_ptr_nonnull(handle);
+    return handle;
 }
 
 int loopback_socket(struct loopback *l)
 {
-    uv_os_fd_t fd = -1;
+    uv_os_fd_t fd;
 
-    uv_walk(&l->loop, find_socket, &fd);
-    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(uv_fileno(loopback_handle(l), &fd), 0);
     return fd;
 }
 

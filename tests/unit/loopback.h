@@ -58,7 +58,8 @@ void loopback_peer_close(struct loopback *l);
 /* Ends the connection by a reset. */
 void loopback_peer_reset(struct loopback *l);
 
-/* The stream's own socket, and how many bytes lie unread in it once at least `least` have arrived. */
+/* The stream's own handle and socket, and how many bytes lie unread in it once at least `least` have arrived. */
+uv_handle_t *loopback_handle(struct loopback *l);
 int loopback_socket(struct loopback *l);
 size_t loopback_unread(struct loopback *l, size_t least);
 /* Bytes 0, 1, 2, ... that do not repeat with any power of two; a caller releases the buffer. */

@@ -531,6 +531,23 @@ START_TEST(test_after_a_failure)
 }
 END_TEST
 
+/* Nor is there anything to wait for then, though the peer could still read the queue. */
+START_TEST(test_finish_after_a_failure_is_a_close)
+{
+    struct loopback l;
+    uint8_t byte;
+
+    loopback_open(&l, QUEUE_MAX);
+    (void)fill_queue(&l, 5000, 0);
+    sp_stream_read(l.stream, &byte, 1);
+    loopback_peer_half_close(&l);
+    loopback_run_until(&l, l.count[EVENT_FAILED] == 1);
+    loopback_finish_stream(&l);
+    ck_assert(uv_is_closing(loopback_handle(&l)));
+    loopback_close(&l);
+}
+END_TEST
+
 /* --- the end, from anywhere -----------------------------------------------------------------------------------------
  */
 
@@ -861,6 +878,7 @@ int main(void)
     tcase_add_test(tests, test_writes_fail);
     tcase_add_test(tests, test_last_words_of_a_peer_that_goes);
     tcase_add_test(tests, test_after_a_failure);
+    tcase_add_test(tests, test_finish_after_a_failure_is_a_close);
     add_ends(tests);
     return unit_run(suite_create("stream"), tests);
 }

@@ -1,9 +1,63 @@
 #include "common/cli.h"
 
 #include "common/config.h"
+#include "common/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { KEY_SET = 1024, KEY_VALIDATE, KEY_LOG };
+
+void sp_sets_add(struct sp_sets *sets, const char *value, struct argp_state *state)
+{
+    if (sets->count == SP_SETS_MAX)
+        argp_error(state, "more than %d times --set", SP_SETS_MAX);
+    else
+        sets->item[sets->count++] = value;
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct sp_cli *cli = state->input;
+    enum sp_log_level level;
+
+    switch (key) {
+    case 'c':
+        cli->config = value;
+        break;
+    case KEY_SET:
+        sp_sets_add(&cli->sets, value, state);
+        break;
+    case KEY_VALIDATE:
+        cli->validate = true;
+        break;
+    case KEY_LOG:
+        if (!sp_log_level_parse(value, &level))
+            argp_error(state, "invalid --log -- '%s': use error, warn, info or debug", value);
+        sp_log_set_level(level);
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument -- '%s'", value);
+        break;
+    case ARGP_KEY_END:
+        if (cli->config == NULL)
+            argp_error(state, "--config JOB.yaml is required");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static const struct argp_option options[] = {
+    {"config", 'c', "JOB.yaml", 0, "The job file (required)", 0},
+    {"set", KEY_SET, "KEY=VALUE", 0, "Overrides a key of the job file, e.g. optimizer.switch.when=never; repeatable",
+     0},
+    {"validate", KEY_VALIDATE, NULL, 0, "Check the job file and exit", 0},
+    {"log", KEY_LOG, "LEVEL", 0, "error, warn, info (default) or debug", 0},
+    {0}};
+
+const struct argp sp_cli_argp = {options, parse, NULL, NULL, NULL, NULL, NULL};
 
 int sp_cli_fail(const char *program, const char *words)
 {

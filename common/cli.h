@@ -3,6 +3,8 @@
 
 #include "common/job.h"
 
+#include <argp.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define SP_EXIT_DONE 0
@@ -15,6 +17,19 @@ struct sp_sets {
     const char *item[SP_SETS_MAX];
     size_t count;
 };
+
+/* Adds the value of a --set, as an argp parser met it. */
+void sp_sets_add(struct sp_sets *sets, const char *value, struct argp_state *state);
+
+/* The arguments that signpostd and signpost-worker share: --config, --set, --validate, --log; a child parser for argp,
+ * whose input is this. --config is required. */
+struct sp_cli {
+    const char *config;
+    struct sp_sets sets;
+    bool validate;
+};
+
+extern const struct argp sp_cli_argp;
 
 /* Loads a job file and applies the sets. On failure every problem is on standard error, a line each, and the result is
  * SP_EXIT_USAGE. */

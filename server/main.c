@@ -1,67 +1,37 @@
 /* signpostd: arguments only. */
 #include "common/cli.h"
-#include "common/log.h"
 #include "server/server.h"
 #include "version.h"
 
-#include <argp.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define PROGRAM "signpostd"
 
-enum { KEY_LISTEN = 256, KEY_SET, KEY_VALIDATE, KEY_LOG };
+enum { KEY_LISTEN = 256 };
 
 struct arguments {
-    const char *config, *listen, *out;
-    struct sp_sets sets;
-    bool validate;
+    struct sp_cli cli;
+    const char *listen, *out;
 };
 
 static const struct argp_option options[] = {
-    {"config", 'c', "JOB.yaml", 0, "The job to serve (required)", 0},
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where to listen, instead of server.listen; port 0: any free one", 0},
     {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
-    {"set", KEY_SET, "KEY=VALUE", 0, "Overrides a key of the job file, e.g. optimizer.switch.when=never; repeatable",
-     0},
-    {"validate", KEY_VALIDATE, NULL, 0, "Check the job file and exit", 0},
-    {"log", KEY_LOG, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    enum sp_log_level level;
 
     switch (key) {
-    case 'c':
-        arguments->config = value;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->cli;
         break;
     case 'o':
         arguments->out = value;
         break;
     case KEY_LISTEN:
         arguments->listen = value;
-        break;
-    case KEY_SET:
-        if (arguments->sets.count == SP_SETS_MAX)
-            argp_error(state, "more than %d times --set", SP_SETS_MAX);
-        arguments->sets.item[arguments->sets.count++] = value;
-        break;
-    case KEY_VALIDATE:
-        arguments->validate = true;
-        break;
-    case KEY_LOG:
-        if (!sp_log_level_parse(value, &level))
-            argp_error(state, "invalid --log -- '%s': use error, warn, info or debug", value);
-        sp_log_set_level(level);
-        break;
-    case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument -- '%s'", value);
-        break;
-    case ARGP_KEY_END:
-        if (arguments->config == NULL)
-            argp_error(state, "--config JOB.yaml is required");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -91,15 +61,15 @@ static int serve(const struct arguments *arguments, const struct sp_job *job)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {
-        options,
-        parse,
-        NULL,
-        "Signpost's server: collects the workers' signs, votes, decides when to switch to SGD, "
-        "and writes the results.",
-        NULL,
-        NULL,
-        NULL};
+    static const struct argp_child children[] = {{&sp_cli_argp, 0, NULL, 0}, {0}};
+    static const struct argp argp = {options,
+                                     parse,
+                                     NULL,
+                                     "Signpost's server: collects the workers' signs, votes, decides when to switch to "
+                                     "SGD, and writes the results.",
+                                     children,
+                                     NULL,
+                                     NULL};
     static struct arguments arguments;
     static struct sp_job job;
 
@@ -107,10 +77,10 @@ int main(int argc, char **argv)
     argp_err_exit_status = SP_EXIT_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
         return SP_EXIT_USAGE;
-    if (sp_cli_load(PROGRAM, arguments.config, &arguments.sets, &job) != SP_EXIT_DONE)
+    if (sp_cli_load(PROGRAM, arguments.cli.config, &arguments.cli.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
-    if (arguments.validate) {
-        (void)printf("%s: valid\n", arguments.config);
+    if (arguments.cli.validate) {
+        (void)printf("%s: valid\n", arguments.cli.config);
         return SP_EXIT_DONE;
     }
     return serve(&arguments, &job);

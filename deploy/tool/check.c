@@ -36,9 +36,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
     switch (key) {
     case 's':
-        if (arguments->sets.count == SP_SETS_MAX)
-            argp_error(state, "more than %d times --set", SP_SETS_MAX);
-        arguments->sets.item[arguments->sets.count++] = value;
+        sp_sets_add(&arguments->sets, value, state);
         break;
     case KEY_KEYS:
         list_keys();

@@ -372,9 +372,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         run->out = value;
         break;
     case 's':
-        if (run->sets.count == SP_SETS_MAX)
-            argp_error(state, "more than %d times --set", SP_SETS_MAX);
-        run->sets.item[run->sets.count++] = value;
+        sp_sets_add(&run->sets, value, state);
         break;
     case ARGP_KEY_ARG:
         if (run->file != NULL)

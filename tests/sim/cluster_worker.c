@@ -360,25 +360,11 @@ static void begin_gradient(struct cluster *c, struct process *p)
 
 static void push_chunks(struct cluster *c, struct process *p, const struct sp_push *scalars)
 {
-    uint64_t d = c->layout.coordinates;
+    struct sp_message message;
+    size_t bytes;
 
-    for (;;) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_PUSH, .round = p->learner.round + 1}};
-        struct sp_frame *frame = &message.frame;
-        size_t bytes;
-
-        sp_learner_packable(&p->learner, &frame->first, &frame->count);
-        if (frame->count == 0 || (frame->first + frame->count == d && scalars == NULL))
-            return;
-        if (frame->first + frame->count == d) {
-            message.push = *scalars;
-            frame->flags = SP_FRAME_LAST;
-        }
-        if (frame->first == 0)
-            sp_learner_dot(&p->learner, &message.push);
-        bytes = sp_learner_pack(&p->learner, c->chunk);
+    while (sp_learner_next_push(&p->learner, scalars, &message, c->chunk, &bytes))
         cluster_send_message(c, p->line, true, &message, c->chunk, bytes);
-    }
 }
 
 static void end_gradient(struct cluster *c, struct process *p)

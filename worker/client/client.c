@@ -289,28 +289,13 @@ int signpost_init_done(signpost *s)
     return SP_OK;
 }
 
-/* Pushes what can be pushed. The model's last chunk waits for the scalars. */
 static void push_chunks(signpost *s, const struct sp_push *scalars)
 {
-    uint64_t d = s->learner.layout.coordinates;
+    struct sp_message message;
+    size_t bytes;
 
-    for (;;) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_PUSH, .round = s->learner.round + 1}};
-        struct sp_frame *frame = &message.frame;
-        size_t bytes;
-
-        sp_learner_packable(&s->learner, &frame->first, &frame->count);
-        if (frame->count == 0 || (frame->first + frame->count == d && scalars == NULL))
-            return;
-        if (frame->first + frame->count == d) {
-            message.push = *scalars;
-            frame->flags = SP_FRAME_LAST;
-        }
-        if (frame->first == 0)
-            sp_learner_dot(&s->learner, &message.push);
-        bytes = sp_learner_pack(&s->learner, s->chunk);
+    while (sp_learner_next_push(&s->learner, scalars, &message, s->chunk, &bytes))
         sp_link_send(s, &message, s->chunk, bytes);
-    }
 }
 
 int signpost_gradient(signpost *s, uint64_t count, const float *values)

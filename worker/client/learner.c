@@ -219,6 +219,29 @@ void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push)
     push->dot = learner->dot;
 }
 
+bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scalars, struct sp_message *message,
+                          uint8_t *bulk, size_t *bytes)
+{
+    struct sp_frame *frame = &message->frame;
+    bool last;
+
+    memset(message, 0, sizeof *message);
+    frame->type = SP_FRAME_PUSH;
+    frame->round = learner->round + 1;
+    sp_learner_packable(learner, &frame->first, &frame->count);
+    last = frame->first + frame->count == learner->layout.coordinates;
+    if (frame->count == 0 || (last && scalars == NULL))
+        return false;
+    if (last) {
+        message->push = *scalars;
+        frame->flags = SP_FRAME_LAST;
+    }
+    if (frame->first == 0)
+        sp_learner_dot(learner, &message->push);
+    *bytes = sp_learner_pack(learner, bulk);
+    return true;
+}
+
 void sp_learner_scalars(const struct sp_learner *learner, double loss, uint32_t examples, struct sp_push *push)
 {
     sp_assert(!learner->abstained && learner->given == learner->layout.coordinates);

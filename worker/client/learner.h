@@ -75,6 +75,11 @@ void sp_learner_packable(const struct sp_learner *learner, uint64_t *first, uint
 /* Packs that chunk into `bulk` (SP_BULK_BYTES_MAX bytes) and returns the bytes used. */
 size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk);
 
+/* The next PUSH that can be sent: its frame and scalars in `message`, its bulk in `bulk` (SP_BULK_BYTES_MAX bytes) and
+ * *bytes. The model's last chunk waits for `scalars` (NULL until they are known). False if there is nothing to send. */
+bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scalars, struct sp_message *message,
+                          uint8_t *bulk, size_t *bytes);
+
 /* The dot of the round before, for the first chunk; loss and so on, for the last. */
 void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push);
 void sp_learner_scalars(const struct sp_learner *learner, double loss, uint32_t examples, struct sp_push *push);

@@ -229,6 +229,19 @@ void check_ready(struct cluster *c, uint32_t slot, uint32_t peer)
     c->oracle.live++;
 }
 
+/* With nobody left to finish it a round begins anew. */
+static void maybe_anew(struct cluster *c)
+{
+    struct oracle *o = &c->oracle;
+
+    if (o->live > 0 || o->updates == 0 || o->staged == c->layout.coordinates)
+        return;
+    o->staged = 0;
+    o->updates = 0;
+    memset(o->has, 0, sizeof o->has);
+    c->result->anew++;
+}
+
 void check_gone(struct cluster *c, uint32_t slot, uint32_t peer)
 {
     struct oracle *o = &c->oracle;
@@ -241,18 +254,7 @@ void check_gone(struct cluster *c, uint32_t slot, uint32_t peer)
     for (uint64_t first = 0; first < c->layout.coordinates; first += cluster_chunk(c, o->phase))
         given += o->has[slot][chunks++];
     c->result->breaks_in_push += given > 0 && given < chunks;
-}
-
-void check_anew(struct cluster *c)
-{
-    struct oracle *o = &c->oracle;
-
-    if (o->live > 0 || o->updates == 0 || o->staged == c->layout.coordinates)
-        return;
-    o->staged = 0;
-    o->updates = 0;
-    memset(o->has, 0, sizeof o->has);
-    c->result->anew++;
+    maybe_anew(c);
 }
 
 static void check_slots(struct cluster *c, const struct sp_view *view)

@@ -181,7 +181,6 @@ static void drain(struct cluster *c)
     struct sp_action action;
     uint64_t due_us;
 
-    check_anew(c);
     while (sp_round_next(c->round, &action))
         act(c, &action);
     check_server(c);

@@ -181,8 +181,6 @@ void check_weights_sent(struct cluster *c, uint32_t round);
 void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame, const uint8_t *bulk);
 void check_update(struct cluster *c, const struct sp_action *action);
 void check_commit(struct cluster *c, const struct sp_action *action);
-/* Before the actions of an event: with nobody left to finish it, a round begins anew. */
-void check_anew(struct cluster *c);
 void check_ready(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_gone(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_server(struct cluster *c);

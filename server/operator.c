@@ -183,5 +183,7 @@ void sp_operators_close(struct sp_server *server)
     server->operators_open = false;
     (void)snprintf(path, sizeof path, "%s/signpostd.sock", server->out);
     (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/address", server->out);
+    (void)unlink(path);
     uv_close((uv_handle_t *)&server->operators, NULL);
 }

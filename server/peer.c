@@ -46,7 +46,8 @@ void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame)
     if (rc == SP_OK)
         count_sent(peer, frame);
     else if (rc == SP_E_BACKLOG)
-        sp_peer_bye(peer, SP_REASON_BACKLOG, "it reads too slowly: more than a model's worth of frames waits for it");
+        sp_peer_bye(peer, SP_REASON_BACKLOG,
+                    "the worker reads too slowly: more than a model's worth of frames waits for it");
     else
         sp_peer_bye(peer, SP_REASON_FAILED, "the connection broke while writing");
 }
@@ -82,7 +83,7 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
     if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED)
-        sp_log_warn("peer", "%s: sent away: %s: %s", peer->name, sp_reason_text(reason), words);
+        sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
     frame = sp_codec_encode(&message, NULL, 0);
     if (frame != NULL) {
         if (sp_stream_send(peer->stream, frame) == SP_OK)
@@ -302,11 +303,11 @@ static void beat(struct sp_peer *peer, uint64_t now)
     if (!peer->said_hello && now - peer->since_ms >= HELLO_MS_MAX) {
         sp_peer_bye(peer, SP_REASON_SILENT, "no HELLO within 10 s");
     } else if ((double)(now - peer->heard_ms) >= job->server.heartbeat_timeout * 1e3) {
-        (void)snprintf(
-            words, sizeof words,
-            "nothing was heard of it for %.1f s (server.heartbeat.timeout is %g): it hangs, its line is cut, or its "
-            "gradient takes longer than that",
-            (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
+        (void)snprintf(words, sizeof words,
+                       "nothing was heard of the worker for %.1f s (server.heartbeat.timeout is %g): it hangs, its "
+                       "line is cut, or its "
+                       "gradient takes longer than that",
+                       (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
         sp_peer_bye(peer, SP_REASON_SILENT, words);
     } else if (peer->said_hello && (double)(now - peer->spoke_ms) >= job->server.heartbeat_interval * 1e3) {
         sp_peer_send_message(peer, &alive);

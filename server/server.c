@@ -358,7 +358,7 @@ static int open_listeners(struct sp_server *server, const char *text, struct sp_
     if (rc == SP_OK)
         rc = sp_address_resolve(&address, true, found, &count, error);
     if (rc != SP_OK)
-        return sp_error_prefix(error, "server.listen");
+        return sp_error_prefix(error, "server.listen or --listen");
     if (strcmp(address.port, "0") == 0)
         count = 1;
     for (size_t i = 0; i < count && i < LISTENERS_MAX; i++) {
@@ -458,5 +458,6 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     if (server->code != SP_OK)
         *error = server->error;
+    sp_log_info("server", "ended");
     return server->code;
 }

@@ -4,25 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The slots that the round waits for, as "1, 3". */
+/* The slots that the round waits for, as "slot 1" or "slots 1, 3"; "" if none. */
 static void list_slots(const struct sp_round *r, char *text, size_t bytes)
 {
+    char numbers[128];
     size_t used = 0;
-    unsigned more = 0;
+    unsigned n = 0;
 
-    text[0] = '\0';
+    numbers[0] = text[0] = '\0';
     for (uint32_t i = 0; i < r->job.workers; i++) {
         bool missing = r->stage == SP_STAGE_RUNNING ? sp_round_lags(r, i) : !r->slots[i].view.ready;
 
         if (!missing)
             continue;
-        if (used > bytes - 24)
-            more++;
-        else
-            used += (size_t)snprintf(text + used, bytes - used, "%s%u", used > 0 ? ", " : "", i);
+        if (used < sizeof numbers - 8)
+            used += (size_t)snprintf(numbers + used, sizeof numbers - used, "%s%u", n > 0 ? ", " : "", i);
+        n++;
     }
-    if (more > 0)
-        (void)snprintf(text + used, bytes - used, " and %u more", more);
+    if (n > 0)
+        (void)snprintf(text, bytes, "slot%s %s%s", n > 1 ? "s" : "", numbers,
+                       used < sizeof numbers - 8 ? "" : " and more");
 }
 
 void sp_view_describe_wait(struct sp_round *r)
@@ -35,16 +36,15 @@ void sp_view_describe_wait(struct sp_round *r)
     if (r->stage == SP_STAGE_NEW)
         (void)snprintf(r->waits, sizeof r->waits, "the initial weights of a first worker");
     else if (r->stage == SP_STAGE_GATHERING && left > 0.0)
-        (void)snprintf(
-            r->waits, sizeof r->waits,
-            "workers: %u of %u are ready, slots %s are missing; starts in %.0f s at the latest with at least %u",
-            r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
+        (void)snprintf(r->waits, sizeof r->waits,
+                       "workers: %u of %u are ready, without %s; starts in %.0f s at the latest with at least %u",
+                       r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
     else if (r->stage == SP_STAGE_GATHERING ||
              (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 && r->live < r->job.server.min_live))
         (void)snprintf(r->waits, sizeof r->waits, "workers: %u live, server.min_live is %u", r->live,
                        r->job.server.min_live);
     else if (r->stage == SP_STAGE_RUNNING && slots[0] != '\0')
-        (void)snprintf(r->waits, sizeof r->waits, "the pushes of slots %s in round %u", slots, r->round);
+        (void)snprintf(r->waits, sizeof r->waits, "the pushes of %s in round %u", slots, r->round);
     else if (r->evaluation.pending)
         (void)snprintf(r->waits, sizeof r->waits, "the evaluation after round %u: %u of %u parts are in",
                        r->evaluation.round, r->evaluation.parts_done, r->evaluation.parts);

@@ -47,12 +47,12 @@ class Members(harness.Case):
         workers = self.start_workers(server, 4, slots=True)
         self.wait_for_round(server, 100)
         spare = self.start_worker(server, name='spare')
-        self.wait_for_words(spare, r'waiting as a spare')
+        self.wait_for_words(spare, r'waiting for (it|one) as a spare')
         status = server.status()
         self.assertEqual((status['live'], status['spares']), (4, 1))
         # The round waits for slot 1 alone when it dies: it is committed in the same breath in which the spare takes over.
         workers[1].send(signal.SIGSTOP)
-        self.wait_for(lambda: server.status()['waits_for'].startswith('the pushes of slots 1 in round'), 'a stuck round')
+        self.wait_for(lambda: server.status()['waits_for'].startswith('the pushes of slot 1 in round'), 'a stuck round')
         workers[1].kill()
         self.assertEqual(self.slot_of(spare), 1)
         self.wait_for(lambda: self.votes(server, 1) > status['slots'][1]['votes'] + 100, 'the spare to vote')
@@ -68,7 +68,7 @@ class Members(harness.Case):
         self.wait_for_round(server, 1)
         spares = [self.start_worker(server, name='spare') for _ in range(2)]
         for spare in spares:
-            self.wait_for_words(spare, r'waiting as a spare')
+            self.wait_for_words(spare, r'waiting for (it|one) as a spare')
         summary = self.finish(server, workers + spares)
         self.assertEqual([s['votes'] for s in summary['slots']], [summary['rounds']] * 4)
 
@@ -77,7 +77,7 @@ class Members(harness.Case):
         workers = self.start_workers(server, 4, slots=True)
         self.wait_for_round(server, 100)
         spare = self.start_worker(server, slot=3, name='spare')
-        self.wait_for_words(spare, r'waiting as a spare')
+        self.wait_for_words(spare, r'waiting for (it|one) as a spare')
         workers[0].kill()
         self.wait_for(lambda: server.status()['live'] == 3, 'the server to notice')
         self.assertEqual(server.status()['spares'], 1, 'slot 0 is not the one it wants')

@@ -16,7 +16,7 @@ class Silence(harness.Case):
         workers = self.start_workers(server, 4, slots=True)
         self.wait_for_round(server, 200)
         workers[1].send(signal.SIGSTOP)
-        self.wait_for_words(server, r'worker \S+ left slot 1: nothing was heard of it for 1\.\d s '
+        self.wait_for_words(server, r'worker \S+ left slot 1: nothing was heard of the worker for 1\.\d s '
                                     r'\(server\.heartbeat\.timeout is 1\)')
         status = server.status()
         self.assertEqual((status['live'], status['slots'][1]['state']), (3, 'empty'))
@@ -39,7 +39,7 @@ class Silence(harness.Case):
         self.wait_for_round(server, 100)
         workers[1].send(signal.SIGSTOP)
         stuck = self.wait_for(lambda: (s := server.status())['waits_for'] and s, 'the server to say what it waits for')
-        self.assertRegex(stuck['waits_for'], rf"^the pushes of slots 1 in round {stuck['round'] + 1}$")
+        self.assertRegex(stuck['waits_for'], rf"^the pushes of slot 1 in round {stuck['round'] + 1}$")
         self.assertEqual(server.status()['round'], stuck['round'])
         workers[1].send(signal.SIGCONT)
         summary = self.finish(server, workers)

@@ -111,7 +111,7 @@ START_TEST(test_start_timeout_counts_from_the_weights)
     ck_assert_int_eq(drive_ready(&d, b), SP_OK);
     drive_tick(&d, 29999);
     ck_assert_int_eq(look().stage, SP_STAGE_GATHERING);
-    ck_assert_ptr_nonnull(strstr(look().waits, "2 of 3 are ready, slots 2 are missing"));
+    ck_assert_ptr_nonnull(strstr(look().waits, "2 of 3 are ready, without slot 2"));
     drive_tick(&d, 1);
     ck_assert_int_eq(look().stage, SP_STAGE_RUNNING);
     drive_close(&d);

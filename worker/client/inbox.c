@@ -49,7 +49,10 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
         return sp_error_set(error, SP_E_PROTOCOL, "a second WELCOME");
     if (message->welcome.spare) {
         s->stage = STAGE_SPARE;
-        sp_client_say(s, SIGNPOST_LOG_INFO, "every slot is taken (or the wanted one is); waiting as a spare");
+        if (s->wanted_slot >= 0)
+            sp_client_say(s, SIGNPOST_LOG_INFO, "slot %d is taken; waiting for it as a spare", s->wanted_slot);
+        else
+            sp_client_say(s, SIGNPOST_LOG_INFO, "all slots are taken; waiting for one as a spare");
         return SP_OK;
     }
     old.welcome = s->welcome;

@@ -28,26 +28,30 @@ void sp_link_drop(signpost *s)
 void sp_link_lose(signpost *s, const char *words)
 {
     uint32_t pause;
+    uint64_t now;
+    bool lost;
 
     if (s->link == LINK_NONE)
         return;
     /* What took the connection but never welcomed us (another program, a relay without a server) is no server lost. */
-    if (s->link == LINK_UP && s->stage != STAGE_HELLO) {
-        s->lost_ms = sp_client_now_ms();
-        s->reported_ms = 0;
-        sp_client_say(s, SIGNPOST_LOG_WARN, "lost the server %s: %s", s->server, words);
-    }
+    lost = s->link == LINK_UP && s->stage != STAGE_HELLO;
     sp_link_drop(s);
     s->stage = STAGE_HELLO;
     s->running = false;
     s->gradient_due = s->gradient_open = s->init_due = s->joined_due = false;
     s->evals_count = 0;
+    now = sp_client_now_ms();
     pause = sp_backoff_next_ms(&s->backoff);
-    s->retry_ms = sp_client_now_ms() + pause;
-    if (s->reported_ms == 0 || sp_client_now_ms() - s->reported_ms >= REPORT_WAIT_MS) {
-        s->reported_ms = sp_client_now_ms();
+    s->retry_ms = now + pause;
+    if (lost) {
+        s->lost_ms = now;
+        s->reported_ms = 0; /* if the next attempt fails as well, say so */
+        sp_client_say(s, SIGNPOST_LOG_WARN, "lost the server %s: %s; connecting again in %.1f s", s->server, words,
+                      (double)pause / 1e3);
+    } else if (s->reported_ms == 0 || now - s->reported_ms >= REPORT_WAIT_MS) {
+        s->reported_ms = now;
         sp_client_say(s, SIGNPOST_LOG_INFO, "waiting for the server %s for %.1f s (%s); next attempt in %.1f s",
-                      s->server, (double)(sp_client_now_ms() - s->lost_ms) / 1000.0, words, (double)pause / 1000.0);
+                      s->server, (double)(now - s->lost_ms) / 1e3, words, (double)pause / 1e3);
     }
 }
 

@@ -210,7 +210,11 @@ static void on_broken(void *owner, const struct sp_error *error)
 {
     struct sp_peer *peer = owner;
 
-    sp_peer_bye(peer, error->code == SP_E_UNSUPPORTED ? SP_REASON_VERSION : SP_REASON_PROTOCOL, error->text);
+    /* Once a worker has spoken our version, another one is a damaged byte: it may come back. */
+    enum sp_reason reason =
+        error->code == SP_E_UNSUPPORTED && !peer->said_hello ? SP_REASON_VERSION : SP_REASON_PROTOCOL;
+
+    sp_peer_bye(peer, reason, error->text);
     sp_server_drain(peer->server);
 }
 

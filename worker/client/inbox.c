@@ -219,7 +219,8 @@ static void broken(void *owner, const struct sp_error *error)
 {
     signpost *s = owner;
 
-    if (error->code == SP_E_UNSUPPORTED) {
+    /* Once the server has spoken our version, another one is a damaged byte. */
+    if (error->code == SP_E_UNSUPPORTED && s->stage == STAGE_HELLO) {
         (void)sp_client_end(s, SP_E_UNSUPPORTED, "server %s: %s", s->server, error->text);
         sp_link_drop(s);
         return;

@@ -117,7 +117,7 @@ int sp_learner_gradient(struct sp_learner *learner, uint64_t count, const float 
     float *m = learner->m + learner->given;
 
     sp_assert(learner->begun && count <= learner->layout.coordinates - learner->given);
-    if (learner->abstained)
+    if (learner->abstained || count == 0)
         return SP_OK;
     if (!sp_all_finite(values, count)) {
         learner->abstained = true;

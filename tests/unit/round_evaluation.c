@@ -214,6 +214,58 @@ START_TEST(test_part_waits_for_somebody)
 }
 END_TEST
 
+/* The next round is voted on already, so that nobody who comes gets these weights any more: it is no use to wait. */
+START_TEST(test_nobody_is_left_to_evaluate)
+{
+    uint32_t back;
+
+    open_tests(3, NULL, NULL);
+    d.test_examples = 0;
+    drive_left(&d, 3);
+    back = drive_return(&d, 3); /* without a test set */
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    rounds_until(4);
+    ck_assert_int_eq(drive_score(&d, 1, 4, 0, 1, 5), SP_OK);
+    all_push();
+    drive_left(&d, 2); /* its part goes to 1 */
+    ck_assert_uint_eq(d.committed, 4);
+    if (_i == 0) {
+        drive_left(&d, 1);
+        ck_assert_uint_eq(d.committed, 5);
+        ck_assert(drive_said(&d, "partial, 1 of 2 parts: nobody is left who holds these weights"));
+        ck_assert_uint_eq(look().total, 5);
+    } else {
+        ck_assert_int_eq(drive_score(&d, 1, 4, 1, 1, 5), SP_OK);
+        ck_assert_uint_eq(d.committed, 5);
+        ck_assert(!look().partial);
+    }
+    drive_close(&d);
+}
+END_TEST
+
+/* One that is getting these weights now is waited for. */
+START_TEST(test_somebody_comes_to_evaluate)
+{
+    uint32_t comes;
+
+    open_tests(2, NULL, NULL);
+    rounds_until(4);
+    drive_left(&d, 2);
+    comes = drive_return(&d, 2);
+    ck_assert_uint_eq(drive_to(&d, SP_ACTION_WEIGHTS, comes)->action.round, 4);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK); /* the vote is complete without it */
+    drive_left(&d, 1);
+    ck_assert_uint_eq(d.committed, 4);
+    ck_assert_int_eq(drive_ready(&d, comes), SP_OK);
+    ck_assert_uint_eq(parts_of(comes), 2);
+    ck_assert_int_eq(drive_score(&d, comes, 4, 0, 1, 5), SP_OK);
+    ck_assert_int_eq(drive_score(&d, comes, 4, 1, 1, 5), SP_OK);
+    ck_assert_uint_eq(d.committed, 5);
+    ck_assert(!look().partial);
+    drive_close(&d);
+}
+END_TEST
+
 START_TEST(test_workers_without_a_test_set)
 {
     uint32_t blind;
@@ -463,6 +515,8 @@ TCase *round_evaluation_cases(void)
     tcase_add_test(cases, test_scores_that_cannot_be);
     tcase_add_test(cases, test_lost_parts_go_to_the_least_busy);
     tcase_add_test(cases, test_part_waits_for_somebody);
+    tcase_add_loop_test(cases, test_nobody_is_left_to_evaluate, 0, 2);
+    tcase_add_test(cases, test_somebody_comes_to_evaluate);
     tcase_add_test(cases, test_workers_without_a_test_set);
     tcase_add_test(cases, test_evaluate_timeout);
     tcase_add_loop_test(cases, test_job_ends_after_its_last_evaluation, 0, 2);

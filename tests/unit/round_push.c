@@ -538,6 +538,31 @@ START_TEST(test_slot_votes_once_a_round)
 }
 END_TEST
 
+/* Its slot has given half of a push and died: the half counts, and the round waits for no other half. */
+START_TEST(test_slot_with_half_a_push)
+{
+    uint32_t back;
+    float *a;
+
+    open_values(2, NULL, NULL);
+    a = constant(1.0f);
+    ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
+    ck_assert_int_eq(push_chunk(1, 1, a), SP_OK);
+    drive_left(&d, 1);
+    back = drive_return(&d, 1);
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 2);
+    ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 7); /* round 3 waits for both */
+    ck_assert_int_eq(push_chunk(back, 0, a), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 8);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
 /* The round waited for one worker alone. It leaves: the round is committed, and a spare gets its slot, in one event.
  * The spare must get the weights that it is told it gets, and must not be sent the round again that is in them. The
  * twin in drive.c compares. */
@@ -696,6 +721,7 @@ TCase *round_push_cases(void)
     tcase_add_test(cases, test_min_live_lets_a_round_end);
     tcase_add_test(cases, test_joining_in_the_middle);
     tcase_add_test(cases, test_slot_votes_once_a_round);
+    tcase_add_test(cases, test_slot_with_half_a_push);
     tcase_add_test(cases, test_leaving_commits_and_a_spare_moves_up);
     tcase_add_test(cases, test_quorum_waits_for_its_deadline);
     tcase_add_test(cases, test_quorum_deadline_is_learned);

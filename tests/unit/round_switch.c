@@ -373,6 +373,21 @@ START_TEST(test_scalars_that_are_not_finite)
 }
 END_TEST
 
+/* The loss of a round is of those whose push of this round is whole. */
+START_TEST(test_loss_is_of_this_round)
+{
+    open_statistics(2);
+    push_with(1, 0.0, scalars_of(8.0, 2.0, 1.0f, 0.0f));
+    push_with(2, 0.0, scalars_of(2.0, 4.0, 2.0f, 0.0f));
+    ck_assert_double_eq(last_report()->loss, 5.0);
+    ck_assert_int_eq(drive_abstain(&d, 1, 2), SP_OK);
+    push_with(2, 0.0, scalars_of(2.0, 4.0, 2.0f, 0.0f));
+    ck_assert_double_eq(last_report()->loss, 2.0);
+    ck_assert_uint_eq(last_report()->voters, 1);
+    drive_close(&d);
+}
+END_TEST
+
 /* Only the mean of the gradients of one worker is known: D stays as it is, and denoised is ratio. */
 START_TEST(test_statistics_of_one)
 {
@@ -466,6 +481,7 @@ TCase *round_switch_cases(void)
     tcase_add_test(cases, test_statistics_of_those_present);
     tcase_add_test(cases, test_statistics_without_the_lost);
     tcase_add_test(cases, test_scalars_that_are_not_finite);
+    tcase_add_test(cases, test_loss_is_of_this_round);
     tcase_add_test(cases, test_statistics_of_one);
     tcase_add_test(cases, test_lambda_from_the_statistics);
     tcase_add_test(cases, test_auto_fires_in_a_round);

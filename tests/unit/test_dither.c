@@ -91,6 +91,8 @@ START_TEST(test_table_is_near_the_tail)
             ck_abort_msg("more flips at %g than before", (double)x);
         last = p;
     }
+    for (uint32_t k = 0; k < 64; k++)
+        ck_assert_int_eq(sp_dither_flip((float)k / 16.0f), lround(65536.0 * tail(k / 16.0)));
     ck_assert_double_le(worst, TABLE_ERROR);
     ck_assert_double_gt(worst, 1e-4); /* what it says is what it is */
     ck_assert_uint_eq(sp_dither_flip(0.0f), 32768);

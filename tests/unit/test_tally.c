@@ -100,6 +100,33 @@ START_TEST(test_votes_come_in_order_of_slots)
 }
 END_TEST
 
+/* Where a chunk was placed is where its vote is found, all the way round the window and on. */
+START_TEST(test_votes_lie_where_they_were_placed)
+{
+    uint8_t slots[SP_SLOTS_MAX];
+    const uint8_t *votes[SP_SLOTS_MAX];
+
+    sp_tally_init(&tally, 1, 11ull * SP_CHUNK_VALUES);
+    sp_tally_begin(&tally, SP_PHASE_SGD);
+    for (unsigned k = 0; k < 11 + SP_TALLY_WINDOW - 1; k++) {
+        if (k < 11) {
+            uint8_t *at = place(0);
+
+            ck_assert_ptr_nonnull(at);
+            at[0] = (uint8_t)k;
+            sp_tally_arrived(&tally, 0);
+        }
+        if (k < SP_TALLY_WINDOW - 1)
+            continue;
+        ck_assert_uint_eq(sp_tally_votes(&tally, slots, votes), 1);
+        ck_assert_uint_eq(votes[0][0], tally.base);
+        tally.base++;
+    }
+    ck_assert_uint_eq(tally.base, 11);
+    sp_tally_finish(&tally);
+}
+END_TEST
+
 START_TEST(test_begin_forgets)
 {
     uint8_t slots[SP_SLOTS_MAX];
@@ -133,6 +160,7 @@ int main(void)
     tcase_add_test(cases, test_chunks_of_both_phases);
     tcase_add_test(cases, test_window);
     tcase_add_test(cases, test_votes_come_in_order_of_slots);
+    tcase_add_test(cases, test_votes_lie_where_they_were_placed);
     tcase_add_test(cases, test_begin_forgets);
     suite_add_tcase(all, cases);
     srunner_run_all(runner, CK_ENV);

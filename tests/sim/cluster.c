@@ -305,6 +305,7 @@ static void close(struct cluster *c)
     free(c->lines);
     free(c->events);
     check_close(c);
+    objective_finish(c);
     sp_round_destroy(c->round);
     sp_layout_finish(&c->layout);
 }

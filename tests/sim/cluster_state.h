@@ -127,6 +127,7 @@ struct cluster {
     struct line **lines; /* from 1 */
     uint32_t lines_count, lines_room;
     struct process *processes;
+    float *quadratics[SP_SLOTS_MAX]; /* of each slot: a_ij and c_ij in turn; NULL until asked for */
     struct oracle oracle;
     uint64_t tick_us; /* when the next tick is */
     uint32_t tick_stamp;
@@ -166,9 +167,10 @@ void worker_die(struct cluster *c, uint32_t process);
 void worker_finish(struct process *p);
 
 /* --- objective.c --- */
+void objective_finish(struct cluster *c);
 float objective_first_weight(const struct cluster *c, uint64_t j);
 /* Fills in the gradient of a slot in a round; returns the loss. */
-double objective_gradient(const struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient);
+double objective_gradient(struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient);
 /* Of all slots together, without noise. */
 double objective_loss(const struct cluster *c, const float *theta);
 double objective_least(const struct cluster *c);

@@ -1,6 +1,8 @@
 /* What is trained: slot i has the loss 0.5 * sum of a_ij*(theta_j - c_ij)^2 / d, and noise on its gradient. */
 #include "cluster_state.h"
 
+#include <stdlib.h>
+
 #define NOISE 0.5f
 
 /* Uniform on [0, 1), from (what, slot, j). */
@@ -19,20 +21,43 @@ static float centre(const struct cluster *c, uint32_t slot, uint64_t j)
     return draw(2, 0, j) * 2.0f - 1.0f + (draw(3, c->options->alike ? 0 : slot, j) - 0.5f) * 0.5f;
 }
 
+static const float *quadratic(struct cluster *c, uint32_t slot)
+{
+    uint64_t d = c->layout.coordinates;
+    float *q = c->quadratics[slot];
+
+    if (q != NULL)
+        return q;
+    q = c->quadratics[slot] = calloc(d, 2 * sizeof *q);
+    must(q != NULL);
+    for (uint64_t j = 0; j < d; j++) {
+        q[2 * j] = curvature(c, slot, j);
+        q[2 * j + 1] = centre(c, slot, j);
+    }
+    return q;
+}
+
+void objective_finish(struct cluster *c)
+{
+    for (unsigned i = 0; i < SP_SLOTS_MAX; i++)
+        free(c->quadratics[i]);
+}
+
 float objective_first_weight(const struct cluster *c, uint64_t j)
 {
     return 4.0f * draw(4, (uint32_t)c->job.seed & 0xffff, j) - 2.0f;
 }
 
-double objective_gradient(const struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient)
+double objective_gradient(struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient)
 {
     struct sp_rng_key key = sp_rng_key(c->job.seed, SP_RNG_TEST);
+    const float *q = quadratic(c, slot);
     uint64_t d = c->layout.coordinates;
     uint32_t block[4] = {0};
     double loss = 0.0;
 
     for (uint64_t j = 0; j < d; j++) {
-        float a = curvature(c, slot, j), off = theta[j] - centre(c, slot, j);
+        float a = q[2 * j], off = theta[j] - q[2 * j + 1];
 
         if (j % 4 == 0)
             sp_rng_block(key, j / 4, round, slot, block);

@@ -193,10 +193,10 @@ START_TEST(test_storm_of_255)
 }
 END_TEST
 
-/* Rounds of several chunks: two in the sign phase, 36 in the SGD phase, where the window of four holds workers back. */
+/* Rounds of several chunks: two in the sign phase, 33 in the SGD phase, where the window of four holds workers back. */
 START_TEST(test_storm_of_chunks)
 {
-    const uint64_t large[] = {300000, 280000, 7, 0};
+    const uint64_t large[] = {300000, 240000, 7, 0};
     const struct cluster_faults hard = {.breaks = 2000, .dies = 500, .nan = 500, .slow = 300};
     const char *const settings[] = {"workers=4",
                                     "train.rounds=12",
@@ -223,7 +223,7 @@ START_TEST(test_storm_of_two_chunks)
 {
     const struct cluster_faults hard = {.breaks = 500, .dies = 100, .nan = 200, .stray = 200, .slow = 100};
     const char *const settings[] = {"workers=8",
-                                    "train.rounds=220",
+                                    "train.rounds=150",
                                     "optimizer.sign.lr=0.1",
                                     "optimizer.switch.when=at",
                                     "optimizer.switch.step=20",

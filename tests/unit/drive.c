@@ -349,7 +349,9 @@ static void fill_chunk(const struct drive *d, const struct drive_chunk *chunk, s
         if (chunk->scalars != NULL)
             message->push = *chunk->scalars;
     }
-    if (chunk->k == 0) {
+    if (chunk->astray)
+        message->push = *chunk->scalars;
+    if (chunk->k == 0 || chunk->astray) {
         message->push.has_dot = chunk->has_dot;
         message->push.dot = chunk->dot;
     }

@@ -41,6 +41,7 @@ struct drive_chunk {
     bool has_dot;
     double dot;
     const struct sp_push *scalars; /* for the last chunk; NULL: none */
+    bool astray;                   /* dot and scalars ride on this chunk, where they do not belong */
 };
 
 /* `settings` are "key=value", ended by NULL; `tensors` are their sizes, ended by 0. Without settings to the contrary:

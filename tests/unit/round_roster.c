@@ -329,6 +329,19 @@ START_TEST(test_without_ticket_no_takeover)
 }
 END_TEST
 
+/* A slot that was never taken has no ticket, and so none of zeros either. */
+START_TEST(test_ticket_of_zeros)
+{
+    struct sp_hello hello;
+
+    open_with(3, 1);
+    drive_hello_of(&d, 1, &hello);
+    hello.has_ticket = true;
+    expect_welcome(drive_hello_with(&d, &hello), false, 1);
+    drive_close(&d);
+}
+END_TEST
+
 /* --- initial weights -----------------------------------------------------------------------------------------------
  */
 
@@ -556,6 +569,7 @@ TCase *round_roster_cases(void)
     tcase_add_test(cases, test_ticket_takes_over_a_live_slot);
     tcase_add_test(cases, test_ticket_finds_its_free_slot);
     tcase_add_test(cases, test_without_ticket_no_takeover);
+    tcase_add_test(cases, test_ticket_of_zeros);
     tcase_add_test(cases, test_init_timeout_passes_the_grant_on);
     tcase_add_test(cases, test_init_passes_on_when_its_giver_leaves);
     tcase_add_test(cases, test_layout_is_forgotten_with_its_last_worker);

@@ -373,6 +373,40 @@ START_TEST(test_scalars_that_are_not_finite)
 }
 END_TEST
 
+/* Scalars count only if the last chunk did, the dot only if the first did: of what rides elsewhere, as of one that
+ * broke off, nothing is known. */
+START_TEST(test_scalars_ride_where_they_belong)
+{
+    struct sp_push usual = scalars_of(1.0, 2.0, 1.0f, 0.0f), early = scalars_of(100.0, 50.0, 50.0f, 50.0f);
+    float *values = calloc(SP_CHUNK_SIGNS + 8, sizeof *values);
+    struct drive_chunk chunk = {.round = 1, .values = values, .scalars = &early, .astray = true};
+
+    ck_assert_ptr_nonnull(values);
+    drive_open(&d, (const char *[]){"workers=2", "train.report=1", "optimizer.beta2=0", NULL},
+               (const uint64_t[]){SP_CHUNK_SIGNS, 8, 0});
+    (void)drive_join_all(&d, 2);
+    ck_assert_int_eq(drive_push_chunk(&d, 2, &chunk), SP_OK);
+    drive_left(&d, 2);
+    ck_assert_int_eq(drive_push_scalars(&d, 1, values, 3.0, &usual), SP_OK);
+    ck_assert_double_eq(last_report()->loss, 1.0);
+    ck_assert_int_eq(drive_ready(&d, drive_return(&d, 2)), SP_OK);
+    for (uint32_t peer = 1; peer <= 3; peer += 2)
+        ck_assert_int_eq(drive_push_scalars(&d, peer, values, 3.0, &usual), SP_OK);
+    /* Round 3: the dot of slot 1 comes with the last chunk, and there is none in the first. */
+    chunk = (struct drive_chunk){.round = 3, .values = values};
+    ck_assert_int_eq(drive_push_chunk(&d, 3, &chunk), SP_OK);
+    chunk = (struct drive_chunk){.round = 3, .k = 1, .values = values, .scalars = &usual, .astray = true};
+    chunk.has_dot = true;
+    chunk.dot = 7.0;
+    ck_assert_int_eq(drive_push_chunk(&d, 3, &chunk), SP_OK);
+    ck_assert_int_eq(drive_push_scalars(&d, 1, values, 3.0, &usual), SP_OK);
+    ck_assert_uint_eq(d.committed, 3);
+    ck_assert_double_eq(last_report()->estimates.stationarity, 3.0);
+    free(values);
+    drive_close(&d);
+}
+END_TEST
+
 /* The loss of a round is of those whose push of this round is whole. */
 START_TEST(test_loss_is_of_this_round)
 {
@@ -481,6 +515,7 @@ TCase *round_switch_cases(void)
     tcase_add_test(cases, test_statistics_of_those_present);
     tcase_add_test(cases, test_statistics_without_the_lost);
     tcase_add_test(cases, test_scalars_that_are_not_finite);
+    tcase_add_test(cases, test_scalars_ride_where_they_belong);
     tcase_add_test(cases, test_loss_is_of_this_round);
     tcase_add_test(cases, test_statistics_of_one);
     tcase_add_test(cases, test_lambda_from_the_statistics);

@@ -522,9 +522,14 @@ END_TEST
 /* The job's start is no such case, nor is a worker that comes back with its momentum. */
 START_TEST(test_no_correction_for_the_first_and_the_returned)
 {
+    struct sp_push push = {0};
+
     open_with(13, 7);
     whole_round(1, SP_PHASE_SIGN, 0.0f);
+    ck_assert(learner.has_dot);
     sp_learner_replaced(&learner, 30);
+    sp_learner_dot(&learner, &push);
+    ck_assert(!push.has_dot); /* it is of a round that is long over */
     ck_assert_int_eq(
         sp_learner_commit(&learner, 30, &(struct sp_commit){.decay = 1.0f, .next_phase = SP_PHASE_SGD}, &error), SP_OK);
     fill(31);

@@ -197,7 +197,6 @@ static void apply(struct sp_round *r, enum sp_phase phase)
 static void count_round(struct sp_round *r, double loss)
 {
     r->float32_bytes += (uint64_t)r->voters * r->layout.coordinates * sizeof(float);
-    r->report_rounds++;
     r->report_counts.coordinates += r->counts.coordinates;
     r->report_counts.ties += r->counts.ties;
     r->report_margin += r->margin;
@@ -254,7 +253,7 @@ static void make_report(struct sp_round *r, enum sp_phase phase, float sigma)
     report->flips = share(r->report_counts.flips, r->report_counts.coordinates);
     sp_decide_estimates(&r->decide, phase == SP_PHASE_SIGN ? r->gamma_before : r->gamma_switch, &report->estimates);
     r->loss_sum = r->report_margin = 0.0;
-    r->loss_n = r->report_rounds = 0;
+    r->loss_n = 0;
     memset(&r->report_counts, 0, sizeof r->report_counts);
 }
 

@@ -126,15 +126,13 @@ static void count_received(struct sp_peer *peer, const struct sp_frame *frame)
 {
     struct sp_bytes *bytes = &peer->server->bytes;
     uint64_t n = SP_FRAME_HEADER_BYTES + (uint64_t)frame->control_bytes + frame->bulk_bytes;
-    struct sp_view view;
 
     if (frame->type != SP_FRAME_PUSH) {
         bytes->other_in += n;
         return;
     }
     bytes->pushed += n;
-    sp_round_view(peer->server->round, &view);
-    if (view.switch_round == 0 || frame->round <= view.switch_round)
+    if (sp_round_is_sign(peer->server->round, frame->round))
         bytes->pushed_sign += n;
 }
 

@@ -178,6 +178,8 @@ void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome);
  * to go on. Borrowed. */
 const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
 
+/* Whether a round is, or will be unless the job switches before it, one of the sign phase. Cheap, unlike a view. */
+bool sp_round_is_sign(const struct sp_round *r, uint32_t round);
 void sp_round_view(struct sp_round *r, struct sp_view *view);
 
 /* When sp_round_tick() is due at the latest. */

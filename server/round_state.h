@@ -7,7 +7,6 @@
 #include "server/round.h"
 
 #define NAME_BYTES 80
-#define NO_PEER UINT32_MAX
 #define ACTIONS_FIRST 64
 
 enum worker_state { WORKER_SPARE, WORKER_WAITING, WORKER_INITING, WORKER_RECEIVING, WORKER_READY };
@@ -121,7 +120,7 @@ struct sp_round {
 
     /* since the last report */
     double loss_sum;
-    uint32_t loss_n, report_rounds;
+    uint32_t loss_n;
     struct sp_vote_counts report_counts;
     double report_margin; /* sum over rounds of |V|/M, in coordinates */
     double epoch_loss_sum, train_loss;

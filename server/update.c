@@ -20,14 +20,6 @@ static void broadcast(struct sp_server *server, struct sp_buffer *frame, bool si
     }
 }
 
-static bool is_sign_round(struct sp_server *server, uint32_t round)
-{
-    struct sp_view view;
-
-    sp_round_view(server->round, &view);
-    return round > 0 && (view.switch_round == 0 || round <= view.switch_round);
-}
-
 /* The server cannot go on when it cannot even send: the job ends, with its results so far. */
 static void no_memory(struct sp_server *server)
 {
@@ -48,7 +40,7 @@ void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
-    broadcast(server, frame, is_sign_round(server, action->round));
+    broadcast(server, frame, sp_round_is_sign(server->round, action->round));
     sp_buffer_release(frame);
 }
 
@@ -65,7 +57,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
     struct sp_buffer *frame;
-    bool sign = is_sign_round(server, action->round);
+    bool sign = action->round > 0 && sp_round_is_sign(server->round, action->round); /* COMMIT 0 only starts the job */
 
     message.commit = action->commit;
     frame = sp_codec_encode(&message, NULL, 0);

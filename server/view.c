@@ -64,6 +64,11 @@ const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
     return &r->last_commit;
 }
 
+bool sp_round_is_sign(const struct sp_round *r, uint32_t round)
+{
+    return r->switch_round == 0 || round <= r->switch_round;
+}
+
 void sp_round_view(struct sp_round *r, struct sp_view *view)
 {
     memset(view, 0, sizeof *view);

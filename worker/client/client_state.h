@@ -17,7 +17,7 @@
 enum link { LINK_NONE, LINK_CONNECTING, LINK_UP };
 
 /* What the server and we have agreed on over the present connection. */
-enum stage { STAGE_HELLO, STAGE_SPARE, STAGE_WEIGHTS, STAGE_READY, STAGE_OVER };
+enum stage { STAGE_HELLO, STAGE_SPARE, STAGE_WEIGHTS, STAGE_READY };
 
 struct signpost {
     uv_loop_t loop;
@@ -50,7 +50,6 @@ struct signpost {
     bool has_ticket;
     bool joined_due, init_due, gradient_due; /* events that the caller has not seen */
     bool gradient_open;                      /* the caller owes the gradient of learner.round + 1 */
-    bool running;                            /* the round after the weights has begun on the server */
     struct {
         uint32_t round;
         struct sp_eval eval;

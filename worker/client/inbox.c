@@ -126,7 +126,7 @@ static void resync(signpost *s, const struct sp_error *error)
     message.digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
     s->counts.resyncs++;
     s->stage = STAGE_WEIGHTS;
-    s->running = s->gradient_due = s->gradient_open = false;
+    s->gradient_due = s->gradient_open = false;
     s->evals_count = 0;
     sp_client_say(s, SIGNPOST_LOG_WARN, "%s; asking the server for its weights", error->text);
     sp_link_send(s, &message, NULL, 0);
@@ -149,8 +149,7 @@ static int got_commit(signpost *s, const struct sp_message *message, struct sp_e
         return rc;
     sp_backoff_reset(&s->backoff);
     s->gradient_open = false;
-    s->running = !message->commit.last;
-    s->gradient_due = s->running;
+    s->gradient_due = !message->commit.last;
     return SP_OK;
 }
 

@@ -148,9 +148,14 @@ static bool must_wait_for_rms(const struct sp_learner *learner)
     return dithers(learner) && !learner->setup.dither_absolute && learner->rms == 0.0;
 }
 
+static uint32_t chunk_coordinates(const struct sp_learner *learner)
+{
+    return learner->phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
+}
+
 void sp_learner_packable(const struct sp_learner *learner, uint64_t *first, uint32_t *count)
 {
-    uint64_t chunk = learner->phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
+    uint64_t chunk = chunk_coordinates(learner);
     uint64_t d = learner->layout.coordinates;
     uint64_t end = learner->packed + chunk < d ? learner->packed + chunk : d;
     uint64_t needed = must_wait_for_rms(learner) ? d : end;
@@ -252,11 +257,6 @@ void sp_learner_scalars(const struct sp_learner *learner, double loss, uint32_t 
     push->has_sketch = learner->phase == SP_PHASE_SIGN;
     for (unsigned b = 0; b < SP_SKETCH_BUCKETS; b++)
         push->sketch[b] = (float)learner->sketch[b];
-}
-
-static uint32_t chunk_coordinates(const struct sp_learner *learner)
-{
-    return learner->phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
 }
 
 void *sp_learner_place(struct sp_learner *learner, const struct sp_frame *frame, struct sp_error *error)

@@ -37,7 +37,6 @@ void sp_link_lose(signpost *s, const char *words)
     lost = s->link == LINK_UP && s->stage != STAGE_HELLO;
     sp_link_drop(s);
     s->stage = STAGE_HELLO;
-    s->running = false;
     s->gradient_due = s->gradient_open = s->init_due = s->joined_due = false;
     s->evals_count = 0;
     now = sp_client_now_ms();

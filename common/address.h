@@ -24,5 +24,8 @@ int sp_address_parse(const char *text, struct sp_address *address, struct sp_err
 int sp_address_resolve(const struct sp_address *address, bool passive, struct sockaddr_storage *found, size_t *count,
                        struct sp_error *error);
 
+/* Whether only this machine can reach it: 127.0.0.0/8, ::1, and the former written as IPv6. */
+bool sp_address_is_loopback(const struct sockaddr *address);
+
 /* "127.0.0.1:7700", "[::1]:7700". */
 void sp_address_text(const struct sockaddr *address, char text[SP_ADDRESS_TEXT_BYTES]);

@@ -165,6 +165,14 @@ const struct sp_key sp_job_keys[] = {
     REAL("server.heartbeat.timeout", server.heartbeat_timeout, POSITIVE, "15", 0, SECONDS_MAX,
          "seconds of silence after which a peer counts as lost; at least twice the interval"),
 
+    STRING("security.token_file", security.token_file, 0, "",
+           "file with the secret that server and workers share (`signpost token FILE` makes one); empty: none, and the "
+           "server listens on loopback only"),
+    STRING("security.operator_token_file", security.operator_token_file, 0, "",
+           "file with another secret, for operators over the network; empty: the server takes none"),
+    SWITCH("security.insecure", security.insecure, 0, "false",
+           "`true`: listen off loopback although nothing protects the frames after the handshake yet"),
+
     REAL("worker.give_up", worker.give_up, 0, "0", 0, SECONDS_MAX,
          "seconds without a server after which a worker gives up; 0: never"),
 };
@@ -198,7 +206,7 @@ static const struct {
     {"server.quarantine", NULL},
     {"tensors", NULL},
     {"full", NULL},
-    {"security", NULL},
+    {"security.tls", NULL},
 };
 
 static bool is_under(const char *path, const char *group)
@@ -871,6 +879,14 @@ static void validate_server(const struct sp_job *job, struct findings *findings)
              job->server.heartbeat_timeout, job->server.heartbeat_interval);
 }
 
+static void validate_security(const struct sp_job *job, struct findings *findings)
+{
+    if (job->security.token_file[0] != '\0' &&
+        strcmp(job->security.token_file, job->security.operator_token_file) == 0)
+        find(findings, "security.operator_token_file",
+             "must be another file than security.token_file: else every worker could operate the job");
+}
+
 unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
                          void *arg)
 {
@@ -879,6 +895,7 @@ unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, con
     validate_data(job, &findings);
     validate_switch(job, &findings);
     validate_server(job, &findings);
+    validate_security(job, &findings);
     return findings.count;
 }
 

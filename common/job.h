@@ -104,6 +104,11 @@ struct sp_job {
         double heartbeat_interval, heartbeat_timeout;         /* seconds */
     } server;
     struct {
+        char token_file[SP_STRING_BYTES];          /* the secret of server and workers; "": none */
+        char operator_token_file[SP_STRING_BYTES]; /* of server and operators over the network; "": none */
+        bool insecure;
+    } security;
+    struct {
         double give_up; /* seconds without a server after which a worker gives up; 0: never */
     } worker;
     char folder[SP_STRING_BYTES]; /* of the job file, "." if none; data paths are relative to it. Not a key. */

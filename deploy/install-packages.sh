@@ -6,8 +6,8 @@
 set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libopenblas-dev
-    libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libjansson-dev)
-test=(check python3)
+    libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libjansson-dev libssl-dev)
+test=(check python3 python3-numpy)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git)
 
 case ${1:-} in

@@ -62,26 +62,60 @@ static Signpost__Wire__Tensor **make_tensors(const struct sp_layout *layout)
 static struct sp_buffer *encode_hello(const struct sp_frame *frame, const struct sp_hello *hello)
 {
     Signpost__Wire__Hello m = SIGNPOST__WIRE__HELLO__INIT;
-    struct sp_buffer *buffer;
 
-    m.tensors = make_tensors(&hello->layout);
-    if (m.tensors == NULL)
-        return NULL;
-    m.n_tensors = hello->layout.tensors_count;
     m.job = (char *)hello->job;
     m.program = (char *)hello->program;
+    m.role = hello->role;
     m.layout_digest = hello->layout_digest;
     m.examples = hello->examples;
     m.test_examples = hello->test_examples;
     m.data_digest = hello->data_digest;
     m.wanted_slot = (uint32_t)(hello->wanted_slot + 1);
-    if (hello->has_ticket) {
-        m.ticket.data = (uint8_t *)hello->ticket;
-        m.ticket.len = SP_TICKET_BYTES;
-    }
+    if (hello->has_ticket)
+        m.ticket = (ProtobufCBinaryData){.len = SP_TICKET_BYTES, .data = (uint8_t *)hello->ticket};
+    if (hello->has_nonce)
+        m.nonce = (ProtobufCBinaryData){.len = SP_NONCE_BYTES, .data = (uint8_t *)hello->nonce};
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+static struct sp_buffer *encode_layout(const struct sp_frame *frame, const struct sp_layout *layout)
+{
+    Signpost__Wire__Layout m = SIGNPOST__WIRE__LAYOUT__INIT;
+    struct sp_buffer *buffer;
+
+    m.tensors = make_tensors(layout);
+    if (m.tensors == NULL)
+        return NULL;
+    m.n_tensors = layout->tensors_count;
     buffer = make_frame(*frame, &m.base, NULL, 0);
     free_tensors(m.tensors, m.n_tensors);
     return buffer;
+}
+
+static struct sp_buffer *encode_challenge(const struct sp_frame *frame, const struct sp_challenge *challenge)
+{
+    Signpost__Wire__Challenge m = SIGNPOST__WIRE__CHALLENGE__INIT;
+
+    m.nonce = (ProtobufCBinaryData){.len = SP_NONCE_BYTES, .data = (uint8_t *)challenge->nonce};
+    m.proof = (ProtobufCBinaryData){.len = SP_PROOF_BYTES, .data = (uint8_t *)challenge->proof};
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+static struct sp_buffer *encode_proof(const struct sp_frame *frame, const uint8_t *proof)
+{
+    Signpost__Wire__Proof m = SIGNPOST__WIRE__PROOF__INIT;
+
+    m.proof = (ProtobufCBinaryData){.len = SP_PROOF_BYTES, .data = (uint8_t *)proof};
+    return make_frame(*frame, &m.base, NULL, 0);
+}
+
+/* The two messages that are one string have the same field number and type. */
+static struct sp_buffer *encode_text(const struct sp_frame *frame, const char *text)
+{
+    Signpost__Wire__Answer m = SIGNPOST__WIRE__ANSWER__INIT;
+
+    m.json = (char *)text;
+    return make_frame(*frame, &m.base, NULL, 0);
 }
 
 static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const struct sp_welcome *welcome)
@@ -228,6 +262,16 @@ struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *
         return encode_score(frame, &message->score);
     case SP_FRAME_BYE:
         return encode_bye(frame, &message->bye);
+    case SP_FRAME_CHALLENGE:
+        return encode_challenge(frame, &message->challenge);
+    case SP_FRAME_PROOF:
+        return encode_proof(frame, message->proof);
+    case SP_FRAME_LAYOUT:
+        return encode_layout(frame, &message->layout);
+    case SP_FRAME_ASK:
+        return encode_text(frame, message->command);
+    case SP_FRAME_ANSWER:
+        return encode_text(frame, message->answer);
     case SP_FRAME_INIT:
     case SP_FRAME_UPDATE:
     case SP_FRAME_ALIVE:
@@ -257,7 +301,7 @@ static bool copy_text(const char *from, char *to, size_t bytes)
     return true;
 }
 
-static int take_tensors(const Signpost__Wire__Hello *m, struct sp_layout *layout, struct sp_error *error)
+static int take_tensors(const Signpost__Wire__Layout *m, struct sp_layout *layout, struct sp_error *error)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const Signpost__Wire__Tensor *from = m->tensors[i];
@@ -279,20 +323,34 @@ static int take_tensors(const Signpost__Wire__Hello *m, struct sp_layout *layout
     return SP_OK;
 }
 
-static int take_hello(const struct sp_frame *frame, const Signpost__Wire__Hello *m, struct sp_hello *hello,
-                      struct sp_error *error)
+static int take_layout(const struct sp_frame *frame, const Signpost__Wire__Layout *m, struct sp_layout *layout,
+                       struct sp_error *error)
 {
     int rc;
 
+    if (m->n_tensors == 0 || m->n_tensors > SP_TENSORS_MAX)
+        return refuse(frame, error, "the layout has no tensors, or too many");
+    rc = take_tensors(m, layout, error);
+    if (rc != SP_OK)
+        sp_layout_finish(layout);
+    return rc;
+}
+
+static int take_hello(const struct sp_frame *frame, const Signpost__Wire__Hello *m, struct sp_hello *hello,
+                      struct sp_error *error)
+{
     if (!copy_text(m->job, hello->job, sizeof hello->job) ||
         !copy_text(m->program, hello->program, sizeof hello->program))
         return refuse(frame, error, "the name of the job or the program is too long");
-    if (m->n_tensors == 0 || m->n_tensors > SP_TENSORS_MAX)
-        return refuse(frame, error, "the layout has no tensors, or too many");
+    if (m->role > SP_ROLE_OPERATOR)
+        return refuse(frame, error, "an unknown role");
     if (m->ticket.len != 0 && m->ticket.len != SP_TICKET_BYTES)
         return refuse(frame, error, "a ticket of the wrong length");
+    if (m->nonce.len != 0 && m->nonce.len != SP_NONCE_BYTES)
+        return refuse(frame, error, "a nonce of the wrong length");
     if (m->wanted_slot > SP_SLOTS_MAX)
         return refuse(frame, error, "no job has the slot that is wanted");
+    hello->role = m->role;
     hello->layout_digest = m->layout_digest;
     hello->examples = m->examples;
     hello->test_examples = m->test_examples;
@@ -301,12 +359,41 @@ static int take_hello(const struct sp_frame *frame, const Signpost__Wire__Hello 
     hello->has_ticket = m->ticket.len > 0;
     if (hello->has_ticket)
         memcpy(hello->ticket, m->ticket.data, SP_TICKET_BYTES);
-    rc = take_tensors(m, &hello->layout, error);
-    if (rc == SP_OK && sp_layout_digest(&hello->layout) != hello->layout_digest)
-        rc = refuse(frame, error, "the layout does not match its digest");
-    if (rc != SP_OK)
-        sp_layout_finish(&hello->layout);
-    return rc;
+    hello->has_nonce = m->nonce.len > 0;
+    if (hello->has_nonce)
+        memcpy(hello->nonce, m->nonce.data, SP_NONCE_BYTES);
+    return SP_OK;
+}
+
+static int take_challenge(const struct sp_frame *frame, const Signpost__Wire__Challenge *m,
+                          struct sp_challenge *challenge, struct sp_error *error)
+{
+    if (m->nonce.len != SP_NONCE_BYTES || m->proof.len != SP_PROOF_BYTES)
+        return refuse(frame, error, "a nonce or a proof of the wrong length");
+    memcpy(challenge->nonce, m->nonce.data, SP_NONCE_BYTES);
+    memcpy(challenge->proof, m->proof.data, SP_PROOF_BYTES);
+    return SP_OK;
+}
+
+static int take_proof(const struct sp_frame *frame, const Signpost__Wire__Proof *m, uint8_t *proof,
+                      struct sp_error *error)
+{
+    if (m->proof.len != SP_PROOF_BYTES)
+        return refuse(frame, error, "a proof of the wrong length");
+    memcpy(proof, m->proof.data, SP_PROOF_BYTES);
+    return SP_OK;
+}
+
+static int take_ask(const struct sp_frame *frame, const Signpost__Wire__Ask *m, char *command, struct sp_error *error)
+{
+    return copy_text(m->command, command, SP_COMMAND_BYTES) ? SP_OK
+                                                            : refuse(frame, error, "a command that is too long");
+}
+
+static int take_answer(const Signpost__Wire__Answer *m, char **answer, struct sp_error *error)
+{
+    *answer = strdup(m->json);
+    return *answer != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the answer");
 }
 
 static void free_plan(struct sp_welcome *welcome)
@@ -471,6 +558,16 @@ static const ProtobufCMessageDescriptor *descriptor(const struct sp_frame *frame
         return &signpost__wire__score__descriptor;
     case SP_FRAME_BYE:
         return &signpost__wire__bye__descriptor;
+    case SP_FRAME_CHALLENGE:
+        return &signpost__wire__challenge__descriptor;
+    case SP_FRAME_PROOF:
+        return &signpost__wire__proof__descriptor;
+    case SP_FRAME_LAYOUT:
+        return &signpost__wire__layout__descriptor;
+    case SP_FRAME_ASK:
+        return &signpost__wire__ask__descriptor;
+    case SP_FRAME_ANSWER:
+        return &signpost__wire__answer__descriptor;
     case SP_FRAME_INIT:
     case SP_FRAME_UPDATE:
     case SP_FRAME_ALIVE:
@@ -499,6 +596,16 @@ static int take(struct sp_message *message, const ProtobufCMessage *control, str
         return take_score(m, &message->score);
     case SP_FRAME_BYE:
         return take_bye(frame, m, &message->bye, error);
+    case SP_FRAME_CHALLENGE:
+        return take_challenge(frame, m, &message->challenge, error);
+    case SP_FRAME_PROOF:
+        return take_proof(frame, m, message->proof, error);
+    case SP_FRAME_LAYOUT:
+        return take_layout(frame, m, &message->layout, error);
+    case SP_FRAME_ASK:
+        return take_ask(frame, m, message->command, error);
+    case SP_FRAME_ANSWER:
+        return take_answer(m, &message->answer, error);
     default:
         message->digest = ((const Signpost__Wire__Weights *)m)->digest;
         return SP_OK;
@@ -527,8 +634,12 @@ int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct s
 void sp_message_finish(struct sp_message *message)
 {
     switch (message->frame.type) {
-    case SP_FRAME_HELLO:
-        sp_layout_finish(&message->hello.layout);
+    case SP_FRAME_LAYOUT:
+        sp_layout_finish(&message->layout);
+        break;
+    case SP_FRAME_ANSWER:
+        free(message->answer);
+        message->answer = NULL;
         break;
     case SP_FRAME_WELCOME:
         free_plan(&message->welcome);

@@ -14,17 +14,31 @@
 #define SP_SLOTS_MAX 255
 #define SP_SETTINGS_MAX 1024
 #define SP_ANY_SLOT (-1)
+#define SP_NONCE_BYTES 32
+#define SP_PROOF_BYTES 32
+#define SP_COMMAND_BYTES 64
 
 enum sp_phase { SP_PHASE_SIGN = 0, SP_PHASE_SGD = 1 };
 
+/* Numbers on the wire. */
+enum sp_role { SP_ROLE_WORKER = 0, SP_ROLE_OPERATOR = 1 };
+
 struct sp_hello {
     char job[64], program[64];
-    struct sp_layout layout; /* owned */
+    uint32_t role;           /* of enum sp_role */
+    struct sp_layout layout; /* not in this frame: that of the LAYOUT frame, for who joins by both */
     uint64_t layout_digest;
     uint64_t examples, test_examples, data_digest;
     int wanted_slot; /* or SP_ANY_SLOT */
     bool has_ticket;
     uint8_t ticket[SP_TICKET_BYTES];
+    bool has_nonce; /* it holds a secret and asks for proof */
+    uint8_t nonce[SP_NONCE_BYTES];
+};
+
+struct sp_challenge {
+    uint8_t nonce[SP_NONCE_BYTES];
+    uint8_t proof[SP_PROOF_BYTES];
 };
 
 struct sp_setting {
@@ -91,6 +105,11 @@ struct sp_message {
         struct sp_eval eval;
         struct sp_part_score score;
         struct sp_bye bye;
+        struct sp_challenge challenge;
+        uint8_t proof[SP_PROOF_BYTES];
+        struct sp_layout layout;        /* owned */
+        char command[SP_COMMAND_BYTES]; /* ASK */
+        char *answer;                   /* owned, except while it is encoded */
     };
 };
 

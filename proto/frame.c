@@ -103,9 +103,11 @@ static int check_start(const uint8_t *header, struct sp_error *error)
         return sp_error_set(error, SP_E_PROTOCOL,
                             "not a Signpost frame: it starts with bytes %02x %02x %02x %02x, not \"%s\"", header[0],
                             header[1], header[2], header[3], SP_FRAME_MAGIC);
-    if (header[4] != SP_FRAME_VERSION)
-        return sp_error_set(error, SP_E_UNSUPPORTED, "protocol version %u; this program speaks version %d", header[4],
-                            SP_FRAME_VERSION);
+    if (header[4] != SP_FRAME_VERSION && header[5] != SP_FRAME_BYE)
+        return sp_error_set(error, SP_E_UNSUPPORTED,
+                            "the other side speaks version %u of Signpost's protocol, this one version %d; install the "
+                            "same release of Signpost on both",
+                            header[4], SP_FRAME_VERSION);
     if (header[5] >= TYPES || limits[header[5]].name == NULL)
         return sp_error_set(error, SP_E_PROTOCOL, "unknown frame type %u", header[5]);
     return SP_OK;

@@ -17,12 +17,16 @@
 #include <stdint.h>
 
 #define SP_FRAME_MAGIC "SGNP"
-#define SP_FRAME_VERSION 1
+/* Counts every change of the wire. A build with another number meets this one and parts with a reason. */
+#ifndef SP_FRAME_VERSION
+#define SP_FRAME_VERSION 2
+#endif
 #define SP_FRAME_HEADER_BYTES 40
 
 /* Limits, checked before anything is allocated or read. */
-#define SP_CONTROL_BYTES_MAX (1024u * 1024u) /* HELLO and WELCOME: a layout, a plan */
-#define SP_CONTROL_BYTES_SMALL (40u * 1024u) /* every other frame: COMMIT may carry a rate and a decay a tensor */
+#define SP_CONTROL_BYTES_MAX (1024u * 1024u)    /* LAYOUT, WELCOME, ANSWER: a layout, a plan, a status */
+#define SP_CONTROL_BYTES_SMALL (40u * 1024u)    /* COMMIT may carry a rate and a decay a tensor */
+#define SP_CONTROL_BYTES_HANDSHAKE (4u * 1024u) /* what is taken from a stranger */
 #define SP_BULK_BYTES_MAX (64u * 1024u)
 
 /* Coordinates in a chunk: what 64 KiB of bulk hold. Chunk k of a round starts at coordinate k times this. */
@@ -31,19 +35,24 @@
 
 /* X(name, number, control bytes at most, bulk allowed) */
 #define SP_FRAME_LIST(X)                                                                                               \
-    X(HELLO, 1, SP_CONTROL_BYTES_MAX, 0)     /* worker: who I am, what I train                                    */   \
-    X(WELCOME, 2, SP_CONTROL_BYTES_MAX, 0)   /* server: your slot, the plan                                       */   \
-    X(INIT, 3, 0, 0)                         /* server: give the initial weights                                  */   \
-    X(WEIGHTS, 4, SP_CONTROL_BYTES_SMALL, 1) /* a chunk of weights, either way                                    */   \
-    X(READY, 5, SP_CONTROL_BYTES_SMALL, 0)   /* worker: I hold the weights after that round                       */   \
-    X(PUSH, 6, SP_CONTROL_BYTES_SMALL, 1)    /* worker: a chunk of signs or values                                */   \
-    X(UPDATE, 7, 0, 1)                       /* server: a chunk of the round's result; provisional                */   \
-    X(COMMIT, 8, SP_CONTROL_BYTES_SMALL, 0)  /* server: apply the round; what the next one is                     */   \
-    X(EVAL, 9, SP_CONTROL_BYTES_SMALL, 0)    /* server: evaluate the weights after that round                     */   \
-    X(SCORE, 10, SP_CONTROL_BYTES_SMALL, 0)  /* worker: the result of it                                          */   \
-    X(RESYNC, 11, SP_CONTROL_BYTES_SMALL, 0) /* worker: my weights differ, send them                              */   \
-    X(ALIVE, 12, 0, 0)                       /* either way: nothing to say, still here                            */   \
-    X(BYE, 13, SP_CONTROL_BYTES_SMALL, 0)    /* either way: the last frame, with a reason                         */
+    X(HELLO, 1, SP_CONTROL_BYTES_HANDSHAKE, 0)      /* client: who I am, what I want */                                \
+    X(WELCOME, 2, SP_CONTROL_BYTES_MAX, 0)          /* server: your slot, the plan */                                  \
+    X(INIT, 3, 0, 0)                                /* server: give the initial weights */                             \
+    X(WEIGHTS, 4, SP_CONTROL_BYTES_SMALL, 1)        /* a chunk of weights, either way */                               \
+    X(READY, 5, SP_CONTROL_BYTES_SMALL, 0)          /* worker: I hold the weights after that round */                  \
+    X(PUSH, 6, SP_CONTROL_BYTES_SMALL, 1)           /* worker: a chunk of signs or values */                           \
+    X(UPDATE, 7, 0, 1)                              /* server: a chunk of the round's result; provisional */           \
+    X(COMMIT, 8, SP_CONTROL_BYTES_SMALL, 0)         /* server: apply the round; what the next one is */                \
+    X(EVAL, 9, SP_CONTROL_BYTES_SMALL, 0)           /* server: evaluate the weights after that round */                \
+    X(SCORE, 10, SP_CONTROL_BYTES_SMALL, 0)         /* worker: the result of it */                                     \
+    X(RESYNC, 11, SP_CONTROL_BYTES_SMALL, 0)        /* worker: my weights differ, send them */                         \
+    X(ALIVE, 12, 0, 0)                              /* either way: nothing to say, still here */                       \
+    X(BYE, 13, SP_CONTROL_BYTES_HANDSHAKE, 0)       /* either way: the last frame, with a reason */                    \
+    X(CHALLENGE, 14, SP_CONTROL_BYTES_HANDSHAKE, 0) /* server: my nonce, and proof that I hold the secret */           \
+    X(PROOF, 15, SP_CONTROL_BYTES_HANDSHAKE, 0)     /* client: proof that I hold it too */                             \
+    X(LAYOUT, 16, SP_CONTROL_BYTES_MAX, 0)          /* worker: the tensors of the model */                             \
+    X(ASK, 17, SP_CONTROL_BYTES_HANDSHAKE, 0)       /* operator: a command */                                          \
+    X(ANSWER, 18, SP_CONTROL_BYTES_MAX, 0)          /* server: its answer, JSON */
 
 enum sp_frame_type {
 #define SP_FRAME_ENUM(name, number, control, bulk) SP_FRAME_##name = number,
@@ -76,7 +85,8 @@ void sp_frame_encode(const struct sp_frame *frame, const void *control, const vo
                      uint8_t header[SP_FRAME_HEADER_BYTES]);
 
 /* Decodes and checks all that can be checked without the bytes that follow: magic, version, type, flags, lengths
- * against the type's limits, the range against its bulk. SP_E_PROTOCOL with words otherwise. */
+ * against the type's limits, the range against its bulk. SP_E_PROTOCOL with words otherwise, SP_E_UNSUPPORTED for
+ * another version: only BYE is understood from all of them, so that two versions can part with a reason. */
 int sp_frame_decode(const uint8_t header[SP_FRAME_HEADER_BYTES], struct sp_frame *frame, struct sp_error *error);
 
 /* SP_E_CORRUPT if header and control message do not match the header CRC. */

@@ -130,13 +130,22 @@ static void expect_control(struct sp_reader *reader)
     sp_stream_read(reader->stream, reader->control, bytes);
 }
 
+static int take_header(struct sp_reader *reader, struct sp_error *error)
+{
+    int rc = sp_frame_decode(reader->header, &reader->message.frame, error);
+
+    if (rc == SP_OK && reader->events->header != NULL)
+        rc = reader->events->header(reader->owner, &reader->message.frame, error);
+    return rc;
+}
+
 void sp_reader_filled(struct sp_reader *reader)
 {
     struct sp_error error = {0};
 
     switch (reader->state) {
     case READ_HEADER:
-        if (sp_frame_decode(reader->header, &reader->message.frame, &error) != SP_OK)
+        if (take_header(reader, &error) != SP_OK)
             give_up(reader, &error);
         else
             expect_control(reader);

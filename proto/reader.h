@@ -15,6 +15,9 @@
 #define SP_READER_HOLD 1
 
 struct sp_reader_events {
+    /* The header is there and within the limits of its type; nothing was allocated for the rest. Answers 0, or a code
+     * with words if this is no time for such a frame. May be NULL. */
+    int (*header)(void *owner, const struct sp_frame *frame, struct sp_error *error);
     /* Only for frames with bulk. Answers 0 and a place with room for the bulk, SP_READER_HOLD, or a code with words. */
     int (*place)(void *owner, const struct sp_message *message, void **destination, struct sp_error *error);
     /* Answers 0 or a code with words. The message is the reader's and ends after the call. */

@@ -18,7 +18,9 @@
     X(REPLACED, 12, "another connection took over the slot with its ticket", 0)                                        \
     X(WEIGHTS, 13, "the weights are not usable", 0)                                                                    \
     X(BUSY, 14, "too many connections", 1)                                                                             \
-    X(FAILED, 15, "the other side failed", 1)
+    X(FAILED, 15, "the other side failed", 1)                                                                          \
+    X(SECRET, 16, "the secrets differ, or one side has none", 0)                                                       \
+    X(OPERATOR, 17, "the server takes no operators over the network", 0)
 
 enum sp_reason {
 #define SP_REASON_ENUM(name, number, words, again) SP_REASON_##name = number,

@@ -60,20 +60,16 @@ static void on_written(uv_write_t *request, int status)
 
     (void)status;
     end(op);
-    if (stops) {
-        sp_log_info("server", "stopped by an operator");
-        sp_round_stop(server->round, "stopped by an operator", sp_server_now_ms());
-        sp_server_drain(server);
-    }
+    if (stops)
+        sp_operator_stop(server);
 }
 
-static void answer(struct operator* op, json_t *object)
+static void answer(struct operator* op, char *text)
 {
     uv_buf_t buf;
 
     (void)uv_read_stop((uv_stream_t *)&op->pipe);
-    op->answer = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    json_decref(object);
+    op->answer = text;
     if (op->answer == NULL) {
         end(op);
         return;
@@ -84,16 +80,29 @@ static void answer(struct operator* op, json_t *object)
         end(op);
 }
 
-static void obey(struct operator* op)
+static char *text_of(json_t *object)
 {
-    if (strcmp(op->line, "status") == 0) {
-        answer(op, sp_status_json(op->server));
-    } else if (strcmp(op->line, "stop") == 0) {
-        op->stops = true;
-        answer(op, json_pack("{s:b}", "ok", 1));
-    } else {
-        answer(op, json_pack("{s:s}", "error", "unknown command; known are: status, stop"));
-    }
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+
+    json_decref(object);
+    return text;
+}
+
+char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops)
+{
+    *stops = strcmp(command, "stop") == 0;
+    if (*stops)
+        return text_of(json_pack("{s:b}", "ok", 1));
+    if (strcmp(command, "status") == 0)
+        return text_of(sp_status_json(server));
+    return text_of(json_pack("{s:s}", "error", "unknown command; known are: status, stop"));
+}
+
+void sp_operator_stop(struct sp_server *server)
+{
+    sp_log_info("server", "stopped by an operator");
+    sp_round_stop(server->round, "stopped by an operator", sp_server_now_ms());
+    sp_server_drain(server);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -118,9 +127,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     newline = memchr(op->line, '\n', op->used);
     if (newline != NULL) {
         *newline = '\0';
-        obey(op);
+        answer(op, sp_operator_obey(op->server, op->line, &op->stops));
     } else if (op->used == sizeof op->line) {
-        answer(op, json_pack("{s:s}", "error", "the line is too long"));
+        answer(op, text_of(json_pack("{s:s}", "error", "the line is too long")));
     }
 }
 

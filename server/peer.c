@@ -1,6 +1,6 @@
 /* One connection: frames in, frames out.
  *
- * Happy path: accept, HELLO within HELLO_MS_MAX, then frames to the round core until a BYE of either side.
+ * Happy path: accept, the handshake (handshake.c), then frames to the round core until a BYE of either side.
  *
  * Failure: broken frames, silence, slow reading or a refusal of the round core: the peer gets a BYE with the reason,
  * the core hears that it left, and the stream ends in its own time. The peer is freed in the stream's `closed`.
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define QUEUE_BYTES_FIRST (1024u * 1024u)
 
@@ -69,8 +68,16 @@ static void forget(struct sp_peer *peer, const char *words)
     peer->ending = true;
     peer->following = false;
     sp_reader_finish(&peer->reader);
-    if (peer->said_hello)
+    if (peer->stage == SP_PEER_WORKER)
         sp_round_left(peer->server->round, peer->id, words, sp_server_now_ms());
+}
+
+void sp_peer_end(struct sp_peer *peer, const char *words)
+{
+    if (peer->ending)
+        return;
+    forget(peer, words);
+    sp_stream_finish(peer->stream);
 }
 
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
@@ -110,8 +117,6 @@ static int on_place(void *owner, const struct sp_message *message, void **destin
     struct sp_peer *peer = owner;
     int rc;
 
-    if (!peer->said_hello)
-        return sp_error_set(error, SP_E_PROTOCOL, "%s before HELLO", sp_frame_name(message->frame.type));
     if (message->frame.type != SP_FRAME_PUSH && message->frame.type != SP_FRAME_WEIGHTS)
         return sp_error_set(error, SP_E_PROTOCOL, "%s is not for a worker to send", sp_frame_name(message->frame.type));
     rc = sp_round_place(peer->server->round, peer->id, &message->frame, destination, error);
@@ -136,27 +141,13 @@ static void count_received(struct sp_peer *peer, const struct sp_frame *frame)
         bytes->pushed_sign += n;
 }
 
-static int got_hello(struct sp_peer *peer, const struct sp_hello *hello, uint64_t now, struct sp_error *error)
-{
-    if (peer->said_hello)
-        return sp_error_set(error, SP_E_PROTOCOL, "a second HELLO");
-    if (getrandom(peer->ticket, sizeof peer->ticket, 0) != (ssize_t)sizeof peer->ticket)
-        return sp_error_set(error, SP_E_IO, "the server has no random bytes for a ticket");
-    peer->said_hello = true;
-    sp_log_debug("peer", "%s: HELLO from %s, job '%s', %llu coordinates", peer->name, hello->program, hello->job,
-                 (unsigned long long)hello->layout.coordinates);
-    sp_round_hello(peer->server->round, peer->id, peer->name, hello, peer->ticket, now);
-    return SP_OK;
-}
-
 static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
 {
     char words[300];
 
     (void)snprintf(words, sizeof words, "it said goodbye: %s",
                    bye->words[0] ? bye->words : sp_reason_text(bye->reason));
-    forget(peer, words);
-    sp_stream_finish(peer->stream);
+    sp_peer_end(peer, words);
 }
 
 static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_error *error)
@@ -165,11 +156,12 @@ static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_
     uint64_t now = sp_server_now_ms();
     const struct sp_frame *frame = &message->frame;
 
-    if (!peer->said_hello && frame->type != SP_FRAME_HELLO && frame->type != SP_FRAME_BYE)
-        return sp_error_set(error, SP_E_PROTOCOL, "%s before HELLO", sp_frame_name(frame->type));
     switch (frame->type) {
     case SP_FRAME_HELLO:
-        return got_hello(peer, &message->hello, now, error);
+    case SP_FRAME_PROOF:
+    case SP_FRAME_LAYOUT:
+    case SP_FRAME_ASK:
+        return sp_handshake_got(peer, message, error);
     case SP_FRAME_WEIGHTS:
         return sp_round_weights(round, peer->id, message, now, error);
     case SP_FRAME_READY:
@@ -210,13 +202,14 @@ static void on_broken(void *owner, const struct sp_error *error)
 
     /* Once a worker has spoken our version, another one is a damaged byte: it may come back. */
     enum sp_reason reason =
-        error->code == SP_E_UNSUPPORTED && !peer->said_hello ? SP_REASON_VERSION : SP_REASON_PROTOCOL;
+        error->code == SP_E_UNSUPPORTED && peer->stage == SP_PEER_HELLO ? SP_REASON_VERSION : SP_REASON_PROTOCOL;
 
     sp_peer_bye(peer, reason, error->text);
     sp_server_drain(peer->server);
 }
 
-static const struct sp_reader_events reader_events = {.place = on_place, .got = on_got, .broken = on_broken};
+static const struct sp_reader_events reader_events = {
+    .header = sp_handshake_header, .place = on_place, .got = on_got, .broken = on_broken};
 
 /* --- the stream ------------------------------------------------------------------------------------------------------
  */
@@ -302,8 +295,9 @@ static void beat(struct sp_peer *peer, uint64_t now)
         peer->heard_bytes = bytes;
         peer->heard_ms = now;
     }
-    if (!peer->said_hello && now - peer->since_ms >= HELLO_MS_MAX) {
-        sp_peer_bye(peer, SP_REASON_SILENT, "no HELLO within 10 s");
+    if (peer->stage != SP_PEER_WORKER && now - peer->since_ms >= HANDSHAKE_MS_MAX) {
+        sp_peer_bye(peer, SP_REASON_SILENT,
+                    peer->stage == SP_PEER_HELLO ? "no HELLO within 10 s" : "the handshake was not over within 10 s");
     } else if ((double)(now - peer->heard_ms) >= job->server.heartbeat_timeout * 1e3) {
         (void)snprintf(words, sizeof words,
                        "nothing was heard of the worker for %.1f s (server.heartbeat.timeout is %g): it hangs, its "
@@ -311,7 +305,8 @@ static void beat(struct sp_peer *peer, uint64_t now)
                        "gradient takes longer than that",
                        (double)(now - peer->heard_ms) / 1e3, job->server.heartbeat_timeout);
         sp_peer_bye(peer, SP_REASON_SILENT, words);
-    } else if (peer->said_hello && (double)(now - peer->spoke_ms) >= job->server.heartbeat_interval * 1e3) {
+    } else if (peer->stage == SP_PEER_WORKER &&
+               (double)(now - peer->spoke_ms) >= job->server.heartbeat_interval * 1e3) {
         sp_peer_send_message(peer, &alive);
     }
 }

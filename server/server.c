@@ -178,7 +178,8 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     server->absent = count_absent(server);
     /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        sp_peer_bye(peer, action->bye.reason, action->bye.words);
+        if (peer->stage != SP_PEER_PROOF && peer->stage != SP_PEER_LAYOUT) /* they hear it when they are known */
+            sp_peer_bye(peer, action->bye.reason, action->bye.words);
     write_results(server);
     if (server->absent > 0)
         sp_log_info("server", "%u workers lost their connection before the end; listening for %d s to tell them",
@@ -362,7 +363,12 @@ static int open_listeners(struct sp_server *server, const char *text, struct sp_
     if (strcmp(address.port, "0") == 0)
         count = 1;
     for (size_t i = 0; i < count && i < LISTENERS_MAX; i++) {
-        rc = listen_on(server, (const struct sockaddr *)&found[i], text, error);
+        const struct sockaddr *at = (const struct sockaddr *)&found[i];
+
+        rc = sp_security_check(&server->security, &server->job, at, text, error);
+        if (rc != SP_OK)
+            return sp_error_prefix(error, "server.listen or --listen");
+        rc = listen_on(server, at, text, error);
         if (rc != SP_OK)
             return rc;
     }
@@ -405,6 +411,7 @@ void sp_server_destroy(struct sp_server *server)
     sp_update_finish(server);
     sp_record_close(&server->record);
     sp_round_destroy(server->round);
+    sp_security_forget(&server->security);
     free(server);
 }
 
@@ -431,6 +438,8 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     }
     rc = sp_round_create(&server->round, &server->job);
     if (rc == SP_OK)
+        rc = sp_security_load(&server->security, &server->job, error);
+    if (rc == SP_OK)
         rc = open_listeners(server, listen, error);
     if (rc == SP_OK)
         rc = sp_record_open(&server->record, options->out, error);
@@ -452,6 +461,7 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
 {
     sp_log_info("server", "job '%s' for %u workers, listening on %s, results go to %s", server->job.job,
                 server->job.workers, server->address, server->out);
+    sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
     if (server->job.server.http[0] != '\0')
         sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);
     sp_server_drain(server);

@@ -1,19 +1,30 @@
-/* Inside the daemon: shared by server.c, peer.c, update.c, operator.c and status.c. Nobody else includes this. */
+/* Inside the daemon: shared by server.c, peer.c, handshake.c, update.c, operator.c and status.c. Nobody else includes
+ * this. */
 #pragma once
 
 #include "common/stream.h"
 #include "proto/reader.h"
 #include "server/record.h"
 #include "server/round.h"
+#include "server/security.h"
 #include "server/server.h"
 
 #include <uv.h>
 
 #define CONNECTIONS_MAX 1024
-#define HELLO_MS_MAX 10000
+#define HANDSHAKE_MS_MAX 10000
 #define LISTENERS_MAX 4
 #define OPERATORS_MAX 16
 #define PATH_BYTES 1200
+
+/* What the next frame of a connection may be. */
+enum sp_peer_stage {
+    SP_PEER_HELLO,    /* a stranger: HELLO */
+    SP_PEER_PROOF,    /* it was sent a CHALLENGE: PROOF */
+    SP_PEER_LAYOUT,   /* LAYOUT, then the round core knows it */
+    SP_PEER_WORKER,   /* what a worker sends */
+    SP_PEER_OPERATOR, /* ASK */
+};
 
 struct sp_peer {
     struct sp_server *server;
@@ -21,7 +32,10 @@ struct sp_peer {
     uint32_t id;
     struct sp_stream *stream;
     struct sp_reader reader;
-    bool said_hello, following, ending;
+    enum sp_peer_stage stage;
+    struct sp_hello hello;                /* from HELLO to LAYOUT */
+    uint8_t server_nonce[SP_NONCE_BYTES]; /* of our CHALLENGE */
+    bool following, ending;
     uint64_t since_ms, heard_ms, spoke_ms, heard_bytes;
     uint8_t ticket[SP_TICKET_BYTES];
     char name[80];
@@ -45,6 +59,7 @@ struct sp_weights_frames {
 struct sp_server {
     struct sp_job job;
     struct sp_round *round;
+    struct sp_security security;
     uv_loop_t loop;
     uv_tcp_t listeners[LISTENERS_MAX];
     unsigned listeners_count;
@@ -80,11 +95,19 @@ void sp_peer_accept(struct sp_server *server, uv_stream_t *listener);
 /* Sends a buffer, which stays the caller's. A peer that reads too slowly is sent away. */
 void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame);
 void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message);
+/* Ends the connection after what is queued, without a BYE. */
+void sp_peer_end(struct sp_peer *peer, const char *words);
 /* Says why and ends the connection; the round core is told. */
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words);
 void sp_peer_resume(struct sp_peer *peer);
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id);
 void sp_peers_beat(struct sp_server *server);
+
+/* --- handshake.c --- */
+/* Whether a frame may come now, before anything is allocated for it. */
+int sp_handshake_header(void *owner, const struct sp_frame *frame, struct sp_error *error);
+/* HELLO, PROOF, LAYOUT and ASK. */
+int sp_handshake_got(struct sp_peer *peer, struct sp_message *message, struct sp_error *error);
 
 /* --- update.c --- */
 void sp_update_chunk(struct sp_server *server, const struct sp_action *action);
@@ -95,5 +118,9 @@ void sp_update_follow(struct sp_server *server, struct sp_peer *peer);
 void sp_update_finish(struct sp_server *server);
 
 /* --- operator.c --- */
+/* What a command gives, JSON text that the caller frees; NULL if out of memory. *stops: the job is to be stopped, after
+ * the answer is on its way. */
+char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops);
+void sp_operator_stop(struct sp_server *server);
 int sp_operators_open(struct sp_server *server, struct sp_error *error);
 void sp_operators_close(struct sp_server *server);

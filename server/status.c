@@ -94,6 +94,13 @@ static void set_bytes(json_t *to, const struct sp_server *server, const struct s
     json_object_set_new(to, "bytes_float32", count(view->float32_bytes));
 }
 
+static json_t *security_json(const struct sp_security *security)
+{
+    return json_pack("{s:b, s:b, s:b, s:s}", "secret", security->worker.bytes > 0, "network_operators",
+                     security->operator_.bytes > 0, "insecure", security->insecure, "words",
+                     sp_security_words(security));
+}
+
 json_t *sp_status_json(struct sp_server *server)
 {
     json_t *status = json_object();
@@ -117,6 +124,7 @@ json_t *sp_status_json(struct sp_server *server)
     json_object_set_new(status, "test_accuracy", test_accuracy(&view));
     json_object_set_new(status, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
     json_object_set_new(status, "switch_reason", json_string(view.switch_reason));
+    json_object_set_new(status, "security", security_json(&server->security));
     json_object_set_new(status, "seconds", sp_json_number(seconds_since(server->started_ms)));
     set_bytes(status, server, &view);
     json_object_set_new(status, "slots", slots_json(server, &view));

@@ -440,7 +440,7 @@ void worker_work(struct cluster *c, uint32_t process, uint32_t stamp)
         return;
     }
     from = p->piece > 0 ? p->cuts[p->piece - 1] : 0;
-    must((sp_learner_gradient(&p->learner, p->cuts[p->piece] - from, p->gradient + from)) == SP_OK);
+    must((sp_learner_gradient(&p->learner, from, p->cuts[p->piece] - from, p->gradient + from)) == SP_OK);
     push_chunks(c, p, NULL);
     if (++p->piece < p->pieces) {
         work_for(c, p, 1 + sp_rng_below(&p->rng, PIECE_US_MAX));

@@ -67,7 +67,7 @@ static void push(unsigned i, float *gradient, uint8_t *bulk, struct sp_push *sca
     for (unsigned j = 0; j < GOLDEN_D; j++)
         gradient[j] = curvature(i, j) * (learner->theta[j] - centre(i, j));
     sp_learner_begin(learner);
-    ck_assert_int_eq(sp_learner_gradient(learner, GOLDEN_D, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(learner, 0, GOLDEN_D, gradient), SP_OK);
     sp_learner_dot(learner, scalars);
     (void)sp_learner_pack(learner, bulk);
     sp_learner_scalars(learner, 0.0, 1, scalars);

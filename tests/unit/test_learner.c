@@ -58,7 +58,7 @@ static void fill(uint32_t t)
 static void give(void)
 {
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, layout.coordinates, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, layout.coordinates, gradient), SP_OK);
 }
 
 static uint32_t packable(void)
@@ -209,7 +209,7 @@ START_TEST(test_ranges_do_not_matter)
         fill(t);
         sp_learner_begin(&learner);
         for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; first = cuts[i++])
-            ck_assert_int_eq(sp_learner_gradient(&learner, cuts[i] - first, gradient + first), SP_OK);
+            ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, cuts[i] - first, gradient + first), SP_OK);
         sp_learner_dot(&learner, &parts[t - 1]);
         sp_learner_scalars(&learner, 1.0, 1, &parts[t - 1]);
         (void)sp_learner_pack(&learner, bulk);
@@ -234,16 +234,16 @@ START_TEST(test_chunks_leave_early)
     open_with(SP_CHUNK_SIGNS, 40);
     fill(1);
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, SP_CHUNK_SIGNS - 1, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_SIGNS - 1, gradient), SP_OK);
     ck_assert(!sp_learner_next_push(&learner, NULL, &message, bulk, &bytes));
-    ck_assert_int_eq(sp_learner_gradient(&learner, 11, gradient + SP_CHUNK_SIGNS - 1), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 11, gradient + SP_CHUNK_SIGNS - 1), SP_OK);
     ck_assert(sp_learner_next_push(&learner, NULL, &message, bulk, &bytes));
     ck_assert_uint_eq(bytes, SP_BULK_BYTES_MAX);
     ck_assert_uint_eq(message.frame.round, 1);
     ck_assert_uint_eq(message.frame.count, SP_CHUNK_SIGNS);
     ck_assert_uint_eq(message.frame.flags, 0);
     ck_assert(!message.push.has_scalars);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 30, gradient + SP_CHUNK_SIGNS + 10), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 30, gradient + SP_CHUNK_SIGNS + 10), SP_OK);
     ck_assert_uint_eq(packable(), 40);
     ck_assert(!sp_learner_next_push(&learner, NULL, &message, bulk, &bytes));
     sp_learner_scalars(&learner, 3.0, 2, &scalars);
@@ -282,9 +282,9 @@ START_TEST(test_first_round_waits_for_the_rms)
     ck_assert_uint_eq(learner.round, 0);
     fill(1);
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 99, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 99, gradient), SP_OK);
     ck_assert_uint_eq(packable(), 0);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 1, gradient + 99), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 1, gradient + 99), SP_OK);
     rms = sqrt(sp_sum_squares(learner.m, 100) / 100.0);
     expect_dithered(0.5, rms, 1);
     ck_assert_int_eq(stage(0, 100, gradient), SP_OK);
@@ -312,7 +312,7 @@ START_TEST(test_absolute_dither_waits_for_nothing)
     ck_assert_int_eq(sp_learner_commit(&learner, 0, &start, &error), SP_OK);
     fill(1);
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, SP_CHUNK_SIGNS, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_SIGNS, gradient), SP_OK);
     ck_assert_uint_eq(packable(), SP_CHUNK_SIGNS);
     finish();
     open_with(60, 40);
@@ -412,12 +412,12 @@ START_TEST(test_abstention_in_the_middle)
     fill(2);
     gradient[SP_CHUNK_VALUES + 4] = NAN;
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, SP_CHUNK_VALUES, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient), SP_OK);
     ck_assert_uint_eq(packable(), SP_CHUNK_VALUES);
     (void)sp_learner_pack(&learner, bulk);
     ck_assert_mem_eq(bulk, learner.m, SP_BULK_BYTES_MAX);
-    ck_assert_int_eq(sp_learner_gradient(&learner, SP_CHUNK_VALUES, gradient + SP_CHUNK_VALUES), SP_OK);
-    ck_assert_int_eq(sp_learner_gradient(&learner, SP_CHUNK_VALUES, gradient + 2 * SP_CHUNK_VALUES), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient + SP_CHUNK_VALUES), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient + 2 * SP_CHUNK_VALUES), SP_OK);
     ck_assert(learner.abstained);
     ck_assert_uint_eq(packable(), 0);
     ck_assert_mem_ne(learner.m, m, SP_CHUNK_VALUES * sizeof *m);
@@ -439,8 +439,8 @@ START_TEST(test_abstention_keeps_the_rms)
     fill(2);
     gradient[99] = NAN;
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 50, gradient), SP_OK);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 50, gradient + 50), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 50, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 50, gradient + 50), SP_OK);
     fill(2);
     ck_assert_int_eq(stage(0, 100, gradient), SP_OK);
     ck_assert_int_eq(commit(0.1f, SP_PHASE_SIGN, 0.5f), SP_OK);
@@ -503,8 +503,8 @@ START_TEST(test_late_start_is_corrected)
 
         fill(n);
         sp_learner_begin(&learner);
-        ck_assert_int_eq(sp_learner_gradient(&learner, 0, gradient), SP_OK); /* an empty range is no round */
-        ck_assert_int_eq(sp_learner_gradient(&learner, 20, gradient), SP_OK);
+        ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 0, gradient), SP_OK); /* an empty range is no round */
+        ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 20, gradient), SP_OK);
         (void)sp_learner_pack(&learner, bulk);
         memcpy(pushed, bulk, sizeof pushed);
         for (int j = 0; j < 20; j++) {
@@ -719,7 +719,7 @@ START_TEST(test_commit_before_the_gradient_is_given)
     whole_round(1, SP_PHASE_SIGN, 0.0f);
     fill(2);
     sp_learner_begin(&learner);
-    ck_assert_int_eq(sp_learner_gradient(&learner, 5, gradient), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 5, gradient), SP_OK);
     ck_assert_int_eq(stage(0, 20, gradient), SP_OK);
     ck_assert_int_eq(commit(0.1f, SP_PHASE_SIGN, 0.0f), SP_OK);
     sp_learner_dot(&learner, &push);

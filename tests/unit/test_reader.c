@@ -87,7 +87,7 @@ static void broken(void *owner, const struct sp_error *error)
     finish_here(r, FINISH_IN_BROKEN);
 }
 
-static const struct sp_reader_events events = {place, got, broken};
+static const struct sp_reader_events events = {.place = place, .got = got, .broken = broken};
 
 static void on_event(struct loopback *l, enum loopback_event event)
 {

@@ -1,7 +1,8 @@
-/* The client as its caller sees it: events out, gradients and scores in (link.c: the connection; inbox.c: frames).
+/* The client as its caller sees it: events out, gradients and scores in (open.c: its beginning and end; blocking.c: the
+ * simple use; link.c: the connection; handshake.c and inbox.c: frames).
  *
- * Happy path: connect, HELLO, WELCOME; INIT or weights; READY; then a round after another: the gradient goes out in
- * PUSH chunks, UPDATE chunks are staged as they come, COMMIT applies them; at the end BYE.
+ * Happy path: connect, HELLO, LAYOUT, WELCOME; INIT or weights; READY; then a round after another: the gradient goes
+ * out in PUSH chunks, UPDATE chunks are staged as they come, COMMIT applies them; at the end BYE.
  *
  * Failure: any connection that breaks, falls silent or breaks the protocol is closed, and after a pause a new one is
  * made, with the ticket of the old slot; staged chunks are dropped, momentum is kept. A BYE whose reason allows no
@@ -11,131 +12,14 @@
 
 #include "common/check.h"
 #include "common/weights.h"
-#include "version.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define ALIVE_MS_DEFAULT 2000
-#define SILENCE_MS_DEFAULT 15000
+#define PAUSE_MS_MAX 250 /* how long nothing is looked at by the clock */
 
-uint64_t sp_client_now_ms(void)
-{
-    return uv_hrtime() / 1000000u;
-}
-
-void sp_client_say(signpost *s, enum signpost_log_level level, const char *format, ...)
-{
-    char line[SP_ERROR_TEXT_BYTES + 256];
-    va_list args;
-
-    if (s->log == NULL)
-        return;
-    va_start(args, format);
-    (void)vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    s->log(s->log_arg, level, line);
-}
-
-int sp_client_end(signpost *s, int code, const char *format, ...)
-{
-    va_list args;
-
-    s->code = code;
-    va_start(args, format);
-    (void)vsnprintf(s->words, sizeof s->words, format, args);
-    va_end(args);
-    return code;
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    (void)timer; /* it only wakes the loop */
-}
-
-static int copy_options(signpost *s, const struct signpost_options *options, struct sp_error *error)
-{
-    const char *program = options->program != NULL ? options->program : "libsignpost " SP_VERSION;
-    int rc = sp_address_parse(options->server, &s->address, error);
-
-    if (rc != SP_OK)
-        return rc;
-    if (strlen(options->job) >= sizeof s->job || options->examples == 0 || options->layout->coordinates == 0)
-        return sp_error_set(error, SP_E_RANGE, "a job needs a name of at most %zu bytes, examples and coordinates",
-                            sizeof s->job - 1);
-    (void)snprintf(s->server, sizeof s->server, "%s", options->server);
-    (void)snprintf(s->job, sizeof s->job, "%s", options->job);
-    (void)snprintf(s->program, sizeof s->program, "%s", program);
-    s->examples = options->examples;
-    s->test_examples = options->test_examples;
-    s->data_digest = options->data_digest;
-    s->wanted_slot = options->slot;
-    s->give_up_s = options->give_up_s;
-    s->log = options->log;
-    s->log_arg = options->log_arg;
-    return SP_OK;
-}
-
-int signpost_open(signpost **out, const struct signpost_options *options, char *words, size_t words_bytes)
-{
-    signpost *s = calloc(1, sizeof *s);
-    struct sp_error error = {0};
-    int rc = SP_E_NOMEM;
-
-    *out = NULL;
-    if (s == NULL)
-        goto err;
-    rc = copy_options(s, options, &error);
-    if (rc != SP_OK)
-        goto err;
-    rc = sp_learner_create(&s->learner, options->layout);
-    if (rc != SP_OK)
-        goto err;
-    if (uv_loop_init(&s->loop) != 0) {
-        rc = sp_error_set(&error, SP_E_IO, "cannot make an event loop");
-        goto err_after_learner;
-    }
-    (void)uv_timer_init(&s->loop, &s->timer);
-    s->layout_digest = sp_layout_digest(&s->learner.layout);
-    sp_backoff_init(&s->backoff, (uint64_t)getpid() ^ uv_hrtime());
-    s->lost_ms = sp_client_now_ms();
-    s->alive_ms = ALIVE_MS_DEFAULT;
-    s->silence_ms = SILENCE_MS_DEFAULT;
-    *out = s;
-    return SP_OK;
-
-err_after_learner:
-    sp_learner_finish(&s->learner);
-err:
-    free(s);
-    if (words != NULL && words_bytes > 0)
-        (void)snprintf(words, words_bytes, "%s", error.text[0] != '\0' ? error.text : sp_code_text(rc));
-    return rc;
-}
-
-void signpost_close(signpost *s)
-{
-    struct sp_message welcome = {.frame = {.type = SP_FRAME_WELCOME}};
-
-    if (s == NULL)
-        return;
-    sp_link_finish(s);
-    sp_link_drop(s);
-    uv_close((uv_handle_t *)&s->timer, NULL);
-    /* Every handle is closing now, the stream after LINGER at the latest: the loop ends by itself. */
-    (void)uv_run(&s->loop, UV_RUN_DEFAULT);
-    sp_assert(s->closing == 0);
-    (void)uv_loop_close(&s->loop);
-    welcome.welcome = s->welcome;
-    sp_message_finish(&welcome);
-    sp_reader_finish(&s->reader);
-    sp_learner_finish(&s->learner);
-    free(s);
-}
+/* --- events out -----------------------------------------------------------------------------------------------------
+ */
 
 static bool take_eval(signpost *s, struct signpost_event *event)
 {
@@ -172,6 +56,7 @@ static bool take_event(signpost *s, struct signpost_event *event)
     }
     if (s->init_due) {
         s->init_due = false;
+        s->init_open = true;
         event->type = SIGNPOST_INIT;
         return true;
     }
@@ -182,6 +67,7 @@ static void take_gradient(signpost *s, struct signpost_event *event)
 {
     s->gradient_due = false;
     s->gradient_open = true;
+    s->gradient_void = false;
     event->type = SIGNPOST_GRADIENT;
     event->round = s->learner.round + 1;
     sp_learner_begin(&s->learner);
@@ -190,7 +76,7 @@ static void take_gradient(signpost *s, struct signpost_event *event)
 /* Milliseconds until something is due by the clock. */
 static uint64_t due_in_ms(const signpost *s, uint64_t now)
 {
-    uint64_t pause = 250;
+    uint64_t pause = PAUSE_MS_MAX;
 
     if (s->link != LINK_UP && s->retry_ms > now && s->retry_ms - now < pause)
         pause = s->retry_ms - now;
@@ -213,66 +99,109 @@ static void take_what_is_there(signpost *s)
     } while (s->stream != NULL && sp_stream_bytes_received(s->stream) != before && s->evals_count == 0);
 }
 
+static void on_timer(uv_timer_t *timer)
+{
+    (void)timer; /* it only wakes the loop */
+}
+
 static void sleep_in_loop(signpost *s, uint64_t deadline)
 {
     uint64_t now = sp_client_now_ms();
     uint64_t pause = due_in_ms(s, now);
 
     if (deadline != 0 && deadline - now < pause)
-        pause = deadline - now;
+        pause = deadline > now ? deadline - now : 0;
     uv_update_time(&s->loop);
     (void)uv_timer_start(&s->timer, on_timer, pause, 0);
     (void)uv_run(&s->loop, UV_RUN_ONCE);
     (void)uv_timer_stop(&s->timer);
 }
 
+/* What can be done now without waiting. */
+static int process(signpost *s, struct signpost_event *event)
+{
+    if (s->code != 0)
+        return s->code;
+    if (take_event(s, event))
+        return SP_OK;
+    take_what_is_there(s);
+    if (s->code != 0)
+        return s->code;
+    if (take_event(s, event))
+        return SP_OK;
+    if (s->gradient_due) {
+        take_gradient(s, event);
+        return SP_OK;
+    }
+    sp_link_tick(s);
+    return s->code;
+}
+
+int signpost_process(signpost *s, struct signpost_event *event)
+{
+    struct sp_quiet quiet;
+    int rc;
+
+    if (s == NULL || event == NULL)
+        return SP_E_MISSING;
+    sp_quiet_begin(&quiet);
+    rc = process(s, event);
+    sp_quiet_end(&quiet);
+    return rc;
+}
+
 int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event)
 {
-    uint64_t deadline = timeout_ms >= 0 ? sp_client_now_ms() + (uint64_t)timeout_ms : 0;
+    struct sp_quiet quiet;
+    uint64_t deadline;
+    int rc;
 
-    /* The time that the caller took to compute is not the server's silence. */
-    s->heard_ms = sp_client_now_ms();
-    for (;;) {
-        if (s->code != 0)
-            return s->code;
-        if (take_event(s, event))
-            return SP_OK;
-        take_what_is_there(s);
-        if (s->code != 0)
-            return s->code;
-        if (take_event(s, event))
-            return SP_OK;
-        if (s->gradient_due) {
-            take_gradient(s, event);
-            return SP_OK;
-        }
-        sp_link_tick(s);
-        if (s->code != 0)
-            return s->code;
-        if (deadline != 0 && sp_client_now_ms() >= deadline)
-            return SP_OK;
+    if (s == NULL || event == NULL)
+        return SP_E_MISSING;
+    deadline = timeout_ms >= 0 ? sp_client_now_ms() + (uint64_t)timeout_ms : 0;
+    sp_quiet_begin(&quiet);
+    while ((rc = process(s, event)) == SP_OK && event->type == SIGNPOST_NOTHING &&
+           (deadline == 0 || sp_client_now_ms() < deadline))
         sleep_in_loop(s, deadline);
-    }
+    sp_quiet_end(&quiet);
+    return rc;
 }
 
-const float *signpost_weights(const signpost *s)
+int signpost_fd(const signpost *s)
 {
-    return s->learner.theta;
+    return s != NULL ? uv_backend_fd(&s->loop) : SP_E_MISSING;
 }
+
+static bool has_event(const signpost *s)
+{
+    return s->code != 0 || s->done || s->joined_due || s->init_due || s->gradient_due ||
+           (s->stage == STAGE_READY && s->evals_count > 0 && s->evals[0].round <= s->learner.round);
+}
+
+int signpost_timeout_ms(const signpost *s)
+{
+    int due, loop;
+
+    if (s == NULL || has_event(s))
+        return 0;
+    due = (int)due_in_ms(s, sp_client_now_ms());
+    /* A loop with nothing in it, as between two attempts to connect, says 0. */
+    loop = uv_loop_alive(&s->loop) ? uv_backend_timeout(&s->loop) : -1;
+    return loop >= 0 && loop < due ? loop : due;
+}
+
+/* --- weights, gradients and scores in -------------------------------------------------------------------------------
+ */
 
 float *signpost_weights_to_init(signpost *s)
 {
-    return s->learner.theta;
+    return s != NULL ? s->learner.theta : NULL;
 }
 
-int signpost_init_done(signpost *s)
+static void send_weights(signpost *s)
 {
     uint64_t d = s->learner.layout.coordinates;
 
-    if (s->stage != STAGE_WEIGHTS || s->link != LINK_UP)
-        return SP_OK; /* the connection was lost meanwhile; the server asks again, or another worker */
-    if (!sp_all_finite(s->learner.theta, (size_t)d))
-        return sp_client_end(s, SP_E_RANGE, "the initial weights are not finite");
     for (uint64_t first = 0; first < d; first += SP_CHUNK_VALUES) {
         struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = first}};
 
@@ -286,6 +215,24 @@ int signpost_init_done(signpost *s)
     sp_learner_replaced(&s->learner, 0);
     if (s->link == LINK_UP)
         sp_inbox_send_ready(s);
+}
+
+int signpost_init_done(signpost *s)
+{
+    struct sp_quiet quiet;
+
+    if (s == NULL)
+        return SP_E_MISSING;
+    if (s->stage != STAGE_WEIGHTS || s->link != LINK_UP)
+        return SP_OK; /* the connection was lost meanwhile; the server asks again, or another worker */
+    if (!s->init_open)
+        return sp_client_fail(s, SP_E_STATE, "nobody asked this worker for initial weights");
+    s->init_open = false;
+    if (!sp_all_finite(s->learner.theta, (size_t)s->learner.layout.coordinates))
+        return sp_client_end(s, SP_E_RANGE, "the initial weights are not finite");
+    sp_quiet_begin(&quiet);
+    send_weights(s);
+    sp_quiet_end(&quiet);
     return SP_OK;
 }
 
@@ -298,24 +245,66 @@ static void push_chunks(signpost *s, const struct sp_push *scalars)
         sp_link_send(s, &message, s->chunk, bytes);
 }
 
-int signpost_gradient(signpost *s, uint64_t count, const float *values)
+/* Whether the caller may give a gradient; what it gives for a round that was lost meanwhile is not used. */
+static int check_open(signpost *s, const char *what)
 {
-    if (!s->gradient_open)
-        return s->code != 0 || s->link != LINK_UP ? SP_OK : SP_E_STATE;
-    if (count > s->learner.layout.coordinates - s->learner.given)
-        return SP_E_RANGE;
-    if (sp_learner_gradient(&s->learner, count, values) != SP_OK)
-        return sp_client_end(s, SP_E_NOMEM, "out of memory for the gradient");
+    if (s->gradient_open || s->gradient_void || s->code != 0 || s->link != LINK_UP)
+        return SP_OK;
+    return sp_client_fail(s, SP_E_STATE, "%s without SIGNPOST_GRADIENT before it", what);
+}
+
+static int give_range(signpost *s, uint64_t first, uint64_t count, const float *values)
+{
+    uint64_t d = s->learner.layout.coordinates;
+    int rc = check_open(s, "a gradient");
+
+    if (rc != SP_OK || !s->gradient_open)
+        return rc;
+    if (first > d || count > d - first)
+        return sp_client_fail(s, SP_E_RANGE, "gradient of %llu coordinates from %llu on: the model has %llu",
+                              (unsigned long long)count, (unsigned long long)first, (unsigned long long)d);
+    rc = sp_learner_gradient(&s->learner, first, count, values);
+    if (rc == SP_E_RANGE)
+        return sp_client_fail(s, rc, "gradient of %llu coordinates from %llu on: some of them were given before",
+                              (unsigned long long)count, (unsigned long long)first);
+    if (rc != SP_OK)
+        return sp_client_fail(s, rc, "no memory for one more range of the gradient");
     push_chunks(s, NULL);
-    signpost_alive(s);
     return SP_OK;
+}
+
+int signpost_gradient(signpost *s, uint64_t first, uint64_t count, const float *values)
+{
+    struct sp_quiet quiet;
+    int rc;
+
+    if (s == NULL || (values == NULL && count > 0))
+        return SP_E_MISSING;
+    sp_quiet_begin(&quiet);
+    rc = give_range(s, first, count, values);
+    sp_link_alive(s);
+    sp_quiet_end(&quiet);
+    return rc;
+}
+
+int signpost_gradient_tensor(signpost *s, uint32_t tensor, const float *values)
+{
+    const struct sp_layout *layout;
+
+    if (s == NULL || values == NULL)
+        return SP_E_MISSING;
+    layout = &s->learner.layout;
+    if (tensor >= layout->tensors_count)
+        return sp_client_fail(s, SP_E_RANGE, "gradient of tensor %u: the model has %u, counted from 0", tensor,
+                              layout->tensors_count);
+    return signpost_gradient(s, layout->tensors[tensor].first, layout->tensors[tensor].count, values);
 }
 
 static void push_abstention(signpost *s)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_PUSH, .round = s->learner.round + 1}};
 
-    s->counts.abstentions++;
+    s->abstentions++;
     message.frame.flags = SP_FRAME_ABSTAIN;
     message.frame.first = s->learner.packed;
     sp_client_say(s, SIGNPOST_LOG_WARN,
@@ -336,17 +325,21 @@ static void warn_if_slow(signpost *s)
                       s->learner.round + 1, (double)quiet / 1e3, (double)s->silence_ms / 1e3);
 }
 
-int signpost_push(signpost *s, double loss, uint32_t examples)
+static int push(signpost *s, double loss, uint32_t examples)
 {
+    uint64_t given = s->learner.given, d = s->learner.layout.coordinates;
     struct sp_push scalars = {0};
+    int rc = check_open(s, "a push");
 
-    if (!s->gradient_open)
-        return s->code != 0 || s->link != LINK_UP ? SP_OK : SP_E_STATE;
+    if (rc != SP_OK || !s->gradient_open) {
+        s->gradient_void = false;
+        return rc;
+    }
+    if (!s->learner.abstained && given != d)
+        return sp_client_fail(s, SP_E_STATE, "push of round %u, but the gradient is missing from coordinate %llu on",
+                              s->learner.round + 1, (unsigned long long)given);
     s->gradient_open = false;
     warn_if_slow(s);
-    if (!s->learner.abstained && s->learner.given != s->learner.layout.coordinates)
-        return sp_client_end(s, SP_E_STATE, "push of round %u after %llu of %llu coordinates", s->learner.round + 1,
-                             (unsigned long long)s->learner.given, (unsigned long long)s->learner.layout.coordinates);
     if (s->learner.abstained) {
         push_abstention(s);
     } else {
@@ -354,42 +347,53 @@ int signpost_push(signpost *s, double loss, uint32_t examples)
         scalars.has_scalars = isfinite(loss);
         push_chunks(s, &scalars);
     }
-    s->counts.pushes++;
+    s->pushes++;
     return SP_OK;
+}
+
+int signpost_push(signpost *s, double loss, uint32_t examples)
+{
+    struct sp_quiet quiet;
+    int rc;
+
+    if (s == NULL)
+        return SP_E_MISSING;
+    sp_quiet_begin(&quiet);
+    rc = push(s, loss, examples);
+    sp_quiet_end(&quiet);
+    return rc;
 }
 
 int signpost_score(signpost *s, const struct signpost_event *event, uint64_t correct, uint64_t total, double loss_sum)
 {
-    struct sp_message message = {.frame = {.type = SP_FRAME_SCORE, .round = event->round}};
+    struct sp_message message = {.frame = {.type = SP_FRAME_SCORE}};
+    struct sp_quiet quiet;
 
+    if (s == NULL || event == NULL)
+        return SP_E_MISSING;
+    if (event->type != SIGNPOST_EVALUATE)
+        return sp_client_fail(s, SP_E_STATE, "a score for an event that is not SIGNPOST_EVALUATE");
+    if (correct > total || !isfinite(loss_sum))
+        return sp_client_fail(s, SP_E_RANGE, "score: %llu of %llu correct, with losses of %g in all",
+                              (unsigned long long)correct, (unsigned long long)total, loss_sum);
+    message.frame.round = event->round;
     message.score.part = event->part;
     message.score.correct = correct;
     message.score.total = total;
     message.score.loss_sum = loss_sum;
+    sp_quiet_begin(&quiet);
     sp_link_send(s, &message, NULL, 0);
+    sp_quiet_end(&quiet);
     return SP_OK;
 }
 
-const char *signpost_plan(const signpost *s, const char *key)
+void signpost_alive(signpost *s)
 {
-    return sp_welcome_setting(&s->welcome, key);
-}
+    struct sp_quiet quiet;
 
-bool signpost_plan_item(const signpost *s, size_t index, const char **key, const char **value)
-{
-    if (index >= s->welcome.plan_count)
-        return false;
-    *key = s->welcome.plan[index].key;
-    *value = s->welcome.plan[index].value;
-    return true;
-}
-
-void signpost_get_counts(const signpost *s, struct signpost_counts *counts)
-{
-    *counts = s->counts;
-}
-
-const char *signpost_error(const signpost *s)
-{
-    return s->words;
+    if (s == NULL)
+        return;
+    sp_quiet_begin(&quiet);
+    sp_link_alive(s);
+    sp_quiet_end(&quiet);
 }

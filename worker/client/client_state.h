@@ -1,8 +1,9 @@
-/* Inside libsignpost's client: shared by client.c (what the caller sees), link.c (the connection) and inbox.c (frames
- * from the server). Nobody else includes this. */
+/* Inside libsignpost's client: shared by open.c, client.c, blocking.c (what the caller sees), link.c (the connection),
+ * handshake.c and inbox.c (frames from the server). Nobody else includes this. */
 #pragma once
 
 #include "common/address.h"
+#include "common/secret.h"
 #include "common/stream.h"
 #include "proto/reader.h"
 #include "proto/reason.h"
@@ -10,6 +11,7 @@
 #include "worker/client/learner.h"
 #include "worker/client/signpost.h"
 
+#include <signal.h>
 #include <uv.h>
 
 #define EVALS_MAX SP_SLOTS_MAX
@@ -17,7 +19,13 @@
 enum link { LINK_NONE, LINK_CONNECTING, LINK_UP };
 
 /* What the server and we have agreed on over the present connection. */
-enum stage { STAGE_HELLO, STAGE_SPARE, STAGE_WEIGHTS, STAGE_READY };
+enum stage {
+    STAGE_CHALLENGE, /* HELLO was sent, and the server has to prove that it holds the secret */
+    STAGE_HELLO,     /* LAYOUT was sent */
+    STAGE_SPARE,
+    STAGE_WEIGHTS,
+    STAGE_READY,
+};
 
 struct signpost {
     uv_loop_t loop;
@@ -30,12 +38,14 @@ struct signpost {
     unsigned closing; /* streams that were closed but are not gone */
 
     char job[64], program[64], server[300];
+    struct sp_secret secret;
+    struct sp_hello hello; /* of the present connection */
     struct sp_address address;
     uint64_t examples, test_examples, data_digest;
     uint64_t layout_digest;
     int wanted_slot;
     double give_up_s;
-    void (*log)(void *, enum signpost_log_level, const char *);
+    void (*log)(void *, int, const char *);
     void *log_arg;
 
     struct sp_backoff backoff;
@@ -47,9 +57,11 @@ struct signpost {
     uint32_t alive_ms, silence_ms;
 
     struct sp_welcome welcome; /* owned: the plan */
-    bool has_ticket;
+    bool has_ticket, has_slot;
     bool joined_due, init_due, gradient_due; /* events that the caller has not seen */
+    bool init_open;                          /* the caller owes the initial weights */
     bool gradient_open;                      /* the caller owes the gradient of learner.round + 1 */
+    bool gradient_void; /* it owed one, and the round was lost: what it still gives of it is not used */
     struct {
         uint32_t round;
         struct sp_eval eval;
@@ -57,19 +69,35 @@ struct signpost {
     unsigned evals_count;
     uint8_t chunk[SP_BULK_BYTES_MAX];
 
+    /* Of the blocking interface. */
+    const float *initial; /* the caller's */
+    bool joined;
+
     int code; /* how it ended; 0 while it has not */
     bool done, stopped;
+    int reason; /* the server's, or SIGNPOST_REASON_NONE */
     char words[SP_ERROR_TEXT_BYTES];
-    struct signpost_counts counts;
+    uint64_t pushes, abstentions, reconnects, resyncs;
 };
 
-/* --- client.c --- */
+/* --- open.c --- */
 uint64_t sp_client_now_ms(void);
 /* A line for the caller's log. */
 void sp_client_say(signpost *s, enum signpost_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The words of a call that failed; the client goes on. Returns the code. */
+int sp_client_fail(signpost *s, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* It is over: signpost_wait() returns this code from now on. Returns it as well. */
 int sp_client_end(signpost *s, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* --- quiet.c --- */
+/* SIGPIPE of writes between the two does not reach the program, whatever it does with that signal. */
+struct sp_quiet {
+    sigset_t before;
+    bool pending;
+};
+void sp_quiet_begin(struct sp_quiet *quiet);
+void sp_quiet_end(const struct sp_quiet *quiet);
 
 /* --- link.c --- */
 void sp_link_drop(signpost *s);
@@ -77,9 +105,19 @@ void sp_link_drop(signpost *s);
 void sp_link_lose(signpost *s, const char *words);
 void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes);
 /* Says goodbye if there is a connection. */
-void sp_link_finish(signpost *s);
+void sp_link_finish(signpost *s, enum sp_reason reason, const char *words);
+/* Says that this worker is alive, if it is time to. */
+void sp_link_alive(signpost *s);
+/* The round is lost for this worker. */
+void sp_link_void_gradient(signpost *s);
 /* Whatever is due by the clock: an attempt to connect, a sign of life, the end of patience. */
 void sp_link_tick(signpost *s);
+
+/* --- handshake.c --- */
+void sp_handshake_begin(signpost *s);
+int sp_handshake_challenge(signpost *s, const struct sp_challenge *challenge, struct sp_error *error);
+/* Whether this frame may come before the server has proved that it holds the secret. */
+int sp_handshake_header(const signpost *s, const struct sp_frame *frame, struct sp_error *error);
 
 /* --- inbox.c --- */
 extern const struct sp_reader_events sp_inbox_events;

@@ -49,6 +49,7 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
         return sp_error_set(error, SP_E_PROTOCOL, "a second WELCOME");
     if (message->welcome.spare) {
         s->stage = STAGE_SPARE;
+        s->has_slot = false;
         if (s->wanted_slot >= 0)
             sp_client_say(s, SIGNPOST_LOG_INFO, "slot %d is taken; waiting for it as a spare", s->wanted_slot);
         else
@@ -59,8 +60,8 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
     sp_message_finish(&old);
     s->welcome = message->welcome;
     memset(&message->welcome, 0, sizeof message->welcome);
-    s->counts.reconnects += s->has_ticket;
-    s->has_ticket = true;
+    s->reconnects += s->has_ticket;
+    s->has_ticket = s->has_slot = true;
     s->stage = STAGE_WEIGHTS;
     if (s->welcome.alive_interval_ms > 0)
         s->alive_ms = s->welcome.alive_interval_ms;
@@ -124,9 +125,9 @@ static void resync(signpost *s, const struct sp_error *error)
     struct sp_message message = {.frame = {.type = SP_FRAME_RESYNC, .round = s->learner.round}};
 
     message.digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
-    s->counts.resyncs++;
+    s->resyncs++;
     s->stage = STAGE_WEIGHTS;
-    s->gradient_due = s->gradient_open = false;
+    sp_link_void_gradient(s);
     s->evals_count = 0;
     sp_client_say(s, SIGNPOST_LOG_WARN, "%s; asking the server for its weights", error->text);
     sp_link_send(s, &message, NULL, 0);
@@ -148,7 +149,7 @@ static int got_commit(signpost *s, const struct sp_message *message, struct sp_e
     if (rc != SP_OK)
         return rc;
     sp_backoff_reset(&s->backoff);
-    s->gradient_open = false;
+    sp_link_void_gradient(s);
     s->gradient_due = !message->commit.last;
     return SP_OK;
 }
@@ -168,8 +169,15 @@ static void got_bye(signpost *s, const struct sp_bye *bye)
 {
     const char *words = bye->words[0] != '\0' ? bye->words : sp_reason_text(bye->reason);
 
-    if (bye->reason == SP_REASON_DONE || bye->reason == SP_REASON_STOPPED) {
+    bool over = bye->reason == SP_REASON_DONE || bye->reason == SP_REASON_STOPPED;
+
+    if (over && s->stage == STAGE_CHALLENGE) {
+        sp_link_lose(s, "it says that the job is over, but did not prove that it holds the secret");
+        return;
+    }
+    if (over) {
         s->done = true;
+        s->reason = (int)bye->reason;
         s->stopped = bye->reason == SP_REASON_STOPPED;
         (void)snprintf(s->words, sizeof s->words, "%s", words);
         sp_link_drop(s);
@@ -179,9 +187,15 @@ static void got_bye(signpost *s, const struct sp_bye *bye)
         (void)snprintf(line, sizeof line, "the server says: %s", words);
         sp_link_lose(s, line);
     } else {
+        s->reason = (int)(bye->reason <= INT32_MAX ? bye->reason : INT32_MAX);
         (void)sp_client_end(s, SP_E_REJECTED, "the server %s refused: %s", s->server, words);
         sp_link_drop(s);
     }
+}
+
+static int header(void *owner, const struct sp_frame *frame, struct sp_error *error)
+{
+    return sp_handshake_header(owner, frame, error);
 }
 
 static int got(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error)
@@ -190,6 +204,8 @@ static int got(void *owner, struct sp_message *message, const void *bulk, struct
 
     (void)bulk;
     switch (message->frame.type) {
+    case SP_FRAME_CHALLENGE:
+        return sp_handshake_challenge(s, &message->challenge, error);
     case SP_FRAME_WELCOME:
         return got_welcome(s, message, error);
     case SP_FRAME_INIT:
@@ -219,7 +235,7 @@ static void broken(void *owner, const struct sp_error *error)
     signpost *s = owner;
 
     /* Once the server has spoken our version, another one is a damaged byte. */
-    if (error->code == SP_E_UNSUPPORTED && s->stage == STAGE_HELLO) {
+    if (error->code == SP_E_UNSUPPORTED && s->stage <= STAGE_HELLO) {
         (void)sp_client_end(s, SP_E_UNSUPPORTED, "server %s: %s", s->server, error->text);
         sp_link_drop(s);
         return;
@@ -227,4 +243,4 @@ static void broken(void *owner, const struct sp_error *error)
     sp_link_lose(s, error->text);
 }
 
-const struct sp_reader_events sp_inbox_events = {.place = place, .got = got, .broken = broken};
+const struct sp_reader_events sp_inbox_events = {.header = header, .place = place, .got = got, .broken = broken};

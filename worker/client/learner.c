@@ -81,25 +81,48 @@ void sp_learner_begin(struct sp_learner *learner)
     learner->abstained = false;
     learner->given = 0;
     learner->packed = 0;
-    learner->ranges_count = 0;
+    learner->ranges_count = learner->ranges_taken = 0;
     memset(&learner->gradient_squares, 0, sizeof learner->gradient_squares);
     memset(&learner->momentum_squares, 0, sizeof learner->momentum_squares);
     memset(learner->sketch, 0, sizeof learner->sketch);
 }
 
-static int keep_range(struct sp_learner *learner, uint64_t count, const float *values)
+/* Index of the first range that begins after `first`. */
+static uint32_t find_range(const struct sp_learner *learner, uint64_t first)
 {
+    uint32_t low = 0, high = learner->ranges_count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (learner->ranges[middle].first <= first)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int keep_range(struct sp_learner *learner, const struct sp_learner_range *range)
+{
+    uint32_t at = find_range(learner, range->first);
+    struct sp_learner_range *ranges = learner->ranges;
+
+    if ((at > 0 && ranges[at - 1].first + ranges[at - 1].count > range->first) ||
+        (at < learner->ranges_count && range->first + range->count > ranges[at].first))
+        return SP_E_RANGE;
     if (learner->ranges_count == learner->ranges_room) {
         uint32_t room = learner->ranges_room == 0 ? 16 : learner->ranges_room * 2;
-        struct sp_learner_range *grown = reallocarray(learner->ranges, room, sizeof *grown);
 
-        if (grown == NULL)
+        ranges = reallocarray(learner->ranges, room, sizeof *ranges);
+        if (ranges == NULL)
             return SP_E_NOMEM;
-        learner->ranges = grown;
+        learner->ranges = ranges;
         learner->ranges_room = room;
     }
-    learner->ranges[learner->ranges_count++] =
-        (struct sp_learner_range){.first = learner->given, .count = count, .values = values};
+    memmove(&ranges[at + 1], &ranges[at], (learner->ranges_count - at) * sizeof *ranges);
+    ranges[at] = *range;
+    learner->ranges_count++;
     return SP_OK;
 }
 
@@ -111,30 +134,43 @@ static double current_beta1(const struct sp_learner *learner)
     return plain ? 0.0 : learner->setup.beta1;
 }
 
-int sp_learner_gradient(struct sp_learner *learner, uint64_t count, const float *values)
+/* The next range is there: into the momentum and the statistics with it. */
+static void take_range(struct sp_learner *learner, const struct sp_learner_range *range)
 {
     double beta1 = current_beta1(learner);
-    float *m = learner->m + learner->given;
+    float *m = learner->m + range->first;
 
-    sp_assert(learner->begun && count <= learner->layout.coordinates - learner->given);
-    if (learner->abstained || count == 0)
-        return SP_OK;
-    if (!sp_all_finite(values, count)) {
+    if (!sp_all_finite(range->values, range->count)) {
         learner->abstained = true;
         learner->abstentions++;
-        return SP_OK;
+        return;
     }
-    if (keep_range(learner, count, values) != SP_OK)
-        return SP_E_NOMEM;
     if (learner->given == 0)
         learner->own_rounds++;
-    sp_momentum(m, values, count, (float)beta1, (float)(1.0 - beta1));
-    sp_running_add_squares(&learner->gradient_squares, values, count);
-    sp_running_add_squares(&learner->momentum_squares, m, count);
+    sp_momentum(m, range->values, range->count, (float)beta1, (float)(1.0 - beta1));
+    sp_running_add_squares(&learner->gradient_squares, range->values, range->count);
+    sp_running_add_squares(&learner->momentum_squares, m, range->count);
     if (learner->phase == SP_PHASE_SIGN)
-        sp_sketch_add(learner->sketch, learner->setup.seed, learner->round + 1, learner->given, values, count);
-    learner->given += count;
-    return SP_OK;
+        sp_sketch_add(learner->sketch, learner->setup.seed, learner->round + 1, range->first, range->values,
+                      range->count);
+    learner->given += range->count;
+    learner->ranges_taken++;
+}
+
+int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values)
+{
+    const struct sp_learner_range range = {.first = first, .count = count, .values = values};
+    uint64_t d = learner->layout.coordinates;
+    int rc;
+
+    sp_assert(learner->begun && first <= d && count <= d - first);
+    if (learner->abstained || count == 0)
+        return SP_OK;
+    rc = keep_range(learner, &range);
+    while (rc == SP_OK && !learner->abstained && learner->ranges_taken < learner->ranges_count &&
+           learner->ranges[learner->ranges_taken].first == learner->given)
+        take_range(learner, &learner->ranges[learner->ranges_taken]);
+    return rc;
 }
 
 static bool dithers(const struct sp_learner *learner)

@@ -1,8 +1,8 @@
 /* A worker's part of a round without any I/O: gradient in, chunks to push out; update in, new weights out.
  * The client drives it over a socket, the simulation in memory.
  *
- * A round: sp_learner_begin(), sp_learner_gradient() range by range, sp_learner_pack() chunk by chunk as far as
- * sp_learner_packable() says, sp_learner_scalars(); then sp_learner_stage() for each chunk of the update and
+ * A round: sp_learner_begin(), sp_learner_gradient() range by range in any order, sp_learner_pack() chunk by chunk as
+ * far as sp_learner_packable() says, sp_learner_scalars(); then sp_learner_stage() for each chunk of the update and
  * sp_learner_commit().
  */
 #pragma once
@@ -37,11 +37,13 @@ struct sp_learner {
     enum sp_phase phase; /* of the next round */
     float sigma;         /* of the next round */
 
-    bool begun;                      /* sp_learner_begin() was called for round + 1 */
-    bool abstained;                  /* from coordinate `given` on */
-    uint64_t given, packed;          /* coordinates of the gradient that are in m; that were packed */
-    struct sp_learner_range *ranges; /* owned; the gradient of this round, for its dot */
-    uint32_t ranges_count, ranges_room;
+    bool begun;             /* sp_learner_begin() was called for round + 1 */
+    bool abstained;         /* from coordinate `given` on */
+    uint64_t given, packed; /* coordinates of the gradient that are in m; that were packed */
+    /* Owned: the gradient of this round, by first coordinate; the first `ranges_taken` are in m, without gaps. They are
+     * kept for the round's dot. */
+    struct sp_learner_range *ranges;
+    uint32_t ranges_count, ranges_taken, ranges_room;
     struct sp_running_sum gradient_squares, momentum_squares;
     double sketch[SP_SKETCH_BUCKETS];
     double rms;          /* of m of the round before; 0: none */
@@ -64,9 +66,10 @@ void sp_learner_replaced(struct sp_learner *learner, uint32_t round);
 
 void sp_learner_begin(struct sp_learner *learner);
 
-/* The next range of this round's gradient; ranges come in ascending order without gaps. `values` stays the caller's and
- * must stay as it is until the round's commit. A range that is not finite makes the worker abstain from it on. */
-int sp_learner_gradient(struct sp_learner *learner, uint64_t count, const float *values);
+/* A range of this round's gradient, in any order; it goes into m once all before it are there. `values` stays the
+ * caller's and must stay as it is until the round's commit. A range that is not finite makes the worker abstain from it
+ * on. SP_E_RANGE if a part of it was given before. */
+int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values);
 
 /* The next chunk that can be pushed now, at most the phase's chunk size; count 0 if there is none yet. A chunk is the
  * model's last one if first + count is its number of coordinates. */

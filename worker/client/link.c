@@ -25,6 +25,12 @@ void sp_link_drop(signpost *s)
     s->stream = NULL;
 }
 
+void sp_link_void_gradient(signpost *s)
+{
+    s->gradient_void = s->gradient_void || s->gradient_open;
+    s->gradient_due = s->gradient_open = false;
+}
+
 void sp_link_lose(signpost *s, const char *words)
 {
     uint32_t pause;
@@ -34,10 +40,11 @@ void sp_link_lose(signpost *s, const char *words)
     if (s->link == LINK_NONE)
         return;
     /* What took the connection but never welcomed us (another program, a relay without a server) is no server lost. */
-    lost = s->link == LINK_UP && s->stage != STAGE_HELLO;
+    lost = s->link == LINK_UP && s->stage > STAGE_HELLO;
     sp_link_drop(s);
     s->stage = STAGE_HELLO;
-    s->gradient_due = s->gradient_open = s->init_due = s->joined_due = false;
+    sp_link_void_gradient(s);
+    s->init_due = s->init_open = s->joined_due = false;
     s->evals_count = 0;
     now = sp_client_now_ms();
     pause = sp_backoff_next_ms(&s->backoff);
@@ -76,34 +83,15 @@ void sp_link_send(signpost *s, const struct sp_message *message, const void *bul
     /* SP_E_CLOSED: the server closed its side. Why, may still lie unread in the socket: reading comes to its end. */
 }
 
-static void send_hello(signpost *s)
-{
-    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
-    struct sp_hello *hello = &message.hello;
-
-    memcpy(hello->job, s->job, sizeof hello->job);
-    memcpy(hello->program, s->program, sizeof hello->program);
-    hello->layout = s->learner.layout;
-    hello->layout_digest = s->layout_digest;
-    hello->examples = s->examples;
-    hello->test_examples = s->test_examples;
-    hello->data_digest = s->data_digest;
-    hello->wanted_slot = s->wanted_slot;
-    hello->has_ticket = s->has_ticket;
-    memcpy(hello->ticket, s->welcome.ticket, sizeof hello->ticket);
-    sp_link_send(s, &message, NULL, 0);
-}
-
 static void on_connected(void *owner)
 {
     signpost *s = owner;
 
     s->link = LINK_UP;
-    s->stage = STAGE_HELLO;
     s->heard_ms = sp_client_now_ms();
     s->heard_bytes = 0;
     sp_reader_start(&s->reader, s->stream, &sp_inbox_events, s);
-    send_hello(s);
+    sp_handshake_begin(s);
 }
 
 static void on_filled(void *owner)
@@ -164,9 +152,9 @@ static void check_give_up(signpost *s, uint64_t now)
 {
     double waited_s = (double)(now - s->lost_ms) / 1000.0;
 
-    if ((s->link != LINK_UP || s->stage == STAGE_HELLO) && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
+    if ((s->link != LINK_UP || s->stage <= STAGE_HELLO) && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
         sp_link_drop(s);
-        (void)sp_client_end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up, as worker.give_up says", s->server,
+        (void)sp_client_end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up (worker.give_up)", s->server,
                             waited_s);
     }
 }
@@ -175,7 +163,7 @@ static void check_silence(signpost *s, uint64_t now)
 {
     uint64_t bytes = sp_stream_bytes_received(s->stream);
 
-    if (bytes != s->heard_bytes) {
+    if (bytes != s->heard_bytes || sp_reader_is_held(&s->reader)) {
         s->heard_bytes = bytes;
         s->heard_ms = now;
     }
@@ -187,11 +175,11 @@ static void check_silence(signpost *s, uint64_t now)
     }
 }
 
-void signpost_alive(signpost *s)
+void sp_link_alive(signpost *s)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_ALIVE}};
 
-    if (s->link == LINK_UP && sp_client_now_ms() - s->spoke_ms >= s->alive_ms)
+    if (s->link == LINK_UP && s->stage > STAGE_HELLO && sp_client_now_ms() - s->spoke_ms >= s->alive_ms)
         sp_link_send(s, &message, NULL, 0);
 }
 
@@ -208,17 +196,18 @@ void sp_link_tick(signpost *s)
         sp_link_lose(s, "no answer");
     if (s->link == LINK_UP) {
         check_silence(s, now);
-        signpost_alive(s);
+        sp_link_alive(s);
     }
 }
 
-void sp_link_finish(signpost *s)
+void sp_link_finish(signpost *s, enum sp_reason reason, const char *words)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_BYE}};
 
     if (s->link != LINK_UP)
         return;
-    message.bye.reason = SP_REASON_LEAVING;
+    message.bye.reason = reason;
+    (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
     sp_link_send(s, &message, NULL, 0);
     if (s->stream == NULL)
         return;

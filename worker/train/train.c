@@ -25,7 +25,7 @@ struct trainer {
     float *x, *gradient;
 };
 
-static void on_log(void *arg, enum signpost_log_level level, const char *line)
+static void on_log(void *arg, int level, const char *line)
 {
     static const enum sp_log_level levels[] = {
         [SIGNPOST_LOG_WARN] = SP_LOG_WARN, [SIGNPOST_LOG_INFO] = SP_LOG_INFO, [SIGNPOST_LOG_DEBUG] = SP_LOG_DEBUG};
@@ -134,7 +134,7 @@ static void give_gradient(struct trainer *t, const struct signpost_event *event)
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
     sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
     loss = sp_model_gradient(t->model, signpost_weights(t->client), t->x, t->labels, batch, t->gradient);
-    (void)signpost_gradient(t->client, d, t->gradient);
+    (void)signpost_gradient(t->client, 0, d, t->gradient);
     (void)signpost_push(t->client, loss, batch);
 }
 
@@ -172,8 +172,7 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
     case SIGNPOST_EVALUATE:
         give_score(t, event);
         break;
-    case SIGNPOST_NOTHING:
-    case SIGNPOST_DONE:
+    default:
         break;
     }
     return SP_OK;
@@ -182,7 +181,6 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
 static int loop(struct trainer *t, struct sp_error *error)
 {
     struct signpost_event event;
-    struct signpost_counts counts;
     int rc;
 
     do {
@@ -193,19 +191,41 @@ static int loop(struct trainer *t, struct sp_error *error)
         if (rc != SP_OK)
             return rc;
     } while (event.type != SIGNPOST_DONE);
-    signpost_get_counts(t->client, &counts);
     sp_log_info("train", "%s; this worker pushed %llu rounds", signpost_error(t->client),
-                (unsigned long long)counts.pushes);
+                (unsigned long long)signpost_count(t->client, SIGNPOST_PUSHES));
     return SP_OK;
+}
+
+/* The model's tensors as the library wants them; the names and shapes stay the layout's. */
+static struct signpost_tensor *describe(const struct sp_layout *layout)
+{
+    struct signpost_tensor *tensors = calloc(layout->tensors_count, sizeof *tensors);
+
+    for (uint32_t i = 0; tensors != NULL && i < layout->tensors_count; i++) {
+        tensors[i].name = layout->tensors[i].name;
+        tensors[i].shape = layout->tensors[i].shape;
+        tensors[i].dims = layout->tensors[i].dims;
+        tensors[i].flags = layout->tensors[i].flags;
+    }
+    return tensors;
 }
 
 static int join(struct trainer *t, const struct sp_train_options *options, struct sp_error *error)
 {
-    struct signpost_options client = {.job = t->job.job, .program = "signpost-worker " SP_VERSION};
+    struct signpost_options client = SIGNPOST_OPTIONS_INIT;
+    struct signpost_tensor *tensors = describe(sp_model_layout(t->model));
+    char token_file[2 * SP_STRING_BYTES];
     int rc;
 
+    if (tensors == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory");
+    sp_job_path(&t->job, t->job.security.token_file, token_file, sizeof token_file);
     client.server = options->server != NULL ? options->server : t->job.server.listen;
-    client.layout = sp_model_layout(t->model);
+    client.job = t->job.job;
+    client.program = "signpost-worker " SP_VERSION;
+    client.token_file = token_file;
+    client.tensors = tensors;
+    client.tensors_count = sp_model_layout(t->model)->tensors_count;
     client.examples = t->train.count;
     client.test_examples = t->test.count;
     client.data_digest = sp_examples_digest(&t->train);
@@ -216,6 +236,7 @@ static int join(struct trainer *t, const struct sp_train_options *options, struc
     rc = signpost_open(&t->client, &client, error->text, sizeof error->text);
     if (rc != SP_OK)
         error->code = (enum sp_code)rc;
+    free(tensors);
     return rc;
 }
 

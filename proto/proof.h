@@ -1,0 +1,33 @@
+/* Proof that a side holds the shared secret, without sending it: HMAC-SHA256 over what both sides have said.
+ *
+ * The input of the HMAC, byte by byte, numbers little-endian:
+ *
+ *     bytes  what
+ *     8      "SGNPAUTH"
+ *     1      protocol version
+ *     1      who proves: 0 the client, 1 the server
+ *     1      role in the HELLO: 0 worker, 1 operator
+ *     1      0
+ *     32     the client's nonce, from its HELLO
+ *     32     the server's nonce, from its CHALLENGE
+ *     4      wanted_slot of the HELLO (slot + 1, or 0 for any)
+ *     8      layout_digest of the HELLO
+ *     4, n   bytes in the job's name, and the name, of the HELLO
+ *     4, n   bytes of the TLS exporter, and the exporter; 4 zero bytes without TLS
+ *
+ * Neither proof can be had by reflecting the other, since they differ in who proves; nor by replaying an old one, since
+ * each side chose a fresh nonce; nor can a worker's serve an operator.
+ */
+#pragma once
+
+#include "common/secret.h"
+#include "proto/codec.h"
+
+enum sp_prover { SP_PROVER_CLIENT = 0, SP_PROVER_SERVER = 1 };
+
+/* `hello` must have a nonce. SP_E_NOMEM if OpenSSL has no memory. */
+int sp_proof_make(const struct sp_secret *secret, enum sp_prover prover, const struct sp_hello *hello,
+                  const uint8_t server_nonce[SP_NONCE_BYTES], uint8_t proof[SP_PROOF_BYTES]);
+
+/* Compares in a time that does not tell where they differ. */
+bool sp_proof_equal(const uint8_t a[SP_PROOF_BYTES], const uint8_t b[SP_PROOF_BYTES]);

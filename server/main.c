@@ -3,6 +3,7 @@
 #include "server/server.h"
 #include "version.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #define PROGRAM "signpostd"
@@ -39,6 +40,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/* What the job file or the arguments ask for and cannot be had is an error in them; the rest is the machine's. */
+static int fail_to_open(int rc, const struct sp_error *error)
+{
+    bool usage = rc == SP_E_MISSING || rc == SP_E_RANGE || rc == SP_E_SYNTAX;
+
+    (void)sp_cli_fail(PROGRAM, error->text[0] != '\0' ? error->text : sp_code_text(rc));
+    return usage ? SP_EXIT_USAGE : SP_EXIT_FAILED;
+}
+
 static int serve(const struct arguments *arguments, const struct sp_job *job)
 {
     struct sp_server_options server_options = {.job = job, .listen = arguments->listen, .out = arguments->out};
@@ -53,7 +63,7 @@ static int serve(const struct arguments *arguments, const struct sp_job *job)
     }
     rc = sp_server_open(&server, &server_options, &error);
     if (rc != SP_OK)
-        return sp_cli_fail(PROGRAM, error.text[0] != '\0' ? error.text : sp_code_text(rc));
+        return fail_to_open(rc, &error);
     rc = sp_server_run(server, &error);
     sp_server_destroy(server);
     return rc == SP_OK ? SP_EXIT_DONE : sp_cli_fail(PROGRAM, error.text);

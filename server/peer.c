@@ -147,6 +147,9 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
 
     (void)snprintf(words, sizeof words, "it said goodbye: %s",
                    bye->words[0] ? bye->words : sp_reason_text(bye->reason));
+    /* The round core tells of a worker that leaves; of one that never got in nobody else does. */
+    if (peer->stage != SP_PEER_WORKER)
+        sp_log_warn("peer", "%s left in the handshake: %s", peer->name, words);
     sp_peer_end(peer, words);
 }
 

@@ -17,6 +17,7 @@
 #define BEAT_MS 250
 #define RETURN_MS_MAX 6000 /* a worker's longest pause between attempts, and some */
 #define GOODBYE_MS_MAX 9000
+#define HELLO_MS_AFTER_END 1000
 
 uint64_t sp_server_now_ms(void)
 {
@@ -178,7 +179,7 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     server->absent = count_absent(server);
     /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        if (peer->stage != SP_PEER_PROOF && peer->stage != SP_PEER_LAYOUT) /* they hear it when they are known */
+        if (peer->stage >= SP_PEER_WORKER) /* the others believe it when they know us: see say_goodbye_to_strangers() */
             sp_peer_bye(peer, action->bye.reason, action->bye.words);
     write_results(server);
     if (server->absent > 0)
@@ -278,6 +279,17 @@ static void on_timer(uv_timer_t *timer)
     sp_server_drain(server);
 }
 
+/* Who was in the handshake when the job ended hears of it at its end; who has not even said HELLO by now, at once. */
+static void say_goodbye_to_strangers(struct sp_server *server)
+{
+    struct sp_view view;
+
+    sp_round_view(server->round, &view);
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
+        if (peer->stage == SP_PEER_HELLO)
+            sp_peer_bye(peer, view.stopped ? SP_REASON_STOPPED : SP_REASON_DONE, view.over_reason);
+}
+
 /* After the end: streams close by themselves within their time, then nothing holds the loop but this beat. */
 static void on_beat(uv_timer_t *timer)
 {
@@ -287,6 +299,8 @@ static void on_beat(uv_timer_t *timer)
         sp_peers_beat(server);
         return;
     }
+    if (sp_server_now_ms() - server->over_ms >= HELLO_MS_AFTER_END)
+        say_goodbye_to_strangers(server);
     if (server->absent > 0 && sp_server_now_ms() - server->over_ms < RETURN_MS_MAX)
         return;
     close_listeners(server);

@@ -1,5 +1,6 @@
 /* signpost check: what a job file means, before anything runs. */
 #include "common/cli.h"
+#include "common/secret.h"
 #include "deploy/tool/tool.h"
 #include "proto/frame.h"
 #include "worker/train/data.h"
@@ -113,6 +114,29 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
     return rc;
 }
 
+static int check_secret(const struct sp_job *job, const char *key, const char *file, struct sp_error *error)
+{
+    char path[2 * SP_STRING_BYTES];
+    struct sp_secret secret;
+
+    if (file[0] == '\0')
+        return SP_OK;
+    sp_job_path(job, file, path, sizeof path);
+    if (sp_secret_load(&secret, path, error) != SP_OK)
+        return sp_error_prefix(error, "%s", key);
+    (void)printf("%s: a secret of %zu bytes\n", key, secret.bytes);
+    sp_secret_forget(&secret);
+    return SP_OK;
+}
+
+static int check_secrets(const struct sp_job *job, struct sp_error *error)
+{
+    int rc = check_secret(job, "security.token_file", job->security.token_file, error);
+
+    return rc == SP_OK ? check_secret(job, "security.operator_token_file", job->security.operator_token_file, error)
+                       : rc;
+}
+
 int tool_check(int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -131,7 +155,7 @@ int tool_check(int argc, char **argv)
     if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     print_keys(&job);
-    if (print_costs(&job, &error) != SP_OK)
+    if (print_costs(&job, &error) != SP_OK || check_secrets(&job, &error) != SP_OK)
         return sp_cli_fail(TOOL, error.text);
     return SP_EXIT_DONE;
 }

@@ -16,6 +16,7 @@ static const struct {
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
     {"stop", tool_stop, "end a running job in order"},
+    {"token", tool_token, "make the secret that server and workers share"},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -9,10 +9,18 @@
 
 #define PATH_BYTES 1200
 
+enum { KEY_SERVER = 256, KEY_TOKEN_FILE };
+
 struct arguments {
-    const char *run;
+    const char *run, *server, *token_file;
     bool json;
 };
+
+#define REMOTE_OPTIONS                                                                                                 \
+    {"server", KEY_SERVER, "HOST:PORT", 0, "Ask a server on another machine; needs --token-file", 0},                  \
+    {                                                                                                                  \
+        "token-file", KEY_TOKEN_FILE, "FILE", 0, "The secret of the server's security.operator_token_file", 0          \
+    }
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -22,14 +30,22 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'j':
         arguments->json = true;
         break;
+    case KEY_SERVER:
+        arguments->server = value;
+        break;
+    case KEY_TOKEN_FILE:
+        arguments->token_file = value;
+        break;
     case ARGP_KEY_ARG:
         if (arguments->run != NULL)
             argp_error(state, "unexpected argument -- '%s'", value);
         arguments->run = value;
         break;
     case ARGP_KEY_END:
-        if (arguments->run == NULL)
-            argp_error(state, "name the run: its folder, or its job file");
+        if ((arguments->run == NULL) == (arguments->server == NULL))
+            argp_error(state, "name the run (its folder, or its job file), or a server on another machine by --server");
+        if ((arguments->server == NULL) != (arguments->token_file == NULL))
+            argp_error(state, "--server and --token-file belong together");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -77,6 +93,7 @@ static void print_status(const json_t *status)
     (void)printf("%s at %s: %s, %s phase, round %.0f of %.0f, for %.1f s\n", words(status, "job"),
                  words(status, "address"), words(status, "stage"), words(status, "phase"), number(status, "round"),
                  number(status, "rounds"), number(status, "seconds"));
+    (void)printf("  security        %s\n", words(json_object_get(status, "security"), "words"));
     if (words(status, "waits_for")[0] != '\0')
         (void)printf("  waits for       %s\n", words(status, "waits_for"));
     (void)printf("  workers         %.0f of %.0f live, %.0f spares\n", number(status, "live"),
@@ -103,6 +120,10 @@ static int ask(int argc, char **argv, const struct argp *argp, const char *line,
 
     if (argp_parse(argp, argc, argv, 0, NULL, arguments) != 0)
         return SP_EXIT_USAGE;
+    if (arguments->server != NULL) {
+        *answer = tool_ask_remote(arguments->server, arguments->token_file, line, &error);
+        return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
+    }
     rc = tool_folder(arguments->run, folder, sizeof folder);
     if (rc != SP_EXIT_DONE)
         return rc;
@@ -112,7 +133,8 @@ static int ask(int argc, char **argv, const struct argp *argp, const char *line,
 
 int tool_status(int argc, char **argv)
 {
-    static const struct argp_option options[] = {{"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, {0}};
+    static const struct argp_option options[] = {
+        {"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, REMOTE_OPTIONS, {0}};
     static const struct argp argp = {
         options, parse, "RUN", "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file.",
         NULL,    NULL,  NULL};
@@ -134,8 +156,9 @@ int tool_status(int argc, char **argv)
 
 int tool_stop(int argc, char **argv)
 {
+    static const struct argp_option options[] = {REMOTE_OPTIONS, {0}};
     static const struct argp argp = {
-        NULL,
+        options,
         parse,
         "RUN",
         "Ends a running job in order: its files are written, its workers told. RUN is its folder "
@@ -148,7 +171,8 @@ int tool_stop(int argc, char **argv)
     int rc = ask(argc, argv, &argp, "stop", &arguments, &answer);
 
     if (rc == SP_EXIT_DONE)
-        (void)printf("%s: stopping; the results are in its folder in a moment\n", arguments.run);
+        (void)printf("%s: stopping; the results are in its folder in a moment\n",
+                     arguments.run != NULL ? arguments.run : arguments.server);
     json_decref(answer);
     return rc;
 }

@@ -13,6 +13,7 @@ int tool_run(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);
+int tool_token(int argc, char **argv);
 
 /* --- operator.c --- */
 
@@ -23,6 +24,11 @@ json_t *tool_ask(const char *folder, const char *line, struct sp_error *error);
 /* The run's folder that an argument names: a folder, or a job file (then runs/<job>). 0 or an exit code, after words on
  * standard error. */
 int tool_folder(const char *argument, char *folder, size_t bytes);
+
+/* --- remote.c --- */
+
+/* The same over the network, from a server that has security.operator_token_file. */
+json_t *tool_ask_remote(const char *server, const char *token_file, const char *command, struct sp_error *error);
 
 /* --- result.c --- */
 

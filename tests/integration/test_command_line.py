@@ -130,7 +130,7 @@ class CommandLine(harness.Case):
 
     def test_addresses_that_are_none(self):
         for text in ('nonsense', '127.0.0.1', '127.0.0.1:', '127.0.0.1:70000', '::1:80', ':80'):
-            err = self.serve('--listen', text, '--out', self.folder / 'run')
+            err = self.serve('--listen', text, '--out', self.folder / 'run', code=2)
             self.assertIn(f"'{text}'", err)
             self.call(harness.WORKER, '--config', harness.DIGITS, '--server', text, code=1)
             err = self.serve('--set', f'server.listen={text}', code=2)
@@ -145,11 +145,11 @@ class CommandLine(harness.Case):
         self.assertRegex(err, rf'(?i)^signpostd: cannot make the folder {self.folder}/file/run: not a directory')
         err = self.serve('--listen', '127.0.0.1:0', '--out', self.folder / 'file')
         self.assertRegex(err, rf'^signpostd: cannot .*{self.folder}/file')
-        err = self.serve('--listen', '127.0.0.1:0', '--out', '')
+        err = self.serve('--listen', '127.0.0.1:0', '--out', '', code=2)
         self.assertRegex(err, r'^signpostd: .*folder')
 
     def test_folder_too_deep_for_a_socket(self):
-        err = self.serve('--listen', '127.0.0.1:0', '--out', self.folder / ('d' * 100))
+        err = self.serve('--listen', '127.0.0.1:0', '--out', self.folder / ('d' * 100), code=2)
         self.assertRegex(err, r'^signpostd: .*signpostd\.sock is longer than .* choose a shorter --out')
 
     def test_two_servers_in_one_folder(self):

@@ -121,19 +121,18 @@ class Strangers(harness.Case):
         self.goodbye(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.ljust(64), b'not a Signpost frame')
         self.goodbye(bytes(rng.randrange(256) for _ in range(100000)), b'not a Signpost frame')
         self.goodbye(bytes(4096), b'not a Signpost frame')
-        header = wire.HEADER.pack(b'SGNP', 2, wire.HELLO, 0, 0, 0, 0, 0, 0, 0, 0)
-        self.goodbye(header, b'protocol version 2')
-        header = wire.HEADER.pack(b'SGNP', 1, 99, 0, 0, 0, 0, 0, 0, 0, 0)
+        header = wire.HEADER.pack(b'SGNP', wire.VERSION, 99, 0, 0, 0, 0, 0, 0, 0, 0)
         self.goodbye(header, b'unknown frame type 99')
         for control, bulk, words in ((2**32 - 1, 0, b'control bytes'), (0, 2**32 - 1, b'bulk bytes')):
-            self.goodbye(wire.HEADER.pack(b'SGNP', 1, wire.PUSH, 0, 1, control, 0, 8, bulk, 0, 0), words)
-        self.goodbye(wire.HEADER.pack(b'SGNP', 1, wire.PUSH, 0, 1, 0, 2**64 - 1, 2**32 - 1, 65536, 0, 0), b'range')
-        self.goodbye(wire.HEADER.pack(b'SGNP', 1, wire.HELLO, 0, 0, 0, 0, 0, 0, 0, 12345), b'checksum')
+            self.goodbye(wire.HEADER.pack(b'SGNP', wire.VERSION, wire.PUSH, 0, 1, control, 0, 8, bulk, 0, 0), words)
+        self.goodbye(wire.HEADER.pack(b'SGNP', wire.VERSION, wire.PUSH, 0, 1, 0, 2**64 - 1, 2**32 - 1, 65536, 0, 0),
+                     b'range')
+        self.goodbye(wire.HEADER.pack(b'SGNP', wire.VERSION, wire.HELLO, 0, 0, 0, 0, 0, 0, 0, 12345), b'checksum')
         self.check_undisturbed()
 
     def test_hang_ups(self):
         """Connections that end at any byte of a header, with a reset or without."""
-        header = wire.HEADER.pack(b'SGNP', 1, wire.HELLO, 0, 0, 500, 0, 0, 0, 0, 0) + bytes(300)
+        header = wire.HEADER.pack(b'SGNP', wire.VERSION, wire.HELLO, 0, 0, 500, 0, 0, 0, 0, 0) + bytes(300)
         for length in (0, 1, 4, 5, 39, 40, 41, 200, 340):
             for reset in (False, True):
                 s = socket.create_connection(self.port)
@@ -147,7 +146,7 @@ class Strangers(harness.Case):
         """A connection that says nothing, in numbers, while the job runs to its end."""
         silent = [socket.create_connection(self.port) for _ in range(50)]
         half = socket.create_connection(self.port)
-        half.sendall(b'SGNP\x01\x01')
+        half.sendall(b'SGNP\x02\x01')
         self.check_undisturbed()
         for s in silent + [half]:
             s.close()

@@ -7,8 +7,9 @@ import threading
 import time
 
 HEADER = struct.Struct('<4sBBHIIQIIII')
-MAGIC, VERSION = b'SGNP', 1
-HELLO, WELCOME, INIT, WEIGHTS, READY, PUSH, UPDATE, COMMIT, EVAL, SCORE, RESYNC, ALIVE, BYE = range(1, 14)
+MAGIC, VERSION = b'SGNP', 2
+HELLO, WELCOME, INIT, WEIGHTS, READY, PUSH, UPDATE, COMMIT, EVAL, SCORE, RESYNC, ALIVE, BYE, \
+    CHALLENGE, PROOF, LAYOUT, ASK, ANSWER = range(1, 19)
 UP, DOWN = 'up', 'down'  # worker to server, server to worker
 
 

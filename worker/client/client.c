@@ -376,6 +376,8 @@ int signpost_score(signpost *s, const struct signpost_event *event, uint64_t cor
     if (correct > total || !isfinite(loss_sum))
         return sp_client_fail(s, SP_E_RANGE, "score: %llu of %llu correct, with losses of %g in all",
                               (unsigned long long)correct, (unsigned long long)total, loss_sum);
+    if (s->stage != STAGE_READY)
+        return SP_OK; /* the connection was lost meanwhile: the part is somebody else's now */
     message.frame.round = event->round;
     message.score.part = event->part;
     message.score.correct = correct;

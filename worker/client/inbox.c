@@ -40,6 +40,14 @@ static int set_up(signpost *s, struct sp_error *error)
     return SP_OK;
 }
 
+static void take_heartbeat(signpost *s, const struct sp_welcome *welcome)
+{
+    if (welcome->alive_interval_ms > 0)
+        s->alive_ms = welcome->alive_interval_ms;
+    if (welcome->silence_ms_max > 0)
+        s->silence_ms = welcome->silence_ms_max;
+}
+
 static int got_welcome(signpost *s, struct sp_message *message, struct sp_error *error)
 {
     struct sp_message old = {.frame = {.type = SP_FRAME_WELCOME}};
@@ -47,6 +55,7 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
 
     if (s->stage != STAGE_HELLO && s->stage != STAGE_SPARE)
         return sp_error_set(error, SP_E_PROTOCOL, "a second WELCOME");
+    take_heartbeat(s, &message->welcome);
     if (message->welcome.spare) {
         s->stage = STAGE_SPARE;
         s->has_slot = false;
@@ -63,10 +72,6 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
     s->reconnects += s->has_ticket;
     s->has_ticket = s->has_slot = true;
     s->stage = STAGE_WEIGHTS;
-    if (s->welcome.alive_interval_ms > 0)
-        s->alive_ms = s->welcome.alive_interval_ms;
-    if (s->welcome.silence_ms_max > 0)
-        s->silence_ms = s->welcome.silence_ms_max;
     rc = set_up(s, error);
     if (rc == SP_OK) {
         s->joined_due = true;
@@ -165,14 +170,25 @@ static int got_eval(signpost *s, const struct sp_message *message, struct sp_err
     return SP_OK;
 }
 
+/* Before its proof a server may turn us away for what concerns the handshake; what it says of the job is not believed.
+ */
+static bool is_believed(const signpost *s, uint32_t reason)
+{
+    return s->stage != STAGE_CHALLENGE || sp_reason_may_retry(reason) || reason == SP_REASON_SECRET ||
+           reason == SP_REASON_VERSION;
+}
+
 static void got_bye(signpost *s, const struct sp_bye *bye)
 {
     const char *words = bye->words[0] != '\0' ? bye->words : sp_reason_text(bye->reason);
 
     bool over = bye->reason == SP_REASON_DONE || bye->reason == SP_REASON_STOPPED;
 
-    if (over && s->stage == STAGE_CHALLENGE) {
-        sp_link_lose(s, "it says that the job is over, but did not prove that it holds the secret");
+    if (!is_believed(s, bye->reason)) {
+        char line[SP_ERROR_TEXT_BYTES];
+
+        (void)snprintf(line, sizeof line, "it says '%s', but did not prove that it holds the secret", words);
+        sp_link_lose(s, line);
         return;
     }
     if (over) {

@@ -257,7 +257,7 @@ size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk)
 void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push)
 {
     push->has_dot = learner->has_dot;
-    push->dot = learner->dot;
+    push->dot = learner->has_dot ? learner->dot : 0.0;
 }
 
 bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scalars, struct sp_message *message,

@@ -111,8 +111,12 @@ static int add_tensor(struct sp_layout *layout, const struct signpost_tensor *fr
         return sp_error_set(error, SP_E_RANGE, "the name of tensors[%u] has more than %zu bytes", index,
                             sizeof tensor.name - 1);
     (void)strcpy(tensor.name, from->name);
-    if (from->dims > 0)
+    if (from->dims > 0) {
         memcpy(tensor.shape, from->shape, from->dims * sizeof tensor.shape[0]);
+    } else { /* a layout has no tensor without dimensions: a single number is one of shape [1] */
+        tensor.dims = 1;
+        tensor.shape[0] = 1;
+    }
     return sp_layout_add(layout, &tensor, error);
 }
 

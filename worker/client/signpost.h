@@ -122,7 +122,7 @@ enum signpost_tensor_flags {
 
 struct signpost_tensor {
     const char *name;      /* 1 to 63 bytes, unique in the model */
-    const uint64_t *shape; /* `dims` sizes, each > 0; NULL if dims is 0: a single number */
+    const uint64_t *shape; /* `dims` sizes, each > 0; NULL if dims is 0: a single number, as [1] */
     uint32_t dims;         /* at most SIGNPOST_DIMS_MAX */
     uint32_t flags;        /* of enum signpost_tensor_flags */
 };
@@ -243,7 +243,8 @@ SIGNPOST_API int signpost_gradient_tensor(signpost *s, uint32_t tensor, const fl
 SIGNPOST_API int signpost_push(signpost *s, double loss, uint32_t examples);
 
 /* After SIGNPOST_EVALUATE: of `total` examples of the part, `correct` were classified right; `loss_sum` is the sum of
- * their losses. E_RANGE if correct > total or the sum is not finite. */
+ * their losses. E_RANGE if correct > total or the sum is not finite. If the connection was lost meanwhile: SIGNPOST_OK,
+ * and somebody else evaluates the part. */
 SIGNPOST_API int signpost_score(signpost *s, const struct signpost_event *event, uint64_t correct, uint64_t total,
                                 double loss_sum);
 

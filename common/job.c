@@ -83,9 +83,10 @@ const struct sp_key sp_job_keys[] = {
     UINT("workers", workers, PLAN, "1", 1, SP_WORKERS_MAX, "number of workers that train together"),
 
     CHOICE("data.format", data.format, 0, "idx", formats, "format of the data files"),
-    STRING("data.train.images", data.train_images, REQUIRED, NULL,
-           "images to train on; a path relative to the job file, or absolute"),
-    STRING("data.train.labels", data.train_labels, REQUIRED, NULL, "their labels"),
+    STRING("data.train.images", data.train_images, 0, "",
+           "images to train on; a path relative to the job file, or absolute; empty: the workers are programs of your "
+           "own, with data of their own"),
+    STRING("data.train.labels", data.train_labels, 0, "", "their labels; given if and only if the images are"),
     STRING("data.test.images", data.test_images, 0, "", "images to evaluate on; empty: no evaluation"),
     STRING("data.test.labels", data.test_labels, 0, "", "their labels; given if and only if the images are"),
     REAL("data.scale.divide", data.divide, PLAN | POSITIVE, "255", 0, PIXEL_MAX,
@@ -817,14 +818,23 @@ find(struct findings *findings, const char *path, const char *format, ...)
         findings->report(findings->arg, path, words);
 }
 
+static void validate_pair(const char *one, const char *one_path, const char *other, const char *other_path,
+                          struct findings *findings)
+{
+    if (one[0] != '\0' && other[0] == '\0')
+        find(findings, other_path, "missing, but %s is given; give both or neither", one_path);
+}
+
 static void validate_data(const struct sp_job *job, struct findings *findings)
 {
-    bool images = job->data.test_images[0] != '\0', labels = job->data.test_labels[0] != '\0';
+    const char *images = job->data.train_images, *labels = job->data.train_labels;
 
-    if (images && !labels)
-        find(findings, "data.test.labels", "missing, but data.test.images is given; give both or neither");
-    if (labels && !images)
-        find(findings, "data.test.images", "missing, but data.test.labels is given; give both or neither");
+    validate_pair(images, "data.train.images", labels, "data.train.labels", findings);
+    validate_pair(labels, "data.train.labels", images, "data.train.images", findings);
+    images = job->data.test_images;
+    labels = job->data.test_labels;
+    validate_pair(images, "data.test.images", labels, "data.test.labels", findings);
+    validate_pair(labels, "data.test.labels", images, "data.test.images", findings);
     if (job->model.type == SP_MODEL_MLP && job->model.hidden_count == 0)
         find(findings, "model.hidden", "an mlp needs at least one hidden layer; without one use model.type softmax");
 }
@@ -881,8 +891,7 @@ static void validate_server(const struct sp_job *job, struct findings *findings)
 
 static void validate_security(const struct sp_job *job, struct findings *findings)
 {
-    if (job->security.token_file[0] != '\0' &&
-        strcmp(job->security.token_file, job->security.operator_token_file) == 0)
+    if (job->security.token_file[0] != '\0' && strcmp(job->security.token_file, job->security.operator_token_file) == 0)
         find(findings, "security.operator_token_file",
              "must be another file than security.token_file: else every worker could operate the job");
 }
@@ -897,6 +906,17 @@ unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, con
     validate_server(job, &findings);
     validate_security(job, &findings);
     return findings.count;
+}
+
+int sp_job_need_data(const struct sp_job *job, struct sp_error *error)
+{
+    if (job->data.train_images[0] != '\0')
+        return SP_OK;
+    return sp_error_set(
+        error, SP_E_MISSING,
+        "job '%s' names no data (data.train.images and data.train.labels): signpost-worker cannot train "
+        "it; its workers are programs with data of their own, by libsignpost",
+        job->job);
 }
 
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes)

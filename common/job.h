@@ -164,6 +164,9 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
 unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
                          void *arg);
 
+/* SP_E_MISSING if the job names no data to train on, as a job for workers of another kind may. */
+int sp_job_need_data(const struct sp_job *job, struct sp_error *error);
+
 /* Puts `path`, made relative to the job's folder unless absolute, into out. An empty path stays empty, and one for
  * which `bytes` is too small becomes empty: 2 * SP_STRING_BYTES is always enough. */
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes);

@@ -408,6 +408,10 @@ int tool_run(int argc, char **argv)
         return SP_EXIT_USAGE;
     if (sp_cli_load(TOOL, run.file, &run.sets, &run.job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
+    if (sp_job_need_data(&run.job, &error) != SP_OK) {
+        (void)sp_cli_fail(TOOL, error.text);
+        return SP_EXIT_USAGE;
+    }
     if (run.out != NULL)
         (void)snprintf(run.folder, sizeof run.folder, "%s", run.out);
     else

@@ -80,6 +80,10 @@ int main(int argc, char **argv)
         (void)printf("%s: valid\n", arguments.cli.config);
         return SP_EXIT_DONE;
     }
+    if (sp_job_need_data(&job, &error) != SP_OK) {
+        (void)sp_cli_fail(PROGRAM, error.text);
+        return SP_EXIT_USAGE;
+    }
     (void)signal(SIGPIPE, SIG_IGN);
     train.server = arguments.server;
     train.slot = arguments.slot;

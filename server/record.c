@@ -19,6 +19,22 @@ json_t *sp_json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+void sp_json_put(json_t **object, const char *key, json_t *value)
+{
+    if (json_object_set_new(*object, key, value) == 0)
+        return;
+    json_decref(*object);
+    *object = NULL;
+}
+
+void sp_json_append(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value) == 0)
+        return;
+    json_decref(*array);
+    *array = NULL;
+}
+
 static int io_error(struct sp_error *error, const char *verb, const char *path)
 {
     return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
@@ -109,36 +125,36 @@ static json_t *report_json(const struct sp_report *report, double seconds, uint6
     json_t *line = json_object();
     bool sign = report->phase == SP_PHASE_SIGN;
 
-    json_object_set_new(line, "round", json_integer(report->round));
-    json_object_set_new(line, "epoch", sp_json_number(report->epoch));
-    json_object_set_new(line, "phase", json_string(sign ? "sign" : "sgd"));
-    json_object_set_new(line, sign ? "gamma" : "lambda", sp_json_number(report->rate));
-    json_object_set_new(line, "train_loss", sp_json_number(report->loss));
-    json_object_set_new(line, "live", json_integer(report->live));
-    json_object_set_new(line, "voters", json_integer(report->voters));
+    sp_json_put(&line, "round", json_integer(report->round));
+    sp_json_put(&line, "epoch", sp_json_number(report->epoch));
+    sp_json_put(&line, "phase", json_string(sign ? "sign" : "sgd"));
+    sp_json_put(&line, sign ? "gamma" : "lambda", sp_json_number(report->rate));
+    sp_json_put(&line, "train_loss", sp_json_number(report->loss));
+    sp_json_put(&line, "live", json_integer(report->live));
+    sp_json_put(&line, "voters", json_integer(report->voters));
     if (sign) {
-        json_object_set_new(line, "sigma", sp_json_number(report->sigma));
-        json_object_set_new(line, "margin", sp_json_number(report->margin));
-        json_object_set_new(line, "ties", sp_json_number(report->ties));
-        json_object_set_new(line, "unanimous", sp_json_number(report->unanimous));
-        json_object_set_new(line, "flips", sp_json_number(report->flips));
-        json_object_set_new(line, "lambda_paper", sp_json_number(report->estimates.paper));
-        json_object_set_new(line, "lambda_ratio", sp_json_number(report->estimates.ratio));
-        json_object_set_new(line, "lambda_denoised", sp_json_number(report->estimates.denoised));
-        json_object_set_new(line, "noise_scale", sp_json_number(report->estimates.noise_scale));
-        json_object_set_new(line, "stationarity", sp_json_number(report->estimates.stationarity));
+        sp_json_put(&line, "sigma", sp_json_number(report->sigma));
+        sp_json_put(&line, "margin", sp_json_number(report->margin));
+        sp_json_put(&line, "ties", sp_json_number(report->ties));
+        sp_json_put(&line, "unanimous", sp_json_number(report->unanimous));
+        sp_json_put(&line, "flips", sp_json_number(report->flips));
+        sp_json_put(&line, "lambda_paper", sp_json_number(report->estimates.paper));
+        sp_json_put(&line, "lambda_ratio", sp_json_number(report->estimates.ratio));
+        sp_json_put(&line, "lambda_denoised", sp_json_number(report->estimates.denoised));
+        sp_json_put(&line, "noise_scale", sp_json_number(report->estimates.noise_scale));
+        sp_json_put(&line, "stationarity", sp_json_number(report->estimates.stationarity));
     }
     if (report->evaluated) {
         double n = (double)report->total;
 
-        json_object_set_new(line, "test_accuracy", sp_json_number((double)report->correct / n));
-        json_object_set_new(line, "test_loss", sp_json_number(report->test_loss));
-        json_object_set_new(line, "test_examples", json_integer((json_int_t)report->total));
-        json_object_set_new(line, "test_partial", json_boolean(report->total != report->expected));
+        sp_json_put(&line, "test_accuracy", sp_json_number((double)report->correct / n));
+        sp_json_put(&line, "test_loss", sp_json_number(report->test_loss));
+        sp_json_put(&line, "test_examples", json_integer((json_int_t)report->total));
+        sp_json_put(&line, "test_partial", json_boolean(report->total != report->expected));
     }
-    json_object_set_new(line, "bytes_pushed", json_integer((json_int_t)pushed));
-    json_object_set_new(line, "bytes_updated", json_integer((json_int_t)updated));
-    json_object_set_new(line, "seconds", sp_json_number(seconds));
+    sp_json_put(&line, "bytes_pushed", json_integer((json_int_t)pushed));
+    sp_json_put(&line, "bytes_updated", json_integer((json_int_t)updated));
+    sp_json_put(&line, "seconds", sp_json_number(seconds));
     return line;
 }
 
@@ -148,6 +164,8 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
     json_t *line = report_json(report, seconds, pushed, updated);
     int rc = SP_OK;
 
+    if (line == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for a line of %s/history.jsonl", record->folder);
     if (json_dumpf(line, record->history, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
         fputc('\n', record->history) == EOF || fflush(record->history) != 0)
         rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
@@ -248,18 +266,17 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
     uint64_t length_le;
     int rc;
 
-    if (metadata != NULL)
-        json_object_set(header, "__metadata__", metadata);
+    sp_json_put(&header, "__metadata__", json_incref(metadata));
     for (uint32_t i = 0; i < layout->tensors_count; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
         json_t *shape = json_array();
         json_int_t begin = (json_int_t)(tensor->first * sizeof(float));
 
         for (uint32_t k = 0; k < tensor->dims; k++)
-            json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
-        json_object_set_new(header, tensor->name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", begin,
-                                      begin + (json_int_t)(tensor->count * sizeof(float))));
+            sp_json_append(&shape, json_integer((json_int_t)tensor->shape[k]));
+        sp_json_put(&header, tensor->name,
+                    json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", begin,
+                              begin + (json_int_t)(tensor->count * sizeof(float))));
     }
     text = json_dumps(header, JSON_COMPACT);
     json_decref(header);

@@ -30,10 +30,15 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);
 int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error);
 
-/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` (may be NULL) a JSON object of
- * strings. */
+/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` a JSON object of strings (NULL:
+ * there was no memory for it). */
 int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
                     json_t *metadata, struct sp_error *error);
 
 /* A number, or JSON's null where it is not finite. */
 json_t *sp_json_number(double value);
+
+/* Puts a value, which it takes over, into an object or behind an array. Without memory for it the whole is given up and
+ * *object or *array is NULL, as it then stays: JSON with a key missing would be taken for the truth. */
+void sp_json_put(json_t **object, const char *key, json_t *value);
+void sp_json_append(json_t **array, json_t *value);

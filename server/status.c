@@ -54,7 +54,7 @@ static json_t *sgd_rate(const struct sp_view *view)
         return sp_json_number(view->lambda);
     rates = json_object();
     for (uint32_t i = 0; i < view->layout->tensors_count; i++)
-        json_object_set_new(rates, view->layout->tensors[i].name, sp_json_number((double)view->rates[i]));
+        sp_json_put(&rates, view->layout->tensors[i].name, sp_json_number((double)view->rates[i]));
     return rates;
 }
 
@@ -67,31 +67,31 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         struct sp_peer *peer = s->live ? sp_peer_find((struct sp_server *)server, s->peer) : NULL;
         json_t *slot = json_object();
 
-        json_object_set_new(slot, "slot", json_integer(i));
-        json_object_set_new(slot, "state", json_string(s->ready ? "live" : s->live ? "joining" : "empty"));
-        json_object_set_new(slot, "address", peer != NULL ? json_string(peer->name) : json_null());
-        json_object_set_new(slot, "votes", count(s->votes));
-        json_object_set_new(slot, "missed", count(s->missed));
-        json_object_set_new(slot, "late", count(s->late));
-        json_object_set_new(slot, "abstained", count(s->abstained));
-        json_object_set_new(slot, "resyncs", count(s->resyncs));
-        json_object_set_new(slot, "joins", count(s->joins));
-        json_object_set_new(slot, "disagreement",
-                            sp_json_number(s->compared > 0 ? (double)s->disagreed / (double)s->compared : (double)NAN));
-        json_array_append_new(slots, slot);
+        sp_json_put(&slot, "slot", json_integer(i));
+        sp_json_put(&slot, "state", json_string(s->ready ? "live" : s->live ? "joining" : "empty"));
+        sp_json_put(&slot, "address", peer != NULL ? json_string(peer->name) : json_null());
+        sp_json_put(&slot, "votes", count(s->votes));
+        sp_json_put(&slot, "missed", count(s->missed));
+        sp_json_put(&slot, "late", count(s->late));
+        sp_json_put(&slot, "abstained", count(s->abstained));
+        sp_json_put(&slot, "resyncs", count(s->resyncs));
+        sp_json_put(&slot, "joins", count(s->joins));
+        sp_json_put(&slot, "disagreement",
+                    sp_json_number(s->compared > 0 ? (double)s->disagreed / (double)s->compared : (double)NAN));
+        sp_json_append(&slots, slot);
     }
     return slots;
 }
 
-static void set_bytes(json_t *to, const struct sp_server *server, const struct sp_view *view)
+static void set_bytes(json_t **to, const struct sp_server *server, const struct sp_view *view)
 {
-    json_object_set_new(to, "bytes_pushed", count(server->bytes.pushed));
-    json_object_set_new(to, "bytes_updated", count(server->bytes.updated));
-    json_object_set_new(to, "bytes_pushed_sign", count(server->bytes.pushed_sign));
-    json_object_set_new(to, "bytes_updated_sign", count(server->bytes.updated_sign));
-    json_object_set_new(to, "bytes_other_in", count(server->bytes.other_in));
-    json_object_set_new(to, "bytes_other_out", count(server->bytes.other_out));
-    json_object_set_new(to, "bytes_float32", count(view->float32_bytes));
+    sp_json_put(to, "bytes_pushed", count(server->bytes.pushed));
+    sp_json_put(to, "bytes_updated", count(server->bytes.updated));
+    sp_json_put(to, "bytes_pushed_sign", count(server->bytes.pushed_sign));
+    sp_json_put(to, "bytes_updated_sign", count(server->bytes.updated_sign));
+    sp_json_put(to, "bytes_other_in", count(server->bytes.other_in));
+    sp_json_put(to, "bytes_other_out", count(server->bytes.other_out));
+    sp_json_put(to, "bytes_float32", count(view->float32_bytes));
 }
 
 static json_t *security_json(const struct sp_security *security)
@@ -107,27 +107,27 @@ json_t *sp_status_json(struct sp_server *server)
     struct sp_view view;
 
     sp_round_view(server->round, &view);
-    json_object_set_new(status, "job", json_string(server->job.job));
-    json_object_set_new(status, "version", json_string(SP_VERSION));
-    json_object_set_new(status, "pid", json_integer(getpid()));
-    json_object_set_new(status, "address", json_string(server->address));
-    json_object_set_new(status, "stage", json_string(stage_name(view.stage)));
-    json_object_set_new(status, "phase", json_string(view.phase == SP_PHASE_SIGN ? "sign" : "sgd"));
-    json_object_set_new(status, "round", json_integer(view.round));
-    json_object_set_new(status, "rounds", json_integer(view.rounds));
-    json_object_set_new(status, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
-    json_object_set_new(status, "workers", json_integer(server->job.workers));
-    json_object_set_new(status, "live", json_integer(view.live));
-    json_object_set_new(status, "spares", json_integer(view.spares));
-    json_object_set_new(status, "waits_for", json_string(view.waits));
-    json_object_set_new(status, "train_loss", sp_json_number(view.train_loss));
-    json_object_set_new(status, "test_accuracy", test_accuracy(&view));
-    json_object_set_new(status, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
-    json_object_set_new(status, "switch_reason", json_string(view.switch_reason));
-    json_object_set_new(status, "security", security_json(&server->security));
-    json_object_set_new(status, "seconds", sp_json_number(seconds_since(server->started_ms)));
-    set_bytes(status, server, &view);
-    json_object_set_new(status, "slots", slots_json(server, &view));
+    sp_json_put(&status, "job", json_string(server->job.job));
+    sp_json_put(&status, "version", json_string(SP_VERSION));
+    sp_json_put(&status, "pid", json_integer(getpid()));
+    sp_json_put(&status, "address", json_string(server->address));
+    sp_json_put(&status, "stage", json_string(stage_name(view.stage)));
+    sp_json_put(&status, "phase", json_string(view.phase == SP_PHASE_SIGN ? "sign" : "sgd"));
+    sp_json_put(&status, "round", json_integer(view.round));
+    sp_json_put(&status, "rounds", json_integer(view.rounds));
+    sp_json_put(&status, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
+    sp_json_put(&status, "workers", json_integer(server->job.workers));
+    sp_json_put(&status, "live", json_integer(view.live));
+    sp_json_put(&status, "spares", json_integer(view.spares));
+    sp_json_put(&status, "waits_for", json_string(view.waits));
+    sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
+    sp_json_put(&status, "test_accuracy", test_accuracy(&view));
+    sp_json_put(&status, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
+    sp_json_put(&status, "switch_reason", json_string(view.switch_reason));
+    sp_json_put(&status, "security", security_json(&server->security));
+    sp_json_put(&status, "seconds", sp_json_number(seconds_since(server->started_ms)));
+    set_bytes(&status, server, &view);
+    sp_json_put(&status, "slots", slots_json(server, &view));
     return status;
 }
 
@@ -141,31 +141,31 @@ json_t *sp_summary_json(struct sp_server *server)
     if (view.theta != NULL)
         (void)snprintf(digest, sizeof digest, "%016llx",
                        (unsigned long long)sp_weights_digest(view.theta, view.layout->coordinates));
-    json_object_set_new(summary, "job", json_string(server->job.job));
-    json_object_set_new(summary, "version", json_string(SP_VERSION));
-    json_object_set_new(summary, "seed", seed_json(server->job.seed));
-    json_object_set_new(summary, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
-    json_object_set_new(summary, "workers", json_integer(server->job.workers));
-    json_object_set_new(summary, "examples", count(view.examples));
-    json_object_set_new(summary, "rounds", json_integer(view.rounds));
-    json_object_set_new(summary, "rounds_done", json_integer(view.round));
-    json_object_set_new(summary, "stopped", json_boolean(view.stopped));
-    json_object_set_new(summary, "outcome", json_string(view.over_reason));
-    json_object_set_new(summary, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
-    json_object_set_new(summary, "switch_reason",
-                        view.switch_reason[0] != '\0' ? json_string(view.switch_reason) : json_null());
-    json_object_set_new(summary, "switch_dry_run", json_boolean(view.switch_dry));
-    json_object_set_new(summary, "sgd_lr", sgd_rate(&view));
-    json_object_set_new(summary, "test_accuracy", test_accuracy(&view));
-    json_object_set_new(summary, "test_loss", view.evaluated ? sp_json_number(view.test_loss) : json_null());
-    json_object_set_new(summary, "test_examples", view.evaluated ? count(view.total) : json_null());
-    json_object_set_new(summary, "test_partial", json_boolean(view.evaluated && view.partial));
-    json_object_set_new(summary, "train_loss", sp_json_number(view.train_loss));
-    set_bytes(summary, server, &view);
-    json_object_set_new(summary, "sign_rounds_received", count(server->bytes.sign_votes));
-    json_object_set_new(summary, "wall_seconds", sp_json_number(seconds_since(server->started_ms)));
-    json_object_set_new(summary, "train_seconds", sp_json_number(seconds_since(server->first_round_ms)));
-    json_object_set_new(summary, "weights_digest", view.theta != NULL ? json_string(digest) : json_null());
-    json_object_set_new(summary, "slots", slots_json(server, &view));
+    sp_json_put(&summary, "job", json_string(server->job.job));
+    sp_json_put(&summary, "version", json_string(SP_VERSION));
+    sp_json_put(&summary, "seed", seed_json(server->job.seed));
+    sp_json_put(&summary, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
+    sp_json_put(&summary, "workers", json_integer(server->job.workers));
+    sp_json_put(&summary, "examples", count(view.examples));
+    sp_json_put(&summary, "rounds", json_integer(view.rounds));
+    sp_json_put(&summary, "rounds_done", json_integer(view.round));
+    sp_json_put(&summary, "stopped", json_boolean(view.stopped));
+    sp_json_put(&summary, "outcome", json_string(view.over_reason));
+    sp_json_put(&summary, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
+    sp_json_put(&summary, "switch_reason",
+                view.switch_reason[0] != '\0' ? json_string(view.switch_reason) : json_null());
+    sp_json_put(&summary, "switch_dry_run", json_boolean(view.switch_dry));
+    sp_json_put(&summary, "sgd_lr", sgd_rate(&view));
+    sp_json_put(&summary, "test_accuracy", test_accuracy(&view));
+    sp_json_put(&summary, "test_loss", view.evaluated ? sp_json_number(view.test_loss) : json_null());
+    sp_json_put(&summary, "test_examples", view.evaluated ? count(view.total) : json_null());
+    sp_json_put(&summary, "test_partial", json_boolean(view.evaluated && view.partial));
+    sp_json_put(&summary, "train_loss", sp_json_number(view.train_loss));
+    set_bytes(&summary, server, &view);
+    sp_json_put(&summary, "sign_rounds_received", count(server->bytes.sign_votes));
+    sp_json_put(&summary, "wall_seconds", sp_json_number(seconds_since(server->started_ms)));
+    sp_json_put(&summary, "train_seconds", sp_json_number(seconds_since(server->first_round_ms)));
+    sp_json_put(&summary, "weights_digest", view.theta != NULL ? json_string(digest) : json_null());
+    sp_json_put(&summary, "slots", slots_json(server, &view));
     return summary;
 }

@@ -135,8 +135,13 @@ static void write_results(struct sp_server *server)
     metadata = json_pack("{s:s, s:s*}", "job", server->job.job, "weights_digest",
                          json_string_value(json_object_get(summary, "weights_digest")));
     rc = sp_record_json(&server->record, "summary.json", summary, &error);
-    if (rc == SP_OK && view.theta != NULL)
-        rc = sp_record_model(&server->record, view.layout, view.theta, metadata, &error);
+    /* A summary that cannot be written is no reason to lose the weights as well. */
+    if (view.theta != NULL) {
+        struct sp_error *to = rc == SP_OK ? &error : NULL;
+        int model_rc = sp_record_model(&server->record, view.layout, view.theta, metadata, to);
+
+        rc = rc == SP_OK ? model_rc : rc;
+    }
     json_decref(metadata);
     json_decref(summary);
     if (rc != SP_OK) {

@@ -53,6 +53,8 @@ static void do_welcome(struct sp_server *server, const struct sp_action *action)
         message.welcome.silence_ms_max = (uint32_t)(server->job.server.heartbeat_timeout * 1e3);
         sp_round_progress(server->round, &message.welcome);
         sp_peer_send_message(peer, &message);
+    } else if (peer != NULL) {
+        sp_peer_bye(peer, SP_REASON_FAILED, "the server has no memory for a WELCOME");
     }
     free(text);
     free(plan);

@@ -402,16 +402,23 @@ static int open_listeners(struct sp_server *server, const char *text, struct sp_
     return SP_OK;
 }
 
-static void open_clock(struct sp_server *server)
+static int open_clock(struct sp_server *server, struct sp_error *error)
 {
+    int rc;
+
     (void)uv_timer_init(&server->loop, &server->timer);
     (void)uv_timer_init(&server->loop, &server->beat);
-    (void)uv_signal_init(&server->loop, &server->term);
-    (void)uv_signal_init(&server->loop, &server->intr);
     server->timer.data = server->beat.data = server->term.data = server->intr.data = server;
-    (void)uv_timer_start(&server->beat, on_beat, BEAT_MS, BEAT_MS);
-    (void)uv_signal_start(&server->term, on_signal, SIGTERM);
-    (void)uv_signal_start(&server->intr, on_signal, SIGINT);
+    rc = uv_timer_start(&server->beat, on_beat, BEAT_MS, BEAT_MS);
+    if (rc == 0)
+        rc = uv_signal_init(&server->loop, &server->term);
+    if (rc == 0)
+        rc = uv_signal_init(&server->loop, &server->intr);
+    if (rc == 0)
+        rc = uv_signal_start(&server->term, on_signal, SIGTERM);
+    if (rc == 0)
+        rc = uv_signal_start(&server->intr, on_signal, SIGINT);
+    return rc == 0 ? SP_OK : sp_error_set(error, SP_E_IO, "cannot watch for signals: %s", uv_strerror(rc));
 }
 
 static void on_walk(uv_handle_t *handle, void *arg)
@@ -453,9 +460,10 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     server->started_ms = sp_server_now_ms();
     (void)strcpy(server->out, options->out);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (uv_loop_init(&server->loop) != 0) {
+    rc = uv_loop_init(&server->loop);
+    if (rc != 0) {
         free(server);
-        return sp_error_set(error, SP_E_IO, "cannot make an event loop");
+        return sp_error_set(error, SP_E_IO, "cannot make an event loop: %s", uv_strerror(rc));
     }
     rc = sp_round_create(&server->round, &server->job);
     if (rc == SP_OK)
@@ -467,7 +475,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = sp_operators_open(server, error);
     if (rc == SP_OK)
-        open_clock(server); /* signals are ours before anybody can know that we are here */
+        rc = open_clock(server, error); /* signals are ours before anybody can know that we are here */
     if (rc == SP_OK)
         rc = sp_record_text(&server->record, "address", server->address, error);
     if (rc != SP_OK) {

@@ -84,6 +84,7 @@ struct sp_action {
         struct sp_eval eval;
         struct {
             enum sp_reason reason;
+            bool no_memory; /* OVER: the job failed for lack of memory */
             char words[256];
         } bye;
         struct {

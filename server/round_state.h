@@ -134,6 +134,8 @@ struct sp_round {
 
     struct sp_action *actions; /* owned ring */
     unsigned actions_head, actions_count, actions_room;
+    bool actions_lost, over_given; /* there was no memory for one; OVER was taken */
+    struct sp_action no_room;      /* where those go for which there is none */
 };
 
 /* --- action.c --- */

@@ -183,6 +183,8 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     server->over = true;
     server->over_ms = sp_server_now_ms();
     sp_log_info("job", "%s", action->bye.words);
+    if (action->bye.no_memory)
+        server->code = sp_error_set(&server->error, SP_E_NOMEM, "%s", action->bye.words);
     server->absent = count_absent(server);
     /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)

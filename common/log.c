@@ -1,5 +1,6 @@
 #include "common/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,20 @@ static size_t append_stamp(char *line, size_t bytes)
     return used;
 }
 
+static void write_all(const char *text, size_t bytes)
+{
+    while (bytes > 0) {
+        ssize_t n = write(STDERR_FILENO, text, bytes);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text += n;
+        bytes -= (size_t)n;
+    }
+}
+
 void sp_log(enum sp_log_level level, const char *tag, const char *format, ...)
 {
     char line[LINE_BYTES_MAX];
@@ -72,7 +87,6 @@ void sp_log(enum sp_log_level level, const char *tag, const char *format, ...)
             line[i] = ' ';
     }
     line[used++] = '\n';
-    /* One write keeps lines of several processes on one terminal apart. Nothing can be done when it fails. */
-    if (write(STDERR_FILENO, line, used) < 0)
-        return;
+    /* One write, as a rule, keeps lines of several processes on one terminal apart. Nothing can be done when it fails. */
+    write_all(line, used);
 }

@@ -254,6 +254,7 @@ static int queue_rest(struct sp_stream *stream, struct sp_buffer *buffer, size_t
 int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
 {
     size_t sent = 0;
+    int rc;
 
     if (stream->state != STATE_OPEN || stream->failed)
         return SP_E_CLOSED;
@@ -270,7 +271,11 @@ int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
     } else if (stream->queued + buffer->bytes > stream->queue_max) {
         return SP_E_BACKLOG;
     }
-    return queue_rest(stream, buffer, sent);
+    rc = queue_rest(stream, buffer, sent);
+    /* Half a frame is out and its rest is lost: whatever followed would be read as that rest. */
+    if (rc != SP_OK && sent > 0)
+        stream->failed = true;
+    return rc;
 }
 
 void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max)

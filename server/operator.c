@@ -66,16 +66,15 @@ static void on_written(uv_write_t *request, int status)
 
 static void answer(struct operator* op, char *text)
 {
+    static char no_memory[] = "{\"error\":\"the server has no memory for the answer; ask again\"}";
     uv_buf_t buf;
 
     (void)uv_read_stop((uv_stream_t *)&op->pipe);
     op->answer = text;
-    if (op->answer == NULL) {
-        end(op);
-        return;
-    }
     op->write.data = op;
-    buf = uv_buf_init(op->answer, (unsigned)strlen(op->answer));
+    if (text == NULL)
+        text = no_memory;
+    buf = uv_buf_init(text, (unsigned)strlen(text));
     if (uv_write(&op->write, (uv_stream_t *)&op->pipe, &buf, 1, on_written) != 0)
         end(op);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define QUEUE_BYTES_FIRST (1024u * 1024u)
+#define FULL_SAY_MS 10000
 
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id)
 {
@@ -254,7 +255,18 @@ static void on_closed(void *owner)
 
 static const struct sp_stream_events stream_events = {.filled = on_filled, .failed = on_failed, .closed = on_closed};
 
-void sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
+/* Whoever knocks at a full house may do so many times a second. */
+static void say_full(struct sp_server *server, const char *words)
+{
+    uint64_t now = sp_server_now_ms();
+
+    if (server->full_said_ms != 0 && now - server->full_said_ms < FULL_SAY_MS)
+        return;
+    server->full_said_ms = now;
+    sp_log_warn("peer", "%u connections: %s", server->peers_count, words);
+}
+
+bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
 {
     struct sp_peer *peer = calloc(1, sizeof *peer);
     struct sp_error error = {0};
@@ -263,8 +275,8 @@ void sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
         peer->stream = sp_stream_create(&server->loop, &stream_events, peer, QUEUE_BYTES_FIRST);
     if (peer == NULL || peer->stream == NULL) {
         free(peer);
-        sp_log_error("peer", "out of memory for a connection");
-        return;
+        say_full(server, "no memory for one more; it waits");
+        return false;
     }
     peer->server = server;
     peer->id = server->next_id++;
@@ -276,12 +288,13 @@ void sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
         sp_log_warn("peer", "%s", error.text);
         peer->ending = true;
         sp_stream_close(peer->stream);
-        return;
+        return true;
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", sp_stream_peer(peer->stream));
     sp_reader_start(&peer->reader, peer->stream, &reader_events, peer);
     if (server->peers_count > CONNECTIONS_MAX)
         sp_peer_bye(peer, SP_REASON_BUSY, "this server has all the connections that it takes");
+    return true;
 }
 
 /* --- the clock -------------------------------------------------------------------------------------------------------

@@ -299,11 +299,26 @@ static void say_goodbye_to_strangers(struct sp_server *server)
             sp_peer_bye(peer, view.stopped ? SP_REASON_STOPPED : SP_REASON_DONE, view.over_reason);
 }
 
+/* libuv accepts nothing more at a listener whose connection was not taken: it is asked again with every beat. */
+static void take_connection(struct sp_server *server, uv_stream_t *listener)
+{
+    server->knocks[(uv_tcp_t *)listener - server->listeners] = !sp_peer_accept(server, listener);
+}
+
+static void take_connections(struct sp_server *server)
+{
+    for (unsigned i = 0; i < server->listeners_count; i++) {
+        if (server->knocks[i])
+            take_connection(server, (uv_stream_t *)&server->listeners[i]);
+    }
+}
+
 /* After the end: streams close by themselves within their time, then nothing holds the loop but this beat. */
 static void on_beat(uv_timer_t *timer)
 {
     struct sp_server *server = timer->data;
 
+    take_connections(server);
     if (!server->over) {
         sp_peers_beat(server);
         return;
@@ -341,7 +356,7 @@ static void on_connection(uv_stream_t *listener, int status)
         sp_log_warn("server", "cannot accept a connection: %s", uv_strerror(status));
         return;
     }
-    sp_peer_accept(listener->data, listener);
+    take_connection(listener->data, listener);
 }
 
 static int listen_on(struct sp_server *server, const struct sockaddr *address, const char *as_written,

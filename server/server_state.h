@@ -63,6 +63,7 @@ struct sp_server {
     uv_loop_t loop;
     uv_tcp_t listeners[LISTENERS_MAX];
     unsigned listeners_count;
+    bool knocks[LISTENERS_MAX]; /* a connection waits there that could not be accepted yet */
     uv_timer_t timer, beat;
     uv_signal_t term, intr;
     uv_pipe_t operators;
@@ -78,6 +79,7 @@ struct sp_server {
     struct sp_bytes bytes;
     struct sp_record record;
     uint64_t started_ms, first_round_ms, over_ms;
+    uint64_t full_said_ms; /* when the log last heard that a connection cannot be taken */
     int code;
     struct sp_error error;
     char address[SP_ERROR_TEXT_BYTES]; /* what it listens on, as people write it */
@@ -91,7 +93,8 @@ uint64_t sp_server_now_ms(void);
 void sp_server_drain(struct sp_server *server);
 
 /* --- peer.c --- */
-void sp_peer_accept(struct sp_server *server, uv_stream_t *listener);
+/* Takes a connection that waits. False: not now, ask again a little later; until then libuv accepts no other there. */
+bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener);
 /* Sends a buffer, which stays the caller's. A peer that reads too slowly is sent away. */
 void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame);
 void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message);

@@ -142,6 +142,8 @@ static void on_connection(uv_stream_t *listener, int status)
     struct sp_server *server = listener->data;
     struct operator* op = status == 0 ? calloc(1, sizeof *op) : NULL;
 
+    /* libuv accepts nothing more until this connection is taken: sp_operators_beat() tries again. */
+    server->operator_knocks = status == 0 && op == NULL;
     if (op == NULL)
         return;
     op->server = server;
@@ -156,6 +158,12 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     (void)uv_timer_start(&op->timer, on_timer, OPERATOR_MS_MAX, 0);
+}
+
+void sp_operators_beat(struct sp_server *server)
+{
+    if (server->operators_open && server->operator_knocks)
+        on_connection((uv_stream_t *)&server->operators, 0);
 }
 
 int sp_operators_open(struct sp_server *server, struct sp_error *error)

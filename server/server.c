@@ -319,6 +319,7 @@ static void on_beat(uv_timer_t *timer)
     struct sp_server *server = timer->data;
 
     take_connections(server);
+    sp_operators_beat(server);
     if (!server->over) {
         sp_peers_beat(server);
         return;

@@ -67,7 +67,7 @@ struct sp_server {
     uv_timer_t timer, beat;
     uv_signal_t term, intr;
     uv_pipe_t operators;
-    bool operators_open;
+    bool operators_open, operator_knocks;
     unsigned operators_count;
     struct sp_peer *peers;
     unsigned peers_count;
@@ -126,4 +126,5 @@ void sp_update_finish(struct sp_server *server);
 char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops);
 void sp_operator_stop(struct sp_server *server);
 int sp_operators_open(struct sp_server *server, struct sp_error *error);
+void sp_operators_beat(struct sp_server *server);
 void sp_operators_close(struct sp_server *server);

@@ -90,7 +90,7 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
         return;
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
-    if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED)
+    if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED && (reason != SP_REASON_BUSY || (peer->stage == SP_PEER_WORKER)))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
     frame = sp_codec_encode(&message, NULL, 0);
     if (frame != NULL) {
@@ -266,11 +266,23 @@ static void say_full(struct sp_server *server, const char *words)
     sp_log_warn("peer", "%u connections: %s", server->peers_count, words);
 }
 
+static bool is_full(struct sp_server *server)
+{
+    if (server->peers_count < server->peers_max)
+        return false;
+    say_full(server, "all that this server has files for; further ones wait until one ends. If they are workers and "
+                     "not strangers, raise the limit with 'ulimit -n'");
+    return true;
+}
+
 bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
 {
-    struct sp_peer *peer = calloc(1, sizeof *peer);
     struct sp_error error = {0};
+    struct sp_peer *peer;
 
+    if (is_full(server))
+        return false;
+    peer = calloc(1, sizeof *peer);
     if (peer != NULL)
         peer->stream = sp_stream_create(&server->loop, &stream_events, peer, QUEUE_BYTES_FIRST);
     if (peer == NULL || peer->stream == NULL) {
@@ -292,8 +304,10 @@ bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", sp_stream_peer(peer->stream));
     sp_reader_start(&peer->reader, peer->stream, &reader_events, peer);
-    if (server->peers_count > CONNECTIONS_MAX)
+    if (server->peers_count > CONNECTIONS_MAX) {
+        say_full(server, "all that this server takes; further ones are sent away");
         sp_peer_bye(peer, SP_REASON_BUSY, "this server has all the connections that it takes");
+    }
     return true;
 }
 

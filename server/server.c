@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define BACKLOG 511
 #define BEAT_MS 250
-#define RETURN_MS_MAX 6000 /* a worker's longest pause between attempts, and some */
+#define OTHER_DESCRIPTORS 48u /* standard streams, loop, listeners, operators, files, and some */
+#define RETURN_MS_MAX 6000    /* a worker's longest pause between attempts, and some */
 #define GOODBYE_MS_MAX 9000
 #define HELLO_MS_AFTER_END 1000
 
@@ -348,6 +350,29 @@ static void on_signal(uv_signal_t *handle, int number)
     sp_server_drain(server);
 }
 
+/* Every connection needs a descriptor, and what else the server opens until the end of the job must find one too: so
+ * connections get a number of them, and where that is used up others wait for one. */
+static int limit_connections(struct sp_server *server, struct sp_error *error)
+{
+    const rlim_t wanted = CONNECTIONS_MAX + CONNECTIONS_ENDING + OTHER_DESCRIPTORS;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return sp_error_set(error, SP_E_IO, "cannot tell how many files may be open: %s", strerror(errno));
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < OTHER_DESCRIPTORS + server->job.workers)
+        return sp_error_set(
+            error, SP_E_RANGE,
+            "only %llu files may be open here, but %u workers need %u; raise the limit with 'ulimit -n'",
+            (unsigned long long)limit.rlim_cur, server->job.workers, OTHER_DESCRIPTORS + server->job.workers);
+    server->peers_max = (unsigned)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - OTHER_DESCRIPTORS;
+    return SP_OK;
+}
+
 /* --- opening ---------------------------------------------------------------------------------------------------------
  */
 
@@ -483,7 +508,9 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
         free(server);
         return sp_error_set(error, SP_E_IO, "cannot make an event loop: %s", uv_strerror(rc));
     }
-    rc = sp_round_create(&server->round, &server->job);
+    rc = limit_connections(server, error);
+    if (rc == SP_OK)
+        rc = sp_round_create(&server->round, &server->job);
     if (rc == SP_OK)
         rc = sp_security_load(&server->security, &server->job, error);
     if (rc == SP_OK)

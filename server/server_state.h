@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #define CONNECTIONS_MAX 1024
+#define CONNECTIONS_ENDING 64 /* more that may be open while they are told that there are too many */
 #define HANDSHAKE_MS_MAX 10000
 #define LISTENERS_MAX 4
 #define OPERATORS_MAX 16
@@ -70,7 +71,7 @@ struct sp_server {
     bool operators_open, operator_knocks;
     unsigned operators_count;
     struct sp_peer *peers;
-    unsigned peers_count;
+    unsigned peers_count, peers_max;
     uint32_t next_id;
     bool draining, over;
     unsigned absent; /* workers not there when the job ended */

@@ -81,7 +81,7 @@ static void answer(struct operator* op, char *text)
 
 static char *text_of(json_t *object)
 {
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *text = sp_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(9), 0);
 
     json_decref(object);
     return text;

@@ -35,6 +35,19 @@ void sp_json_append(json_t **array, json_t *value)
     *array = NULL;
 }
 
+char *sp_json_text(const json_t *object, size_t flags, size_t more)
+{
+    size_t bytes = json_dumpb(object, NULL, 0, flags);
+    char *text = bytes > 0 ? malloc(bytes + 1 + more) : NULL;
+
+    if (text == NULL || json_dumpb(object, text, bytes, flags) != bytes) {
+        free(text);
+        return NULL;
+    }
+    text[bytes] = '\0';
+    return text;
+}
+
 static int io_error(struct sp_error *error, const char *verb, const char *path)
 {
     return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
@@ -162,14 +175,15 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
                      uint64_t updated, struct sp_error *error)
 {
     json_t *line = report_json(report, seconds, pushed, updated);
+    char *text = sp_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(9), 0);
     int rc = SP_OK;
 
-    if (line == NULL)
-        return sp_error_set(error, SP_E_NOMEM, "no memory for a line of %s/history.jsonl", record->folder);
-    if (json_dumpf(line, record->history, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
-        fputc('\n', record->history) == EOF || fflush(record->history) != 0)
-        rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
     json_decref(line);
+    if (text == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for a line of %s/history.jsonl", record->folder);
+    if (fprintf(record->history, "%s\n", text) < 0 || fflush(record->history) != 0)
+        rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
+    free(text);
     return rc;
 }
 
@@ -244,7 +258,7 @@ int sp_record_text(const struct sp_record *record, const char *name, const char 
 
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error)
 {
-    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    char *text = sp_json_text(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), 0);
     struct piece pieces[2] = {{text, 0}, {"\n", 1}};
     int rc;
 
@@ -261,7 +275,7 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
                     json_t *metadata, struct sp_error *error)
 {
     json_t *header = json_object();
-    char *text, *padded;
+    char *text;
     size_t length, room;
     uint64_t length_le;
     int rc;
@@ -278,22 +292,19 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
                     json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", begin,
                               begin + (json_int_t)(tensor->count * sizeof(float))));
     }
-    text = json_dumps(header, JSON_COMPACT);
+    text = sp_json_text(header, JSON_COMPACT, 8);
     json_decref(header);
-    length = text != NULL ? strlen(text) : 0;
-    room = (length + 7) / 8 * 8;
-    padded = text != NULL ? realloc(text, room + 1) : NULL;
-    if (padded == NULL) {
-        free(text);
+    if (text == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for model.safetensors");
-    }
-    memset(padded + length, ' ', room - length);
+    length = strlen(text);
+    room = (length + 7) / 8 * 8;
+    memset(text + length, ' ', room - length);
     length_le = room;
     rc = write_file(record, "model.safetensors",
                     (struct piece[]){{&length_le, sizeof length_le},
-                                     {padded, room},
+                                     {text, room},
                                      {theta, (size_t)(layout->coordinates * sizeof(float))}},
                     3, error);
-    free(padded);
+    free(text);
     return rc;
 }

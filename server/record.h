@@ -38,6 +38,10 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
 /* A number, or JSON's null where it is not finite. */
 json_t *sp_json_number(double value);
 
+/* The object as text, which the caller frees, with room for `more` bytes behind it; NULL if out of memory. Unlike
+ * json_dumps(), which goes on without the keys that it has no memory for. */
+char *sp_json_text(const json_t *object, size_t flags, size_t more);
+
 /* Puts a value, which it takes over, into an object or behind an array. Without memory for it the whole is given up and
  * *object or *array is NULL, as it then stays: JSON with a key missing would be taken for the truth. */
 void sp_json_put(json_t **object, const char *key, json_t *value);

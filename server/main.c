@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #define PROGRAM "signpostd"
 
@@ -82,11 +83,13 @@ int main(int argc, char **argv)
                                      NULL};
     static struct arguments arguments;
     static struct sp_job job;
+    int rc;
 
     argp_program_version = PROGRAM " " SP_VERSION;
     argp_err_exit_status = SP_EXIT_USAGE;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (rc != 0)
+        return sp_cli_fail(PROGRAM, strerror(rc));
     if (sp_cli_load(PROGRAM, arguments.cli.config, &arguments.cli.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     if (arguments.cli.validate) {

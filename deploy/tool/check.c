@@ -155,9 +155,11 @@ int tool_check(int argc, char **argv)
     static struct arguments arguments;
     static struct sp_job job;
     struct sp_error error = {0};
+    int rc;
 
-    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (rc != 0)
+        return sp_cli_fail(TOOL, strerror(rc));
     if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     print_keys(&job);

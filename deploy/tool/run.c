@@ -404,8 +404,9 @@ int tool_run(int argc, char **argv)
     struct sp_error error = {0};
     int rc;
 
-    if (argp_parse(&argp, argc, argv, 0, NULL, &run) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &run);
+    if (rc != 0)
+        return sp_cli_fail(TOOL, strerror(rc));
     if (sp_cli_load(TOOL, run.file, &run.sets, &run.job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     if (sp_job_need_data(&run.job, &error) != SP_OK) {

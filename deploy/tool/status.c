@@ -118,8 +118,9 @@ static int ask(int argc, char **argv, const struct argp *argp, const char *line,
     char folder[PATH_BYTES];
     int rc;
 
-    if (argp_parse(argp, argc, argv, 0, NULL, arguments) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(argp, argc, argv, 0, NULL, arguments);
+    if (rc != 0)
+        return sp_cli_fail(TOOL, strerror(rc));
     if (arguments->server != NULL) {
         *answer = tool_ask_remote(arguments->server, arguments->token_file, line, &error);
         return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);

@@ -100,8 +100,9 @@ int tool_token(int argc, char **argv)
     const char *file = NULL;
     int rc;
 
-    if (argp_parse(&argp, argc, argv, 0, NULL, &file) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &file);
+    if (rc != 0)
+        return sp_cli_fail(TOOL, strerror(rc));
     rc = make_text(text, &error);
     if (rc == SP_OK)
         rc = file != NULL ? write_file(file, text, &error) : write_out(text, &error);

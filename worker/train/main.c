@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PROGRAM "signpost-worker"
 
@@ -72,8 +73,9 @@ int main(int argc, char **argv)
 
     argp_program_version = PROGRAM " " SP_VERSION;
     argp_err_exit_status = SP_EXIT_USAGE;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
-        return SP_EXIT_USAGE;
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (rc != 0)
+        return sp_cli_fail(PROGRAM, strerror(rc));
     if (sp_cli_load(PROGRAM, arguments.cli.config, &arguments.cli.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     if (arguments.cli.validate) {

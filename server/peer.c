@@ -81,6 +81,19 @@ void sp_peer_end(struct sp_peer *peer, const char *words)
     sp_stream_finish(peer->stream);
 }
 
+/* A worker that is not told why waits for this server for ever: a goodbye has memory of its own to fall back on. */
+static struct sp_buffer *encode_bye(struct sp_server *server, const struct sp_message *message)
+{
+    struct sp_buffer *frame = sp_codec_encode(message, NULL, 0);
+
+    if (frame != NULL || server->reserve == NULL)
+        return frame;
+    free(server->reserve);
+    frame = sp_codec_encode(message, NULL, 0);
+    server->reserve = malloc(RESERVE_BYTES);
+    return frame;
+}
+
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_BYE}};
@@ -92,7 +105,7 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
     if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED && (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
-    frame = sp_codec_encode(&message, NULL, 0);
+    frame = encode_bye(peer->server, &message);
     if (frame != NULL) {
         if (sp_stream_send(peer->stream, frame) == SP_OK)
             count_sent(peer, frame);

@@ -483,6 +483,7 @@ void sp_server_destroy(struct sp_server *server)
     sp_record_close(&server->record);
     sp_round_destroy(server->round);
     sp_security_forget(&server->security);
+    free(server->reserve);
     free(server);
 }
 
@@ -508,7 +509,10 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
         free(server);
         return sp_error_set(error, SP_E_IO, "cannot make an event loop: %s", uv_strerror(rc));
     }
-    rc = limit_connections(server, error);
+    server->reserve = malloc(RESERVE_BYTES);
+    rc = server->reserve != NULL ? SP_OK : SP_E_NOMEM;
+    if (rc == SP_OK)
+        rc = limit_connections(server, error);
     if (rc == SP_OK)
         rc = sp_round_create(&server->round, &server->job);
     if (rc == SP_OK)

@@ -17,6 +17,7 @@
 #define LISTENERS_MAX 4
 #define OPERATORS_MAX 16
 #define PATH_BYTES 1200
+#define RESERVE_BYTES 65536
 
 /* What the next frame of a connection may be. */
 enum sp_peer_stage {
@@ -85,6 +86,7 @@ struct sp_server {
     struct sp_error error;
     char address[SP_ERROR_TEXT_BYTES]; /* what it listens on, as people write it */
     char out[PATH_BYTES];
+    void *reserve;                      /* owned: memory to say goodbye with; NULL: used */
     uint8_t scratch[SP_BULK_BYTES_MAX]; /* where bulk goes that nobody wants */
 };
 

@@ -612,10 +612,28 @@ static int take(struct sp_message *message, const ProtobufCMessage *control, str
     }
 }
 
+/* protobuf-c answers NULL to bytes that are no message and to the lack of memory alike: this tells them apart. */
+static void *allocate(void *failed, size_t bytes)
+{
+    void *memory = malloc(bytes);
+
+    if (memory == NULL)
+        *(bool *)failed = true;
+    return memory;
+}
+
+static void release(void *failed, void *memory)
+{
+    (void)failed;
+    free(memory);
+}
+
 int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error)
 {
     const ProtobufCMessageDescriptor *type = descriptor(&message->frame);
     struct sp_frame frame = message->frame;
+    bool no_memory = false;
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = release, .allocator_data = &no_memory};
     ProtobufCMessage *m;
     int rc;
 
@@ -623,11 +641,13 @@ int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct s
     message->frame = frame;
     if (type == NULL)
         return SP_OK;
-    m = protobuf_c_message_unpack(type, NULL, frame.control_bytes, control);
+    m = protobuf_c_message_unpack(type, &allocator, frame.control_bytes, control);
+    if (m == NULL && no_memory)
+        return sp_error_set(error, SP_E_NOMEM, "no memory to decode a %s frame", sp_frame_name(frame.type));
     if (m == NULL)
         return refuse(&frame, error, "its control message cannot be decoded");
     rc = take(message, m, error);
-    protobuf_c_message_free_unpacked(m, NULL);
+    protobuf_c_message_free_unpacked(m, &allocator);
     return rc;
 }
 

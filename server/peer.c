@@ -221,6 +221,8 @@ static void on_broken(void *owner, const struct sp_error *error)
     enum sp_reason reason =
         error->code == SP_E_UNSUPPORTED && peer->stage == SP_PEER_HELLO ? SP_REASON_VERSION : SP_REASON_PROTOCOL;
 
+    if (error->code == SP_E_NOMEM)
+        reason = SP_REASON_FAILED; /* ours is the fault, not the worker's */
     sp_peer_bye(peer, reason, error->text);
     sp_server_drain(peer->server);
 }

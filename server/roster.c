@@ -208,6 +208,9 @@ static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
     return slot >= 0 ? slot : free_slot(r, hello->wanted_slot);
 }
 
+enum { NO_ROOM = -1, NO_MEMORY = -2 };
+
+/* An index, or one of the two above. */
 static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
                       const uint8_t *ticket)
 {
@@ -216,7 +219,7 @@ static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const
             continue;
         r->workers[i] = calloc(1, sizeof *r->workers[i]);
         if (r->workers[i] == NULL)
-            return -1;
+            return NO_MEMORY;
         r->workers[i]->peer = peer;
         (void)snprintf(r->workers[i]->name, NAME_BYTES, "%s", name);
         r->workers[i]->state = WORKER_SPARE;
@@ -227,7 +230,7 @@ static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const
         memcpy(r->workers[i]->ticket, ticket, SP_TICKET_BYTES);
         return i;
     }
-    return -1;
+    return NO_ROOM;
 }
 
 void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
@@ -254,7 +257,10 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
     slot = choose_slot(r, hello);
     w = add_worker(r, peer, name, hello, ticket);
     if (w < 0) {
-        sp_round_bye(r, peer, SP_REASON_BUSY, "more than %d workers and spares", SP_PEERS_MAX);
+        if (w == NO_MEMORY)
+            sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for one more worker");
+        else
+            sp_round_bye(r, peer, SP_REASON_BUSY, "more than %d workers and spares", SP_PEERS_MAX);
         return;
     }
     if (slot < 0) {

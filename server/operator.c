@@ -144,6 +144,8 @@ static void on_connection(uv_stream_t *listener, int status)
 
     /* libuv accepts nothing more until this connection is taken: sp_operators_beat() tries again. */
     server->operator_knocks = status == 0 && op == NULL;
+    if (server->operator_knocks)
+        sp_log_warn("server", "no memory for an operator's connection; it waits");
     if (op == NULL)
         return;
     op->server = server;

@@ -88,6 +88,7 @@ static struct sp_buffer *encode_bye(struct sp_server *server, const struct sp_me
 
     if (frame != NULL || server->reserve == NULL)
         return frame;
+    sp_log_warn("peer", "no memory for a goodbye: taking what is kept for it");
     free(server->reserve);
     frame = sp_codec_encode(message, NULL, 0);
     server->reserve = malloc(RESERVE_BYTES);

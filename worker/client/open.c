@@ -77,6 +77,8 @@ int sp_client_fail(signpost *s, int code, const char *format, ...)
 {
     va_list args;
 
+    if (s->code != 0)
+        return s->code; /* why it is over is not to be forgotten */
     va_start(args, format);
     (void)vsnprintf(s->words, sizeof s->words, format, args);
     va_end(args);
@@ -87,6 +89,8 @@ int sp_client_end(signpost *s, int code, const char *format, ...)
 {
     va_list args;
 
+    if (s->code != 0)
+        return s->code; /* the first reason stands */
     s->code = code;
     va_start(args, format);
     (void)vsnprintf(s->words, sizeof s->words, format, args);

@@ -250,6 +250,12 @@ static void broken(void *owner, const struct sp_error *error)
 {
     signpost *s = owner;
 
+    if (error->code == SP_E_NOMEM && s->reader.message.frame.type == SP_FRAME_BYE) {
+        (void)sp_client_end(s, SP_E_NOMEM, "the server %s said goodbye, but there was no memory to read why",
+                            s->server);
+        sp_link_drop(s);
+        return;
+    }
     /* Once the server has spoken our version, another one is a damaged byte. */
     if (error->code == SP_E_UNSUPPORTED && s->stage <= STAGE_HELLO) {
         (void)sp_client_end(s, SP_E_UNSUPPORTED, "server %s: %s", s->server, error->text);

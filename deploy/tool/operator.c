@@ -2,6 +2,7 @@
 #include "deploy/tool/tool.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,9 +37,16 @@ static int connect_to(const char *folder, struct sp_error *error)
     return fd;
 }
 
+/* Without memory jansson mostly fails without a word; what is wrong with a text it says. */
+static bool is_no_memory(const json_error_t *why)
+{
+    return why->text[0] == '\0' || json_error_code(why) == json_error_out_of_memory;
+}
+
 static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
 {
     char *text = malloc(ANSWER_BYTES_MAX);
+    json_error_t why = {0};
     json_t *answer = NULL;
     size_t used = 0;
     ssize_t n = 0;
@@ -50,8 +58,10 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
     while (used < ANSWER_BYTES_MAX && (n = read(fd, text + used, ANSWER_BYTES_MAX - used)) > 0)
         used += (size_t)n;
     if (n == 0)
-        answer = json_loadb(text, used, 0, NULL);
-    if (answer == NULL)
+        answer = json_loadb(text, used, 0, &why);
+    if (answer == NULL && n == 0 && is_no_memory(&why))
+        (void)sp_error_set(error, SP_E_NOMEM, "no memory for the answer of the server in %s", folder);
+    else if (answer == NULL)
         (void)sp_error_set(error, SP_E_IO, "the server in %s gave no answer that can be read within %d s", folder,
                            ANSWER_SECONDS_MAX);
     free(text);

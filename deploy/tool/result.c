@@ -127,7 +127,8 @@ int tool_print_result(FILE *to, const char *folder, struct sp_error *error)
     (void)snprintf(path, sizeof path, "%s/summary.json", folder);
     summary = json_load_file(path, 0, &why);
     if (summary == NULL)
-        return sp_error_set(error, SP_E_IO, "cannot read %s: %s", path, why.text);
+        return sp_error_set(error, SP_E_IO, "cannot read %s: %s", path,
+                            why.text[0] != '\0' ? why.text : "out of memory");
     print_summary(to, summary, folder);
     json_decref(summary);
     return SP_OK;

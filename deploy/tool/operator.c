@@ -14,6 +14,17 @@
 #define ANSWER_SECONDS_MAX 5
 #define ANSWER_BYTES_MAX (4u * 1024u * 1024u)
 
+/* A wait with a time limit, as these are, ends with EINTR even when a stopped process is merely continued. */
+static int connect_again(int fd, const struct sockaddr_un *address)
+{
+    int rc;
+
+    do
+        rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
 static int connect_to(const char *folder, struct sp_error *error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -28,7 +39,7 @@ static int connect_to(const char *folder, struct sp_error *error)
         return sp_error_set(error, SP_E_IO, "cannot make a socket: %s", strerror(errno));
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+    if (connect_again(fd, &address) != 0) {
         int code = errno;
 
         (void)close(fd);
@@ -55,8 +66,10 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
         (void)sp_error_set(error, SP_E_NOMEM, "out of memory");
         return NULL;
     }
-    while (used < ANSWER_BYTES_MAX && (n = read(fd, text + used, ANSWER_BYTES_MAX - used)) > 0)
-        used += (size_t)n;
+    do {
+        n = read(fd, text + used, ANSWER_BYTES_MAX - used);
+        used += n > 0 ? (size_t)n : 0;
+    } while ((n > 0 && used < ANSWER_BYTES_MAX) || (n < 0 && errno == EINTR));
     if (n == 0)
         answer = json_loadb(text, used, 0, &why);
     if (answer == NULL && n == 0 && is_no_memory(&why))
@@ -68,6 +81,21 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
     return answer;
 }
 
+static bool send_all(int fd, const char *bytes, size_t count)
+{
+    while (count > 0) {
+        ssize_t n = send(fd, bytes, count, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        bytes += n;
+        count -= (size_t)n;
+    }
+    return true;
+}
+
 json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
 {
     int fd = connect_to(folder, error);
@@ -76,7 +104,7 @@ json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
 
     if (fd < 0)
         return NULL;
-    if (send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line) && send(fd, "\n", 1, MSG_NOSIGNAL) == 1)
+    if (send_all(fd, line, strlen(line)) && send_all(fd, "\n", 1))
         answer = read_answer(fd, folder, error);
     else
         (void)sp_error_set(error, SP_E_IO, "cannot write to the server in %s: %s", folder, strerror(errno));

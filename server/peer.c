@@ -104,7 +104,8 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
         return;
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
-    if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED && (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER))
+    if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED &&
+        (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
     frame = encode_bye(peer->server, &message);
     if (frame != NULL) {

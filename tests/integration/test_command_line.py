@@ -104,8 +104,18 @@ class CommandLine(harness.Case):
                      r"FILE:4:28: optimizer\.switch\.when: must be .*never.*, not 'now'")
 
     def test_all_problems_at_once(self):
-        self.refused('job: j\nworkers: x\nseed: y\n', r'FILE:2:10: workers', r'FILE:3:7: seed', r'FILE.*data\.train\.images',
-                     r'FILE.*data\.train\.labels')
+        self.refused('workers: x\nseed: y\ndata: {train: {labels: l}}\n', r'FILE:1:10: workers', r'FILE:2:7: seed',
+                     r"FILE: 'job' is missing")
+
+    def test_a_job_without_data_is_for_other_workers(self):
+        path = self.folder / 'job.yaml'
+        path.write_text('job: j\n')
+        self.call(harness.SIGNPOSTD, '--config', path, '--validate', code=0)
+        _, err = self.call(harness.WORKER, '--config', path, code=2)
+        self.assertRegex(err, r"^signpost-worker: job 'j' names no data")
+        path.write_text('job: j\ndata: {train: {labels: l}}\n')
+        _, err = self.call(harness.SIGNPOSTD, '--config', path, '--validate', code=2)
+        self.assertRegex(err, r'data\.train\.images: missing, but data\.train\.labels is given')
 
     def test_bad_set(self):
         self.refused(self.MINIMAL, r"--set nonsense=1: unknown key 'nonsense'", sets=['nonsense=1'])

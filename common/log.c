@@ -87,6 +87,7 @@ void sp_log(enum sp_log_level level, const char *tag, const char *format, ...)
             line[i] = ' ';
     }
     line[used++] = '\n';
-    /* One write, as a rule, keeps lines of several processes on one terminal apart. Nothing can be done when it fails. */
+    /* One write, as a rule, keeps lines of several processes on one terminal apart. Nothing can be done when it fails.
+     */
     write_all(line, used);
 }

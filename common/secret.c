@@ -1,6 +1,5 @@
 #include "common/secret.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -36,15 +35,21 @@ int sp_random_bytes(void *out, size_t bytes, struct sp_error *error)
     return SP_OK;
 }
 
-static int digit(uint8_t c)
+/* Bytes of ASCII, whatever the program's locale. */
+static bool is_digit(uint8_t c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Of a hexadecimal digit. */
+static unsigned value_of(uint8_t c)
+{
+    return c <= '9' ? c - (unsigned)'0' : (c | 0x20u) - 'a' + 10u;
 }
 
 /* Whether it is hexadecimal text; *first and *count then say where the digits are. */
@@ -52,12 +57,12 @@ static bool find_digits(const uint8_t *file, size_t bytes, size_t *first, size_t
 {
     size_t from = 0, to = bytes;
 
-    while (from < to && isspace(file[from]))
+    while (from < to && is_space(file[from]))
         from++;
-    while (to > from && isspace(file[to - 1]))
+    while (to > from && is_space(file[to - 1]))
         to--;
     for (size_t i = from; i < to; i++)
-        if (digit(file[i]) < 0)
+        if (!is_digit(file[i]))
             return false;
     *first = from;
     *count = to - from;
@@ -78,7 +83,8 @@ int sp_secret_parse(struct sp_secret *secret, const uint8_t *file, size_t bytes,
                             length, SP_SECRET_BYTES_MIN, SP_SECRET_BYTES_MAX, path);
     secret->bytes = length;
     for (size_t i = 0; i < length; i++)
-        secret->data[i] = text ? (uint8_t)(digit(file[first + 2 * i]) << 4 | digit(file[first + 2 * i + 1])) : file[i];
+        secret->data[i] =
+            text ? (uint8_t)(value_of(file[first + 2 * i]) << 4 | value_of(file[first + 2 * i + 1])) : file[i];
     return SP_OK;
 }
 

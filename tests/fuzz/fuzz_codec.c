@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define TYPES 13
+#define TYPES 18
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

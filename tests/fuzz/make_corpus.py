@@ -6,7 +6,9 @@ import struct
 import zlib
 
 HERE = pathlib.Path(__file__).parent / 'corpus'
-TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE']
+TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE',
+         'CHALLENGE', 'PROOF', 'LAYOUT', 'ASK', 'ANSWER']
+VERSION = 2
 LAST, ABSTAIN = 1, 2
 MASK = (1 << 64) - 1
 
@@ -76,14 +78,18 @@ def xxh64(text):
     return h ^ h >> 32
 
 
-def hello(tensors, more=b''):
-    """tensors: (name, flags, shape)"""
-    layout, digested = b'', b''
+def layout(tensors):
+    """tensors: (name, flags, shape). The control message, and the digest that its HELLO carries."""
+    message, digested = b'', b''
     for name, flags, shape in tensors:
         sizes = b''.join(varint(size) for size in shape)
-        layout += data(3, data(1, name) + data(2, sizes) + (number(3, flags) if flags else b''))
+        message += data(1, data(1, name) + data(2, sizes) + (number(3, flags) if flags else b''))
         digested += name.encode() + b'\0' + struct.pack(f'<II{len(shape)}Q', len(shape), flags, *shape)
-    return data(1, 'digits') + data(2, 'signpost-worker 0.1.0') + layout + fixed64(4, xxh64(digested)) + more
+    return message, xxh64(digested)
+
+
+def hello(tensors, more=b''):
+    return data(1, 'digits') + data(2, 'signpost-worker 0.1.0') + fixed64(4, layout(tensors)[1]) + more
 
 
 def welcome(slot, plan):
@@ -92,13 +98,22 @@ def welcome(slot, plan):
             + single(8, 0.25) + single(9, 1.5) + number(10, 1000) + number(11, 5000))
 
 
+NONCE, PROOF = bytes(range(100, 132)), bytes(range(200, 232))
 MLP = [('fc1.weight', 1, [64, 64]), ('fc1.bias', 0, [64]), ('fc2.weight', 1, [10, 64]), ('fc2.bias', 0, [10])]
 
 # name -> (type, flags, control message)
 CONTROLS = {
     'hello': ('HELLO', 0, hello(MLP, number(5, 1437) + fixed64(6, 77) + number(7, 3) + data(8, bytes(range(16))) + number(9, 360))),
-    'hello-one-tensor': ('HELLO', 0, hello([('t', 0, [1])])),
-    'hello-eight-dimensions': ('HELLO', 0, hello([('t', 3, [2, 1, 3, 1, 4, 1, 5, 1 << 20])])),
+    'hello-with-secret': ('HELLO', 0, hello(MLP, number(5, 1437) + data(10, NONCE))),
+    'hello-operator': ('HELLO', 0, data(1, 'digits') + data(2, 'signpost 0.1.0') + number(3, 1) + data(10, NONCE)),
+    'challenge': ('CHALLENGE', 0, data(1, NONCE) + data(2, PROOF)),
+    'proof': ('PROOF', 0, data(1, PROOF)),
+    'layout': ('LAYOUT', 0, layout(MLP)[0]),
+    'layout-one-tensor': ('LAYOUT', 0, layout([('t', 0, [1])])[0]),
+    'layout-eight-dimensions': ('LAYOUT', 0, layout([('t', 3, [2, 1, 3, 1, 4, 1, 5, 1 << 20])])[0]),
+    'ask-status': ('ASK', 0, data(1, 'status')),
+    'ask-stop': ('ASK', 0, data(1, 'stop')),
+    'answer': ('ANSWER', 0, data(1, '{"job": "digits", "round": 3, "workers": [{"slot": 0}]}')),
     'welcome': ('WELCOME', 0, welcome(2, [('seed', '1'), ('train.batch', '16'), ('model.hidden', '[64]')])),
     'welcome-spare': ('WELCOME', 0, number(1, 1)),
     'init': ('INIT', 0, b''),
@@ -124,8 +139,8 @@ CONTROLS = {
 BULKS = {'push-first': (0, 800, bytes(100)), 'weights': (16384, 4, b'\0\0\x80\x3f' * 4), 'update': ((1 << 34) - 8, 8, b'\xa5')}
 
 
-def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7):
-    header = struct.pack('<4sBBHIIQIII', b'SGNP', 1, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
+def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
+    header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
                          len(bulk), zlib.crc32(bulk))
     return header + struct.pack('<I', zlib.crc32(header + control)) + control + bulk
 
@@ -137,9 +152,11 @@ def main():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
     good = frame('READY', 0, fixed64(1, 1))
-    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 2), ('bad-type', 5, 14), ('bad-flags', 7, 1),
+    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 3), ('bad-type', 5, 19), ('bad-flags', 7, 1),
                            ('bad-control-length', 15, 1), ('bad-bulk-length', 30, 1), ('bad-range', 22, 1), ('bad-crc', 36, 0)):
         (HERE / 'frame' / name).write_bytes(good[:at] + bytes([byte]) + good[at + 1:])
+    for version in (0, 1, 3, 255):  # understood from any version
+        (HERE / 'frame' / f'bye-version-{version}').write_bytes(frame('BYE', 0, CONTROLS['bye'][2], version=version))
 
 
 if __name__ == '__main__':

@@ -196,14 +196,18 @@ static void drain(struct cluster *c)
 /* --- frames --------------------------------------------------------------------------------------------------------
  */
 
-static void hello(struct cluster *c, uint32_t line, const struct sp_hello *hello)
+/* HELLO and LAYOUT are there: the round core takes both as one. */
+static void layout(struct cluster *c, uint32_t line, const struct sp_layout *layout)
 {
     struct line *l = c->lines[line];
 
+    must_say(sp_layout_digest(layout) == l->hello.layout_digest, "the layout is not the one of HELLO");
+    l->hello.layout = *layout; /* borrowed */
     for (unsigned i = 0; i < SP_TICKET_BYTES; i++)
         l->ticket[i] = (uint8_t)cluster_random(c, 256);
     l->said_hello = true;
-    sp_round_hello(c->round, line, "a worker", hello, l->ticket, cluster_now_ms(c));
+    sp_round_hello(c->round, line, "a worker", &l->hello, l->ticket, cluster_now_ms(c));
+    memset(&l->hello, 0, sizeof l->hello);
 }
 
 /* Whether the server will count this push: then the checks remember it. */
@@ -227,7 +231,10 @@ static void dispatch(struct cluster *c, uint32_t line, struct sp_message *messag
 
     switch (frame->type) {
     case SP_FRAME_HELLO:
-        hello(c, line, &message->hello);
+        c->lines[line]->hello = message->hello;
+        break;
+    case SP_FRAME_LAYOUT:
+        layout(c, line, &message->layout);
         break;
     case SP_FRAME_WEIGHTS:
         rc = sp_round_weights(c->round, line, message, now, &error);

@@ -66,6 +66,7 @@ struct line {
     bool reading; /* the first half of the bulk of `message` is in `destination` */
     struct sp_message message;
     uint8_t *destination;
+    struct sp_hello hello; /* until its layout is there */
     uint8_t ticket[SP_TICKET_BYTES];
     uint32_t slot; /* NOBODY: none */
     /* the worker's */
@@ -89,6 +90,7 @@ struct process {
     double loss;
     uint64_t cuts[PIECES_MAX + 1]; /* where the pieces of the gradient end */
     unsigned piece, pieces;
+    bool backwards; /* the last piece comes first, as from backpropagation */
     struct {
         uint32_t round;
         struct sp_eval eval;

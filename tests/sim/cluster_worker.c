@@ -75,7 +75,8 @@ static struct line *new_line(struct cluster *c, uint32_t process)
     return l;
 }
 
-/* A line may break while its worker joins: before HELLO is there, in the initial weights, before READY.. */
+/* A line may break while its worker joins: before HELLO is there, between HELLO and LAYOUT, in the initial
+ * weights, before READY. */
 static void maybe_break_joining(struct cluster *c, struct process *p, struct line *l)
 {
     unsigned often = JOIN_FAULT_TIMES * c->options->faults.breaks;
@@ -83,7 +84,7 @@ static void maybe_break_joining(struct cluster *c, struct process *p, struct lin
     if (!chance(p, often < JOIN_FAULT_MAX ? often : JOIN_FAULT_MAX))
         return;
     if (sp_rng_below(&p->rng, 2) == 0)
-        l->breaks_up = (int)sp_rng_below(&p->rng, 4);
+        l->breaks_up = (int)sp_rng_below(&p->rng, 5);
     else
         l->breaks_down = (int)sp_rng_below(&p->rng, 4);
 }
@@ -91,7 +92,7 @@ static void maybe_break_joining(struct cluster *c, struct process *p, struct lin
 void worker_connect(struct cluster *c, uint32_t process)
 {
     struct process *p = &c->processes[process];
-    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
+    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}}, layout = {.frame = {.type = SP_FRAME_LAYOUT}};
     struct sp_hello *hello = &message.hello;
 
     if (p->done || p->line != 0)
@@ -102,14 +103,15 @@ void worker_connect(struct cluster *c, uint32_t process)
     p->stage = STAGE_HELLO;
     (void)strcpy(hello->job, c->job.job);
     (void)strcpy(hello->program, "cluster");
-    hello->layout = c->layout;
     hello->layout_digest = c->layout_digest;
     hello->examples = c->options->examples;
     hello->test_examples = c->options->test_examples;
     hello->wanted_slot = SP_ANY_SLOT;
     hello->has_ticket = p->has_ticket;
     memcpy(hello->ticket, p->ticket, SP_TICKET_BYTES);
+    layout.layout = c->layout;
     cluster_send_message(c, p->line, true, &message, NULL, 0);
+    cluster_send_message(c, p->line, true, &layout, NULL, 0);
 }
 
 static void lose(struct cluster *c, struct process *p)
@@ -350,6 +352,7 @@ static void begin_gradient(struct cluster *c, struct process *p)
     slow = chance(p, c->options->faults.slow);
     p->pieces = 1 + sp_rng_below(&p->rng, PIECES_MAX);
     p->piece = 0;
+    p->backwards = sp_rng_below(&p->rng, 2) != 0;
     for (unsigned i = 0; i < p->pieces; i++)
         p->cuts[i] = sp_rng_next(&p->rng) % (d + 1);
     p->cuts[p->pieces - 1] = d;
@@ -425,10 +428,16 @@ static void go_on(struct cluster *c, struct process *p)
     }
 }
 
+static void give_piece(struct process *p, unsigned piece)
+{
+    uint64_t from = piece > 0 ? p->cuts[piece - 1] : 0;
+
+    must(sp_learner_gradient(&p->learner, from, p->cuts[piece] - from, p->gradient + from) == SP_OK);
+}
+
 void worker_work(struct cluster *c, uint32_t process, uint32_t stamp)
 {
     struct process *p = &c->processes[process];
-    uint64_t from;
 
     if (stamp != p->stamp || !p->busy)
         return;
@@ -439,8 +448,7 @@ void worker_work(struct cluster *c, uint32_t process, uint32_t stamp)
         go_on(c, p);
         return;
     }
-    from = p->piece > 0 ? p->cuts[p->piece - 1] : 0;
-    must((sp_learner_gradient(&p->learner, from, p->cuts[p->piece] - from, p->gradient + from)) == SP_OK);
+    give_piece(p, p->backwards ? p->pieces - 1 - p->piece : p->piece);
     push_chunks(c, p, NULL);
     if (++p->piece < p->pieces) {
         work_for(c, p, 1 + sp_rng_below(&p->rng, PIECE_US_MAX));

@@ -255,12 +255,12 @@ START_TEST(test_hardly_anybody)
     static const char *const numbers[][2] = {
         {"workers=1", "server.min_live=1"}, {"workers=2", "server.min_live=2"}, {"workers=5", "server.min_live=4"}};
     static const unsigned processes[] = {1, 2, 5};
-    const struct cluster_faults hard = {.breaks = 600, .dies = 100, .nan = 200, .stray = 600};
+    const struct cluster_faults hard = {.breaks = 600, .dies = 100, .nan = 200, .stray = 1200};
     const char *const settings[] = {
         "train.rounds=250", "optimizer.sign.lr=0.04", "optimizer.switch.when=at", "optimizer.switch.step=100",
         numbers[_i][0],     numbers[_i][1],           "server.start_timeout=1",   NULL};
     /* Of two chunks after the switch for the first two: then nobody may be left to finish a round. */
-    struct cluster_options options = {settings, _i < 2 ? middle : small, 1600, 50, 21, processes[_i], false, hard};
+    struct cluster_options options = {settings, _i < 2 ? middle : small, 1600, 50, 22, processes[_i], false, hard};
     struct cluster_result result;
 
     run_three_times(&options, &result);

@@ -86,8 +86,8 @@ static void make_hello(struct sp_hello *hello, struct sp_rng *rng, bool extreme)
 {
     any_text(rng, hello->job, sizeof hello->job, true, extreme);
     any_text(rng, hello->program, sizeof hello->program, true, extreme);
-    make_layout(&hello->layout, rng, extreme);
-    hello->layout_digest = sp_layout_digest(&hello->layout);
+    hello->role = extreme ? SP_ROLE_OPERATOR : sp_rng_below(rng, 2);
+    hello->layout_digest = extreme ? UINT64_MAX : any64(rng);
     hello->examples = extreme ? UINT64_MAX : any64(rng);
     hello->test_examples = extreme ? UINT64_MAX : any64(rng);
     hello->data_digest = any64(rng);
@@ -95,6 +95,19 @@ static void make_hello(struct sp_hello *hello, struct sp_rng *rng, bool extreme)
     hello->has_ticket = extreme || any_bool(rng);
     if (hello->has_ticket)
         any_bytes(rng, hello->ticket, sizeof hello->ticket);
+    hello->has_nonce = extreme || any_bool(rng);
+    if (hello->has_nonce)
+        any_bytes(rng, hello->nonce, sizeof hello->nonce);
+}
+
+/* `extreme`: field number, three bytes of length and the text fill the frame to the last byte. */
+static char *make_answer(struct sp_rng *rng, bool extreme)
+{
+    size_t bytes = extreme ? SP_CONTROL_BYTES_MAX - 4 + 1 : 200;
+    char *answer = unit_alloc(bytes);
+
+    any_text(rng, answer, bytes, true, extreme);
+    return answer;
 }
 
 static void make_welcome(struct sp_welcome *welcome, struct sp_rng *rng, bool extreme)
@@ -203,6 +216,22 @@ void codec_make(struct sp_message *message, enum sp_frame_type type, struct sp_r
     case SP_FRAME_RESYNC:
         message->digest = any64(rng);
         break;
+    case SP_FRAME_CHALLENGE:
+        any_bytes(rng, message->challenge.nonce, sizeof message->challenge.nonce);
+        any_bytes(rng, message->challenge.proof, sizeof message->challenge.proof);
+        break;
+    case SP_FRAME_PROOF:
+        any_bytes(rng, message->proof, sizeof message->proof);
+        break;
+    case SP_FRAME_LAYOUT:
+        make_layout(&message->layout, rng, extreme);
+        break;
+    case SP_FRAME_ASK:
+        any_text(rng, message->command, sizeof message->command, true, extreme);
+        break;
+    case SP_FRAME_ANSWER:
+        message->answer = make_answer(rng, extreme);
+        break;
     default:
         break;
     }
@@ -221,11 +250,7 @@ static void same_hello(const struct sp_hello *a, const struct sp_hello *b)
 {
     ck_assert_str_eq(a->job, b->job);
     ck_assert_str_eq(a->program, b->program);
-    ck_assert_uint_eq(a->layout.tensors_count, b->layout.tensors_count);
-    ck_assert_uint_eq(a->layout.coordinates, b->layout.coordinates);
-    for (uint32_t i = 0; i < a->layout.tensors_count; i++)
-        unit_assert(memcmp(&a->layout.tensors[i], &b->layout.tensors[i], sizeof a->layout.tensors[i]) == 0,
-                    "tensor %u differs", i);
+    SAME(role);
     SAME(layout_digest);
     SAME(examples);
     SAME(test_examples);
@@ -233,6 +258,16 @@ static void same_hello(const struct sp_hello *a, const struct sp_hello *b)
     SAME(wanted_slot);
     SAME(has_ticket);
     SAME(ticket);
+    SAME(has_nonce);
+    SAME(nonce);
+}
+
+static void same_layout(const struct sp_layout *a, const struct sp_layout *b)
+{
+    SAME(tensors_count);
+    SAME(coordinates);
+    for (uint32_t i = 0; i < a->tensors_count; i++)
+        unit_assert(memcmp(&a->tensors[i], &b->tensors[i], sizeof a->tensors[i]) == 0, "tensor %u differs", i);
 }
 
 static void same_welcome(const struct sp_welcome *a, const struct sp_welcome *b)
@@ -329,6 +364,23 @@ void codec_expect_same(const struct sp_message *a, const struct sp_message *b)
     case SP_FRAME_READY:
     case SP_FRAME_RESYNC:
         SAME(digest);
+        break;
+    case SP_FRAME_CHALLENGE:
+        SAME(challenge.nonce);
+        SAME(challenge.proof);
+        break;
+    case SP_FRAME_PROOF:
+        SAME(proof);
+        break;
+    case SP_FRAME_LAYOUT:
+        same_layout(&a->layout, &b->layout);
+        break;
+    case SP_FRAME_ASK:
+        ck_assert_str_eq(a->command, b->command);
+        break;
+    case SP_FRAME_ANSWER:
+        ck_assert_uint_eq(strlen(a->answer), strlen(b->answer));
+        ck_assert_mem_eq(a->answer, b->answer, strlen(a->answer));
         break;
     default:
         break;

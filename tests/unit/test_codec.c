@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#define TYPES 13
+#define TYPES 18
 
 static bool has_no_control(enum sp_frame_type type)
 {
@@ -141,42 +141,96 @@ static void put_tensor(const char *name, const uint64_t *shape, size_t dims, uin
         codec_put_bytes(&part, 2, sizes.data, sizes.used);
     if (flags != 0)
         codec_put_uint(&part, 3, flags);
-    codec_put_bytes(&wire, 3, part.data, part.used);
+    codec_put_bytes(&wire, 1, part.data, part.used);
 }
 
 static const uint8_t ticket[SP_TICKET_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+static const uint8_t nonce[SP_NONCE_BYTES] = {0xa0, 0xa1, 0, [31] = 0xaf};
+static const uint8_t proof[SP_PROOF_BYTES] = {0, 0xb1, 0xb2, [31] = 0xbf};
 
 START_TEST(test_wire_of_hello)
 {
-    struct sp_tensor a = {.name = "a.weight", .dims = 2, .flags = SP_TENSOR_DECAY, .shape = {300, 5}};
-    struct sp_tensor b = {.name = "b", .dims = 1, .shape = {7}};
     struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
     struct sp_hello *hello = &message.hello;
 
     (void)strcpy(hello->job, "digits");
     (void)strcpy(hello->program, "signpost-worker 0.1.0");
-    ck_assert_int_eq(sp_layout_add(&hello->layout, &a, NULL), SP_OK);
-    ck_assert_int_eq(sp_layout_add(&hello->layout, &b, NULL), SP_OK);
-    hello->layout_digest = sp_layout_digest(&hello->layout);
+    hello->role = SP_ROLE_OPERATOR;
+    hello->layout_digest = UINT64_C(0xfedcba9876543210);
     hello->examples = 60000;
     hello->data_digest = UINT64_C(0x0123456789abcdef);
     hello->wanted_slot = 0;
-    hello->has_ticket = true;
+    hello->has_ticket = hello->has_nonce = true;
     memcpy(hello->ticket, ticket, sizeof ticket);
+    memcpy(hello->nonce, nonce, sizeof nonce);
     hello->test_examples = 10000;
     begin();
     codec_put_text(&wire, 1, "digits");
     codec_put_text(&wire, 2, "signpost-worker 0.1.0");
-    put_tensor("a.weight", a.shape, 2, 1);
-    put_tensor("b", b.shape, 1, 0);
-    codec_put_fixed64(&wire, 4, hello->layout_digest);
+    codec_put_uint(&wire, 3, 1);
+    codec_put_fixed64(&wire, 4, UINT64_C(0xfedcba9876543210));
     codec_put_uint(&wire, 5, 60000);
     codec_put_fixed64(&wire, 6, UINT64_C(0x0123456789abcdef));
     codec_put_uint(&wire, 7, 1);
     codec_put_bytes(&wire, 8, ticket, sizeof ticket);
     codec_put_uint(&wire, 9, 10000);
+    codec_put_bytes(&wire, 10, nonce, sizeof nonce);
+    expect_wire(&message);
+}
+END_TEST
+
+/* A worker without wishes, ticket and secret says little. */
+START_TEST(test_wire_of_the_smallest_hello)
+{
+    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
+
+    message.hello.wanted_slot = SP_ANY_SLOT;
+    begin();
+    expect_wire(&message);
+}
+END_TEST
+
+START_TEST(test_wire_of_layout)
+{
+    struct sp_tensor a = {.name = "a.weight", .dims = 2, .flags = SP_TENSOR_DECAY, .shape = {300, 5}};
+    struct sp_tensor b = {.name = "b", .dims = 1, .shape = {7}};
+    struct sp_message message = {.frame = {.type = SP_FRAME_LAYOUT}};
+
+    ck_assert_int_eq(sp_layout_add(&message.layout, &a, NULL), SP_OK);
+    ck_assert_int_eq(sp_layout_add(&message.layout, &b, NULL), SP_OK);
+    begin();
+    put_tensor("a.weight", a.shape, 2, 1);
+    put_tensor("b", b.shape, 1, 0);
     expect_wire(&message);
     sp_message_finish(&message);
+}
+END_TEST
+
+/* What either side proves with, and what an operator says and hears. */
+START_TEST(test_wire_of_the_handshake)
+{
+    char json[] = "{\"round\": 3}";
+    struct sp_message message = {.frame = {.type = SP_FRAME_CHALLENGE}};
+
+    memcpy(message.challenge.nonce, nonce, sizeof nonce);
+    memcpy(message.challenge.proof, proof, sizeof proof);
+    begin();
+    codec_put_bytes(&wire, 1, nonce, sizeof nonce);
+    codec_put_bytes(&wire, 2, proof, sizeof proof);
+    expect_wire(&message);
+    message = (struct sp_message){.frame = {.type = SP_FRAME_PROOF}};
+    memcpy(message.proof, proof, sizeof proof);
+    begin();
+    codec_put_bytes(&wire, 1, proof, sizeof proof);
+    expect_wire(&message);
+    message = (struct sp_message){.frame = {.type = SP_FRAME_ASK}, .command = "status"};
+    begin();
+    codec_put_text(&wire, 1, "status");
+    expect_wire(&message);
+    message = (struct sp_message){.frame = {.type = SP_FRAME_ANSWER}, .answer = json};
+    begin();
+    codec_put_text(&wire, 1, json);
+    expect_wire(&message);
 }
 END_TEST
 
@@ -353,6 +407,12 @@ START_TEST(test_control_characters)
     codec_put_text(&wire, 2, words);
     ck_assert_int_eq(codec_decode(&message, SP_FRAME_BYE, 0, wire.data, wire.used, NULL), SP_OK);
     ck_assert_str_eq(message.bye.words, expected);
+    ck_assert_int_eq(codec_decode(&message, SP_FRAME_HELLO, 0, wire.data, wire.used, NULL), SP_OK);
+    ck_assert_str_eq(message.hello.program, expected);
+    begin();
+    codec_put_text(&wire, 1, words);
+    ck_assert_int_eq(codec_decode(&message, SP_FRAME_ASK, 0, wire.data, wire.used, NULL), SP_OK);
+    ck_assert_str_eq(message.command, expected);
 }
 END_TEST
 
@@ -379,56 +439,100 @@ static void accept(enum sp_frame_type type)
     sp_message_finish(&message);
 }
 
-/* A HELLO with the one tensor "t" of shape {2}, and its digest. */
-static void begin_hello(void)
+/* Bytes of a length of its own: none, or exactly `right` of them. */
+static void expect_length(enum sp_frame_type type, unsigned field, size_t right, const char *words)
 {
-    static const uint64_t shape[] = {2};
-    struct sp_tensor t = {.name = "t", .dims = 1, .shape = {2}};
-    struct sp_layout layout = {0};
+    static const uint8_t bytes[64];
 
-    ck_assert_int_eq(sp_layout_add(&layout, &t, NULL), SP_OK);
-    begin();
-    put_tensor("t", shape, 1, 0);
-    codec_put_fixed64(&wire, 4, sp_layout_digest(&layout));
-    sp_layout_finish(&layout);
+    for (size_t count = 0; count <= sizeof bytes; count++) {
+        begin();
+        codec_put_bytes(&wire, field, bytes, count);
+        if (count == 0 || count == right)
+            accept(type);
+        else
+            refuse(type, SP_E_PROTOCOL, words);
+    }
 }
 
 START_TEST(test_hello_refused)
 {
-    char name[65] = {0};
+    static const uint32_t slots[] = {256, 257, UINT32_MAX}, roles[] = {2, 3, UINT32_MAX};
+    char name[64];
 
-    begin_hello();
-    accept(SP_FRAME_HELLO);
-    memset(name, 'n', 64);
+    memset(name, 'n', sizeof name);
     for (unsigned field = 1; field <= 2; field++) {
-        begin_hello();
+        begin();
         codec_put_bytes(&wire, field, name, 63);
         accept(SP_FRAME_HELLO);
-        begin_hello();
+        begin();
         codec_put_bytes(&wire, field, name, 64);
         refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: the name of the job or the program is too long");
     }
-    for (size_t bytes = 1; bytes <= 32; bytes++) {
-        if (bytes == SP_TICKET_BYTES)
-            continue;
-        begin_hello();
-        codec_put_bytes(&wire, 8, name, bytes);
-        refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: a ticket of the wrong length");
-    }
-    begin_hello();
+    expect_length(SP_FRAME_HELLO, 8, SP_TICKET_BYTES, "HELLO frame: a ticket of the wrong length");
+    expect_length(SP_FRAME_HELLO, 10, SP_NONCE_BYTES, "HELLO frame: a nonce of the wrong length");
+    begin();
     codec_put_uint(&wire, 7, 255);
     accept(SP_FRAME_HELLO);
-    begin_hello();
-    codec_put_uint(&wire, 7, 256);
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: no job has the slot that is wanted");
-    begin_hello();
-    codec_put_uint(&wire, 7, UINT32_MAX);
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: no job has the slot that is wanted");
-    begin_hello();
-    codec_put_fixed64(&wire, 4, 1);
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: the layout does not match its digest");
+    for (size_t i = 0; i < UNIT_COUNT(slots); i++) {
+        begin();
+        codec_put_uint(&wire, 7, slots[i]);
+        refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: no job has the slot that is wanted");
+    }
+    for (size_t i = 0; i < UNIT_COUNT(roles); i++) {
+        begin();
+        codec_put_uint(&wire, 3, roles[i]);
+        refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: an unknown role");
+    }
 }
 END_TEST
+
+/* A challenge and a proof have all their bytes, or are none. */
+START_TEST(test_proofs_refused)
+{
+    static const uint8_t bytes[64];
+
+    for (size_t count = 0; count <= sizeof bytes; count++) {
+        for (unsigned field = 1; field <= 2; field++) {
+            begin();
+            codec_put_bytes(&wire, field, bytes, count);
+            codec_put_bytes(&wire, 3 - field, bytes, 32);
+            if (count == 32)
+                accept(SP_FRAME_CHALLENGE);
+            else
+                refuse(SP_FRAME_CHALLENGE, SP_E_PROTOCOL, "CHALLENGE frame: a nonce or a proof of the wrong length");
+        }
+        begin();
+        codec_put_bytes(&wire, 1, bytes, count);
+        if (count == 32)
+            accept(SP_FRAME_PROOF);
+        else
+            refuse(SP_FRAME_PROOF, SP_E_PROTOCOL, "PROOF frame: a proof of the wrong length");
+    }
+}
+END_TEST
+
+START_TEST(test_ask_refused)
+{
+    char command[64];
+
+    memset(command, 'c', sizeof command);
+    begin();
+    codec_put_bytes(&wire, 1, command, 63);
+    accept(SP_FRAME_ASK);
+    begin();
+    codec_put_bytes(&wire, 1, command, 64);
+    refuse(SP_FRAME_ASK, SP_E_PROTOCOL, "ASK frame: a command that is too long");
+}
+END_TEST
+
+/* A LAYOUT with the one tensor "t" of shape {2}. */
+static void begin_layout(void)
+{
+    static const uint64_t shape[] = {2};
+
+    begin();
+    put_tensor("t", shape, 1, 0);
+}
 
 START_TEST(test_layout_refused)
 {
@@ -436,37 +540,36 @@ START_TEST(test_layout_refused)
                           zero[1] = {0};
     char name[65] = {0};
 
+    begin_layout();
+    accept(SP_FRAME_LAYOUT);
     begin();
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: the layout has no tensors, or too many");
+    refuse(SP_FRAME_LAYOUT, SP_E_PROTOCOL, "LAYOUT frame: the layout has no tensors, or too many");
     memset(name, 'n', 64);
-    begin_hello();
+    begin_layout();
     put_tensor("u", shape, 9, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 1 has 9 dimensions; at most 8 are allowed");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 1 has 9 dimensions; at most 8 are allowed");
+    begin_layout();
     put_tensor("u", shape, 0, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 'u' has 0 dimensions; 1 to 8 are allowed");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 'u' has 0 dimensions; 1 to 8 are allowed");
+    begin_layout();
     put_tensor(name, shape, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "the name of tensor 1 is longer than 63 bytes");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "the name of tensor 1 is longer than 63 bytes");
+    begin_layout();
     put_tensor("", shape, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 1: its name must have 1 to 63 characters");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 1: its name must have 1 to 63 characters");
+    begin_layout();
     put_tensor("t", shape, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 't' appears twice");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 't' appears twice");
+    begin_layout();
     put_tensor("a b", shape, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_SYNTAX,
+    refuse(SP_FRAME_LAYOUT, SP_E_SYNTAX,
            "tensor 1: character 2 of its name is not allowed (printable ASCII without space, quote and backslash)");
-    begin_hello();
+    begin_layout();
     put_tensor("u", wraps, 2, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 'u' is empty or too large in dimension 1");
-    begin_hello();
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 'u' is empty or too large in dimension 1");
+    begin_layout();
     put_tensor("u", zero, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 'u' is empty or too large in dimension 0");
-    begin_hello();
-    put_tensor("u", shape, 1, 0);
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: the layout does not match its digest");
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 'u' is empty or too large in dimension 0");
 }
 END_TEST
 
@@ -474,10 +577,10 @@ START_TEST(test_number_of_tensors)
 {
     begin();
     for (int i = 0; i < SP_TENSORS_MAX + 1; i++)
-        codec_put_bytes(&wire, 3, NULL, 0);
-    refuse(SP_FRAME_HELLO, SP_E_PROTOCOL, "HELLO frame: the layout has no tensors, or too many");
+        codec_put_bytes(&wire, 1, NULL, 0);
+    refuse(SP_FRAME_LAYOUT, SP_E_PROTOCOL, "LAYOUT frame: the layout has no tensors, or too many");
     wire.used -= 2;
-    refuse(SP_FRAME_HELLO, SP_E_RANGE, "tensor 0: its name must have 1 to 63 characters");
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 0: its name must have 1 to 63 characters");
 }
 END_TEST
 
@@ -707,6 +810,8 @@ END_TEST
 static void add_refusals(TCase *tests)
 {
     tcase_add_test(tests, test_hello_refused);
+    tcase_add_test(tests, test_proofs_refused);
+    tcase_add_test(tests, test_ask_refused);
     tcase_add_test(tests, test_layout_refused);
     tcase_add_test(tests, test_number_of_tensors);
     tcase_add_test(tests, test_welcome_refused);
@@ -726,6 +831,9 @@ int main(void)
     tcase_add_test(tests, test_digest_of_the_last_chunk);
     tcase_add_test(tests, test_negative_zero);
     tcase_add_test(tests, test_wire_of_hello);
+    tcase_add_test(tests, test_wire_of_the_smallest_hello);
+    tcase_add_test(tests, test_wire_of_layout);
+    tcase_add_test(tests, test_wire_of_the_handshake);
     tcase_add_test(tests, test_wire_of_welcome);
     tcase_add_test(tests, test_wire_of_push);
     tcase_add_test(tests, test_wire_of_commit);

@@ -386,12 +386,12 @@ static const struct {
     /* required */
     {"data: {train: {images: i, labels: l}}\n", SP_E_MISSING,
      "t.yaml: 'job' is missing; every job needs it: name of the job; its run folder is `runs/<job>`"},
-    {"job: a\ndata:\n  train: {images: i}\n", SP_E_MISSING,
-     "t.yaml:3:3: 'data.train.labels' is missing; every job needs it: their labels"},
     {"job:\ndata: {train: {images: i, labels: l}}\n", SP_E_MISSING,
      "t.yaml:1:5: job: must be a name of 1 to 63 letters, digits, '.', '_' and '-' that begins with a letter or digit, "
      "but has no value"},
     /* keys together */
+    {"job: a\ndata:\n  train: {images: i}\n", SP_E_MISMATCH,
+     "t.yaml:3:3: data.train.labels: missing, but data.train.images is given; give both or neither"},
     {HEAD "server: {min_live: 2}\n", SP_E_MISMATCH,
      "t.yaml:3:10: server.min_live: 2 is more than the job's workers (1)"},
     {"job: a\ndata:\n  train: {images: i, labels: l}\n  test: {labels: l}\n", SP_E_MISMATCH,
@@ -518,12 +518,10 @@ END_TEST
 START_TEST(test_validation_goes_with_other_mistakes_in_the_order_of_the_file)
 {
     ck_assert_int_eq(parse("workers: 2\nserver: {min_live: 3}\nsead: 1\n"), SP_E_UNKNOWN);
-    ck_assert_uint_eq(problems.count, 5);
+    ck_assert_uint_eq(problems.count, 3);
     ck_assert_str_eq(problem(0), "t.yaml:2:10: server.min_live: 3 is more than the job's workers (2)");
     ck_assert_str_eq(problem(1), "t.yaml:3:1: unknown key 'sead'; did you mean 'seed'?");
     ck_assert_ptr_nonnull(strstr(problem(2), "t.yaml: 'job' is missing"));
-    ck_assert_ptr_nonnull(strstr(problem(3), "t.yaml: 'data.train.images' is missing"));
-    ck_assert_ptr_nonnull(strstr(problem(4), "t.yaml: 'data.train.labels' is missing"));
 }
 END_TEST
 
@@ -605,6 +603,35 @@ START_TEST(test_set_changes_how_rounds_close)
 }
 END_TEST
 
+/* Both secrets and security.insecure come from the file, and --set prevails. */
+START_TEST(test_security)
+{
+    static const char file[] = HEAD "security: {token_file: s.token, operator_token_file: /o.token, insecure: true}\n";
+
+    expect_ok(parse(file));
+    ck_assert_str_eq(job.security.token_file, "s.token");
+    ck_assert_str_eq(job.security.operator_token_file, "/o.token");
+    ck_assert(job.security.insecure);
+    expect_ok(parse_with(file, "security.token_file=other", "security.insecure=false", NULL, NULL));
+    ck_assert_str_eq(job.security.token_file, "other");
+    ck_assert(!job.security.insecure);
+    expect_ok(parse(HEAD "security: {token_file: ''}\n"));
+    ck_assert_str_eq(job.security.token_file, "");
+}
+END_TEST
+
+START_TEST(test_mistakes_in_security)
+{
+    expect_only(HEAD "security: {token_file: a, operator_token_file: a}\n", SP_E_MISMATCH,
+                "t.yaml:3:27: security.operator_token_file: must be another file than security.token_file: else every "
+                "worker could operate the job");
+    expect_only(HEAD "security: {tls: {cert: a}}\n", SP_E_UNSUPPORTED,
+                "t.yaml:3:12: 'security.tls' is not available in this version; leave it out");
+    expect_only(HEAD "security: {token: a}\n", SP_E_UNKNOWN,
+                "t.yaml:3:12: unknown key 'security.token'; README.md lists all keys");
+}
+END_TEST
+
 START_TEST(test_mistakes_of_set_name_it)
 {
     static const struct {
@@ -622,8 +649,10 @@ START_TEST(test_mistakes_of_set_name_it)
          "digit, not ''"},
         {"optimizer.sgd.wire=i8", SP_E_UNSUPPORTED,
          "--set optimizer.sgd.wire=i8: optimizer.sgd.wire: 'i8' is not available in this version; it must be f32"},
-        {"security.secret=1", SP_E_UNSUPPORTED,
-         "--set security.secret=1: 'security.secret' is not available in this version; leave it out"},
+        {"security.tls.key=1", SP_E_UNSUPPORTED,
+         "--set security.tls.key=1: 'security.tls.key' is not available in this version; leave it out"},
+        {"security.insecure=yes", SP_E_SYNTAX,
+         "--set security.insecure=yes: security.insecure: must be true or false, not 'yes'"},
         {"server.min_live=9", SP_E_MISMATCH,
          "--set server.min_live=9: server.min_live: 9 is more than the job's workers (1)"},
     };
@@ -834,6 +863,8 @@ static Suite *suite(void)
     tcase_add_test(c, test_set_prevails_over_the_file);
     tcase_add_test(c, test_set_moves_the_switch);
     tcase_add_test(c, test_set_changes_how_rounds_close);
+    tcase_add_test(c, test_security);
+    tcase_add_test(c, test_mistakes_in_security);
     tcase_add_test(c, test_mistakes_of_set_name_it);
     tcase_add_test(c, test_shipped_jobs_load);
     tcase_add_test(c, test_the_folder_is_that_of_the_file);

@@ -15,13 +15,15 @@ static const struct {
     uint32_t control_max;
     bool bulk;
 } types[] = {
-    {SP_FRAME_HELLO, 1, "HELLO", 1048576, false},  {SP_FRAME_WELCOME, 2, "WELCOME", 1048576, false},
+    {SP_FRAME_HELLO, 1, "HELLO", 4096, false},     {SP_FRAME_WELCOME, 2, "WELCOME", 1048576, false},
     {SP_FRAME_INIT, 3, "INIT", 0, false},          {SP_FRAME_WEIGHTS, 4, "WEIGHTS", 40960, true},
     {SP_FRAME_READY, 5, "READY", 40960, false},    {SP_FRAME_PUSH, 6, "PUSH", 40960, true},
     {SP_FRAME_UPDATE, 7, "UPDATE", 0, true},       {SP_FRAME_COMMIT, 8, "COMMIT", 40960, false},
     {SP_FRAME_EVAL, 9, "EVAL", 40960, false},      {SP_FRAME_SCORE, 10, "SCORE", 40960, false},
     {SP_FRAME_RESYNC, 11, "RESYNC", 40960, false}, {SP_FRAME_ALIVE, 12, "ALIVE", 0, false},
-    {SP_FRAME_BYE, 13, "BYE", 40960, false},
+    {SP_FRAME_BYE, 13, "BYE", 4096, false},        {SP_FRAME_CHALLENGE, 14, "CHALLENGE", 4096, false},
+    {SP_FRAME_PROOF, 15, "PROOF", 4096, false},    {SP_FRAME_LAYOUT, 16, "LAYOUT", 1048576, false},
+    {SP_FRAME_ASK, 17, "ASK", 4096, false},        {SP_FRAME_ANSWER, 18, "ANSWER", 1048576, false},
 };
 
 #define BULK_MAX 65536u
@@ -42,14 +44,14 @@ static const struct sp_frame some_frame = {.type = SP_FRAME_PUSH,
 /* The two checksums are Python's: zlib.crc32(bulk), zlib.crc32(header[:36] + control). */
 static const uint8_t some_header[SP_FRAME_HEADER_BYTES] = {
     'S',  'G',  'N',  'P',                          /* magic */
-    1,    6,    0x03, 0x00,                         /* version, type, flags */
+    2,    6,    0x03, 0x00,                         /* version, type, flags */
     0x01, 0x02, 0x03, 0x04,                         /* round */
     0x05, 0x00, 0x00, 0x00,                         /* control bytes */
     0xfd, 0x0e, 0x01, 0x02, 0x03, 0x00, 0x00, 0x00, /* first coordinate */
     0x0d, 0x0c, 0x0b, 0x0a,                         /* coordinates */
     0x06, 0x00, 0x00, 0x00,                         /* bulk bytes */
     0x38, 0xa2, 0x0f, 0x04,                         /* bulk CRC */
-    0xa9, 0x3f, 0x17, 0x90,                         /* header CRC */
+    0xc9, 0x00, 0x76, 0xca,                         /* header CRC */
 };
 
 START_TEST(test_encode)
@@ -89,7 +91,7 @@ END_TEST
 START_TEST(test_bare_frame)
 {
     const struct sp_frame alive = {.type = SP_FRAME_ALIVE};
-    uint8_t header[SP_FRAME_HEADER_BYTES], expected[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 1, 12};
+    uint8_t header[SP_FRAME_HEADER_BYTES], expected[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, 12};
     uint32_t crc = (uint32_t)crc32(0, expected, 36);
     struct sp_frame frame;
 
@@ -110,7 +112,7 @@ START_TEST(test_names_and_numbers)
         ck_assert_str_eq(sp_frame_name(types[i].number), types[i].name);
     }
     ck_assert_str_eq(sp_frame_name(0), "?");
-    ck_assert_str_eq(sp_frame_name(14), "?");
+    ck_assert_str_eq(sp_frame_name(19), "?");
     ck_assert_str_eq(sp_frame_name(255), "?");
     ck_assert_str_eq(sp_frame_name(UINT32_MAX), "?");
     ck_assert_uint_eq(SP_FRAME_HEADER_BYTES, 40);
@@ -170,7 +172,7 @@ struct numbers {
 static void write_header(uint8_t header[SP_FRAME_HEADER_BYTES], unsigned type, const struct numbers *n)
 {
     memset(header, 0, SP_FRAME_HEADER_BYTES);
-    memcpy(header, "SGNP\1", 5);
+    memcpy(header, "SGNP\2", 5);
     header[5] = (uint8_t)type;
     put(header, 12, 4, n->control);
     put(header, 16, 8, n->first);
@@ -222,6 +224,10 @@ START_TEST(test_magic)
 }
 END_TEST
 
+#define OTHER_VERSION                                                                                                  \
+    "the other side speaks version %u of Signpost's protocol, this one version 2; install the same release of "        \
+    "Signpost on both"
+
 /* Another version is told apart before anything else is read, so that the words can be true. */
 START_TEST(test_version)
 {
@@ -229,14 +235,54 @@ START_TEST(test_version)
 
     memset(header, 0xff, sizeof header);
     memcpy(header, "SGNP", 4);
-    for (unsigned version = 0; version < 256; version++) {
-        char words[128];
+    for (unsigned type = 0; type < 256; type++) {
+        for (unsigned version = 0; version < 256; version += type % 16 == 0 ? 1 : 15) {
+            char words[200];
 
-        if (version == 1)
-            continue;
+            if (version == 2 || type == SP_FRAME_BYE)
+                continue;
+            header[4] = (uint8_t)version;
+            header[5] = (uint8_t)type;
+            (void)snprintf(words, sizeof words, OTHER_VERSION, version);
+            expect_refusal(header, SP_E_UNSUPPORTED, words);
+        }
+    }
+}
+END_TEST
+
+/* BYE alone is understood from every version, with its checksum and its limits: two versions can part with a reason. */
+START_TEST(test_bye_of_any_version)
+{
+    const struct numbers bye = {.control = 4096};
+    uint8_t control[4096] = {0}, header[SP_FRAME_HEADER_BYTES];
+
+    for (unsigned version = 0; version < 256; version++) {
+        struct sp_frame frame;
+
+        write_header(header, SP_FRAME_BYE, &bye);
         header[4] = (uint8_t)version;
-        (void)snprintf(words, sizeof words, "protocol version %u; this program speaks version 1", version);
-        expect_refusal(header, SP_E_UNSUPPORTED, words);
+        put(header, 36, 4, crc32(crc32(0, header, 36), control, sizeof control));
+        ck_assert_int_eq(sp_frame_decode(header, &frame, NULL), SP_OK);
+        ck_assert_int_eq(frame.type, SP_FRAME_BYE);
+        ck_assert_uint_eq(frame.control_bytes, sizeof control);
+        ck_assert_int_eq(sp_frame_check_control(header, &frame, control, NULL), SP_OK);
+        header[4] ^= 1;
+        ck_assert_int_eq(sp_frame_check_control(header, &frame, control, NULL), SP_E_CORRUPT);
+        put(header, 12, 4, 4097);
+        expect_refusal(header, SP_E_PROTOCOL, "BYE frame with 4097 control bytes; at most 4096 are allowed");
+    }
+}
+END_TEST
+
+/* A frame that this build sends says so in its own version, BYE as well. */
+START_TEST(test_own_version)
+{
+    uint8_t header[SP_FRAME_HEADER_BYTES];
+
+    for (size_t i = 0; i < UNIT_COUNT(types); i++) {
+        sp_frame_encode(&(struct sp_frame){.type = types[i].type}, NULL, NULL, header);
+        ck_assert_uint_eq(header[4], 2);
+        ck_assert_uint_eq(header[5], types[i].number);
     }
 }
 END_TEST
@@ -251,7 +297,7 @@ START_TEST(test_type)
 
         write_header(header, type, &none);
         (void)snprintf(words, sizeof words, "unknown frame type %u", type);
-        if (type >= 1 && type <= 13)
+        if (type >= 1 && type <= 18)
             expect_ok(header);
         else
             expect_refusal(header, SP_E_PROTOCOL, words);
@@ -495,9 +541,10 @@ END_TEST
  */
 
 static const struct sp_frame never_sent[] = {
-    {.type = (enum sp_frame_type)14},
+    {.type = (enum sp_frame_type)19},
     {.type = SP_FRAME_ALIVE, .control_bytes = 1},
     {.type = SP_FRAME_PUSH, .control_bytes = 40961},
+    {.type = SP_FRAME_HELLO, .control_bytes = 4097},
     {.type = SP_FRAME_UPDATE, .count = 1, .bulk_bytes = BULK_MAX + 1},
 };
 
@@ -521,6 +568,8 @@ int main(void)
     tcase_add_loop_test(tests, test_round_trip, 0, count);
     tcase_add_test(tests, test_magic);
     tcase_add_test(tests, test_version);
+    tcase_add_test(tests, test_bye_of_any_version);
+    tcase_add_test(tests, test_own_version);
     tcase_add_test(tests, test_type);
     tcase_add_test(tests, test_flags);
     tcase_add_loop_test(tests, test_control_bytes, 0, count);

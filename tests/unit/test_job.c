@@ -115,6 +115,9 @@ START_TEST(test_defaults_are_the_documented_ones)
     ck_assert_uint_eq(job.server.min_live, 1);
     ck_assert_double_eq(job.server.heartbeat_interval, 2);
     ck_assert_double_eq(job.server.heartbeat_timeout, 15);
+    ck_assert_str_eq(job.security.token_file, "");
+    ck_assert_str_eq(job.security.operator_token_file, "");
+    ck_assert(!job.security.insecure);
     ck_assert_double_eq(job.worker.give_up, 0);
     ck_assert_str_eq(job.folder, ".");
     ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 0);
@@ -124,8 +127,8 @@ END_TEST
 /* Whatever governs training travels in the PLAN; where things are and how long to wait does not. */
 START_TEST(test_plan_has_all_that_governs_training)
 {
-    static const char *const others[] = {"data.format",  "data.train.",    "data.test.", "model.threads",
-                                         "train.report", "train.evaluate", "server.",    "worker."};
+    static const char *const others[] = {"data.format",    "data.train.", "data.test.", "model.threads", "train.report",
+                                         "train.evaluate", "server.",     "security.",  "worker."};
 
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         bool local = false;
@@ -334,8 +337,6 @@ START_TEST(test_names_and_texts_are_checked)
     ck_assert_str_eq(job.data.test_images, text);
     set("data.test.images", "");
     ck_assert_str_eq(job.data.test_images, "");
-    refuse("data.train.images", "", SP_E_MISSING,
-           "data.train.images: must be a text of 1 to 1023 bytes without control characters, not ''");
     refuse("data.test.images", "a\tb\x1b[0m", SP_E_SYNTAX,
            "data.test.images: must be a text of at most 1023 bytes without control characters, not 'a\\x09b\\x1B[0m'");
     set("data.test.images", "gr\xC3\xBC\xC3\x9F"
@@ -392,7 +393,7 @@ START_TEST(test_what_comes_later_is_said_to)
                                        "server.journal",
                                        "server.journal.fsync",
                                        "server.checkpoint.every",
-                                       "security.secret",
+                                       "security.tls.key",
                                        "server.quarantine",
                                        "model.width"};
 
@@ -528,6 +529,21 @@ static void expect_findings(const char *expected)
     setup();
 }
 
+/* Only signpost-worker needs data; a job may be for workers of another kind. */
+START_TEST(test_data_are_needed_by_who_trains_on_them)
+{
+    struct sp_error error = {0};
+
+    set("job", "bare");
+    ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 0);
+    ck_assert_int_eq(sp_job_need_data(&job, &error), SP_E_MISSING);
+    ck_assert_ptr_nonnull(strstr(error.text, "job 'bare' names no data"));
+    set("data.train.images", "i");
+    ck_assert_int_eq(sp_job_need_data(&job, &error), SP_OK);
+    expect_findings("data.train.labels: missing, but data.train.images is given; give both or neither\n");
+}
+END_TEST
+
 START_TEST(test_validate_data_and_model)
 {
     expect_findings("");
@@ -599,6 +615,25 @@ START_TEST(test_validate_server)
     expect_findings("server.http: 'h:70000': the port must be a number from 0 to 65535\n");
     set("server.http", "127.0.0.1:7701");
     set("server.listen", "[::1]:0");
+    expect_findings("");
+}
+END_TEST
+
+/* A worker's secret that is the operators' as well would let every worker stop the job. */
+START_TEST(test_validate_security)
+{
+    set("security.token_file", "a");
+    expect_findings("");
+    set("security.operator_token_file", "a");
+    expect_findings(""); /* operators alone */
+    set("security.token_file", "a");
+    set("security.operator_token_file", "b");
+    expect_findings("");
+    set("security.token_file", "a");
+    set("security.operator_token_file", "a");
+    expect_findings("security.operator_token_file: must be another file than security.token_file: else every worker "
+                    "could operate the job\n");
+    set("security.insecure", "true"); /* where that has a meaning, the server alone can see */
     expect_findings("");
 }
 END_TEST
@@ -693,6 +728,7 @@ static Suite *suite(void)
     tcase_add_test(c, test_whole_numbers_are_strict);
     tcase_add_test(c, test_reals_are_strict);
     tcase_add_test(c, test_names_and_texts_are_checked);
+    tcase_add_test(c, test_data_are_needed_by_who_trains_on_them);
     tcase_add_test(c, test_lists_bools_and_choices_are_checked);
     tcase_add_test(c, test_what_comes_later_is_said_to);
     tcase_add_test(c, test_unknown_keys_get_a_suggestion);
@@ -701,6 +737,7 @@ static Suite *suite(void)
     tcase_add_test(c, test_validate_data_and_model);
     tcase_add_test(c, test_validate_switch);
     tcase_add_test(c, test_validate_server);
+    tcase_add_test(c, test_validate_security);
     tcase_add_test(c, test_paths_are_relative_to_the_folder);
     tcase_add_test(c, test_rounds_follow_the_formula);
     tcase_add_test(c, test_rounds_are_clamped);

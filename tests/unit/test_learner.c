@@ -417,7 +417,8 @@ START_TEST(test_abstention_in_the_middle)
     (void)sp_learner_pack(&learner, bulk);
     ck_assert_mem_eq(bulk, learner.m, SP_BULK_BYTES_MAX);
     ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient + SP_CHUNK_VALUES), SP_OK);
-    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient + 2 * SP_CHUNK_VALUES), SP_OK);
+    ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, SP_CHUNK_VALUES, gradient + 2 * SP_CHUNK_VALUES),
+                     SP_OK);
     ck_assert(learner.abstained);
     ck_assert_uint_eq(packable(), 0);
     ck_assert_mem_ne(learner.m, m, SP_CHUNK_VALUES * sizeof *m);
@@ -503,7 +504,8 @@ START_TEST(test_late_start_is_corrected)
 
         fill(n);
         sp_learner_begin(&learner);
-        ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 0, gradient), SP_OK); /* an empty range is no round */
+        ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 0, gradient),
+                         SP_OK); /* an empty range is no round */
         ck_assert_int_eq(sp_learner_gradient(&learner, learner.given, 20, gradient), SP_OK);
         (void)sp_learner_pack(&learner, bulk);
         memcpy(pushed, bulk, sizeof pushed);

@@ -14,8 +14,9 @@ enum finish_at { FINISH_NEVER, FINISH_IN_PLACE, FINISH_IN_GOT, FINISH_IN_BROKEN 
 struct reading {
     struct loopback l;
     struct sp_reader reader;
-    unsigned placed, got, broken;
-    unsigned holds; /* how often `place` still answers SP_READER_HOLD */
+    unsigned headers, placed, got, broken;
+    enum sp_frame_type unwanted; /* the type that `header` refuses */
+    unsigned holds;              /* how often `place` still answers SP_READER_HOLD */
     int place_code, got_code;
     enum finish_at finish_at;
     bool close_too;          /* the stream as well, as an owner does that has had enough */
@@ -89,6 +90,23 @@ static void broken(void *owner, const struct sp_error *error)
 
 static const struct sp_reader_events events = {.place = place, .got = got, .broken = broken};
 
+/* An owner that looks at headers: nothing of this frame may have been asked of it before. */
+static int look_at_header(void *owner, const struct sp_frame *frame, struct sp_error *error)
+{
+    struct reading *r = owner;
+
+    ck_assert_uint_eq(r->broken, 0);
+    ck_assert_uint_eq(r->headers, r->got);
+    r->headers++;
+    if (frame->type != r->unwanted)
+        return SP_OK;
+    return sp_error_set(error, SP_E_STATE, "no time for %s with %u bytes", sp_frame_name(frame->type),
+                        frame->control_bytes);
+}
+
+static const struct sp_reader_events looking_events = {
+    .header = look_at_header, .place = place, .got = got, .broken = broken};
+
 static void on_event(struct loopback *l, enum loopback_event event)
 {
     if (event == EVENT_FILLED)
@@ -104,6 +122,16 @@ static struct reading *open_reading(void)
     r->l.user = r;
     r->l.hook = on_event;
     sp_reader_start(&r->reader, r->l.stream, &events, r);
+    return r;
+}
+
+/* The same with an owner that looks at headers. */
+static struct reading *open_looking(enum sp_frame_type unwanted)
+{
+    struct reading *r = open_reading();
+
+    r->unwanted = unwanted;
+    r->reader.events = &looking_events; /* which it has not used yet */
     return r;
 }
 
@@ -150,18 +178,17 @@ static struct sp_buffer *bye_frame(uint32_t round)
     return sp_codec_encode(&message, NULL, 0);
 }
 
-static struct sp_buffer *hello_frame(uint32_t tensors)
+static struct sp_buffer *layout_frame(uint32_t tensors)
 {
-    struct sp_message message = {.frame = {.type = SP_FRAME_HELLO}};
+    struct sp_message message = {.frame = {.type = SP_FRAME_LAYOUT}};
     struct sp_buffer *buffer;
 
     for (uint32_t i = 0; i < tensors; i++) {
         struct sp_tensor tensor = {.dims = 1, .shape = {i + 1}};
 
         (void)snprintf(tensor.name, sizeof tensor.name, "%u.tensor", i);
-        ck_assert_int_eq(sp_layout_add(&message.hello.layout, &tensor, NULL), SP_OK);
+        ck_assert_int_eq(sp_layout_add(&message.layout, &tensor, NULL), SP_OK);
     }
-    message.hello.layout_digest = sp_layout_digest(&message.hello.layout);
     buffer = sp_codec_encode(&message, NULL, 0);
     sp_message_finish(&message);
     return buffer;
@@ -177,7 +204,7 @@ static void send_frame(struct reading *r, struct sp_buffer *buffer)
 static size_t some_frames(uint8_t *bytes, size_t *count)
 {
     const struct sp_message update = {.frame = {.type = SP_FRAME_UPDATE, .round = 3, .count = 8}};
-    struct sp_buffer *frames[] = {bare_frame(SP_FRAME_ALIVE, 0), hello_frame(2), push_frame(2, 10),
+    struct sp_buffer *frames[] = {bare_frame(SP_FRAME_ALIVE, 0), layout_frame(2), push_frame(2, 10),
                                   sp_codec_encode(&update, "\xa5", 1), bye_frame(4)};
 
     *count = 0;
@@ -192,13 +219,13 @@ static size_t some_frames(uint8_t *bytes, size_t *count)
 /* The frames above, in their order. */
 static void check_some_frame(struct reading *r, const struct sp_message *message, const uint8_t *bulk)
 {
-    static const enum sp_frame_type types[] = {SP_FRAME_ALIVE, SP_FRAME_HELLO, SP_FRAME_PUSH, SP_FRAME_UPDATE,
+    static const enum sp_frame_type types[] = {SP_FRAME_ALIVE, SP_FRAME_LAYOUT, SP_FRAME_PUSH, SP_FRAME_UPDATE,
                                                SP_FRAME_BYE};
     unsigned i = r->got % UNIT_COUNT(types);
 
     unit_assert(message->frame.type == types[i], "type %d", message->frame.type);
     if (i == 1)
-        unit_assert(message->hello.layout.tensors_count == 2, "the layout is wrong");
+        unit_assert(message->layout.tensors_count == 2, "the layout is wrong");
     if (i == 2) {
         unit_assert(message->push.has_dot && message->push.dot == 0.5, "the control message is wrong");
         for (size_t k = 0; k < 10; k++)
@@ -279,9 +306,9 @@ START_TEST(test_sizes)
         struct sp_message kept;
 
         r->kept = &kept;
-        send_frame(r, hello_frame(tensors[i]));
+        send_frame(r, layout_frame(tensors[i]));
         loopback_run_until(&r->l, r->got == i + 1);
-        ck_assert_uint_eq(kept.hello.layout.tensors_count, tensors[i]);
+        ck_assert_uint_eq(kept.layout.tensors_count, tensors[i]);
         sp_message_finish(&kept); /* it outlives the call if the owner moves it */
     }
     r->kept = NULL;
@@ -396,7 +423,9 @@ static const struct {
     const char *words;
 } damage[] = {
     {0, 0x20, SP_E_PROTOCOL, "not a Signpost frame: it starts with bytes 73 47 4e 50, not \"SGNP\""},
-    {4, 0x03, SP_E_UNSUPPORTED, "protocol version 2; this program speaks version 1"},
+    {4, 0x03, SP_E_UNSUPPORTED,
+     "the other side speaks version 1 of Signpost's protocol, this one version 2; install the same release of Signpost "
+     "on both"},
     {5, 0x80, SP_E_PROTOCOL, "unknown frame type 134"},
     {7, 0x80, SP_E_PROTOCOL, "PUSH frame with unknown flags 0x8000"},
     {15, 0xff, SP_E_PROTOCOL, "PUSH frame with 4278190091 control bytes; at most 40960 are allowed"},
@@ -455,12 +484,82 @@ END_TEST
 START_TEST(test_lengths_are_refused_at_once)
 {
     struct reading *r = open_reading();
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 1, 1, [12] = 1, [14] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_LAYOUT, [12] = 1, [14] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
-    ck_assert_str_eq(r->error.text, "HELLO frame with 1048577 control bytes; at most 1048576 are allowed");
+    ck_assert_str_eq(r->error.text, "LAYOUT frame with 1048577 control bytes; at most 1048576 are allowed");
     ck_assert_ptr_null(r->reader.control);
+    close_reading(r);
+}
+END_TEST
+
+/* A stranger may say 4 KiB and no more: a HELLO of the size of a layout is refused at its header. */
+START_TEST(test_large_hello_is_refused_at_once)
+{
+    struct reading *r = open_reading();
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+
+    loopback_peer_send(&r->l, header, sizeof header);
+    loopback_run_until(&r->l, r->broken == 1);
+    ck_assert_str_eq(r->error.text, "HELLO frame with 4097 control bytes; at most 4096 are allowed");
+    ck_assert_ptr_null(r->reader.control);
+    close_reading(r);
+}
+END_TEST
+
+/* `header` sees every frame once, before its control bytes, `place` and `got`. */
+START_TEST(test_header_sees_every_frame)
+{
+    struct reading *r = open_looking((enum sp_frame_type)0);
+    uint8_t bytes[2000];
+    size_t count, frames = some_frames(bytes, &count);
+
+    r->check = check_some_frame;
+    loopback_peer_send(&r->l, bytes, SP_FRAME_HEADER_BYTES - 1);
+    loopback_run_until(&r->l, sp_stream_bytes_received(r->l.stream) == SP_FRAME_HEADER_BYTES - 1);
+    ck_assert_uint_eq(r->headers, 0);
+    loopback_peer_send(&r->l, bytes + SP_FRAME_HEADER_BYTES - 1, count - (SP_FRAME_HEADER_BYTES - 1));
+    loopback_run_until(&r->l, r->got == frames);
+    ck_assert_uint_eq(r->headers, frames);
+    ck_assert_uint_eq(r->broken, 0);
+    close_reading(r);
+}
+END_TEST
+
+/* What `header` refuses is refused with its words when the header is there; for the rest nothing is allocated, and it
+ * is not read. */
+START_TEST(test_header_refuses_before_anything_is_allocated)
+{
+    struct reading *r = open_looking(SP_FRAME_LAYOUT);
+    struct sp_buffer *layout = layout_frame(SP_TENSORS_MAX);
+    char words[100];
+
+    (void)snprintf(words, sizeof words, "no time for LAYOUT with %zu bytes", layout->bytes - SP_FRAME_HEADER_BYTES);
+    send_frame(r, bare_frame(SP_FRAME_ALIVE, 0));
+    loopback_peer_send(&r->l, layout->data, SP_FRAME_HEADER_BYTES);
+    sp_buffer_release(layout);
+    loopback_run_until(&r->l, r->broken == 1);
+    ck_assert_int_eq(r->error.code, SP_E_STATE);
+    ck_assert_str_eq(r->error.text, words);
+    ck_assert_ptr_null(r->reader.control);
+    ck_assert_uint_eq(r->reader.control_room, 0);
+    ck_assert_uint_eq(r->headers, 2);
+    ck_assert_uint_eq(r->got, 1);
+    close_reading(r);
+}
+END_TEST
+
+/* `header` is not asked about what is beyond its type's limits anyway. */
+START_TEST(test_header_comes_after_the_limits)
+{
+    struct reading *r = open_looking(SP_FRAME_HELLO);
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+
+    loopback_peer_send(&r->l, header, sizeof header);
+    loopback_run_until(&r->l, r->broken == 1);
+    ck_assert_int_eq(r->error.code, SP_E_PROTOCOL);
+    ck_assert_uint_eq(r->headers, 0);
     close_reading(r);
 }
 END_TEST
@@ -484,7 +583,7 @@ START_TEST(test_got_refuses)
     struct reading *r = open_reading();
 
     r->got_code = SP_E_MISMATCH;
-    send_frame(r, hello_frame(3));
+    send_frame(r, layout_frame(3));
     send_frame(r, bye_frame(1));
     loopback_run_until(&r->l, r->broken == 1);
     loopback_run_idle(&r->l);
@@ -516,7 +615,7 @@ START_TEST(test_finish_within_events)
     if (where == FINISH_IN_BROKEN)
         bad->data[100] ^= 1;
     send_frame(r, bad);
-    send_frame(r, hello_frame(3));
+    send_frame(r, layout_frame(3));
     loopback_run_until(&r->l, r->l.ended || r->broken > 0 || r->got > 0 || (where == FINISH_IN_PLACE && r->placed > 0));
     loopback_run_idle(&r->l);
     ck_assert_uint_eq(r->placed, 1);
@@ -533,7 +632,7 @@ START_TEST(test_finish_with_a_message_in_hand)
 
     r->finish_at = FINISH_IN_GOT;
     r->close_too = true;
-    send_frame(r, hello_frame(5));
+    send_frame(r, layout_frame(5));
     loopback_run_until(&r->l, r->l.stream == NULL);
     ck_assert_uint_eq(r->got, 1);
     close_reading(r);
@@ -585,6 +684,10 @@ int main(void)
     tcase_add_loop_test(tests, test_damage, 0, (int)UNIT_COUNT(damage));
     tcase_add_test(tests, test_control_that_cannot_be_decoded);
     tcase_add_test(tests, test_lengths_are_refused_at_once);
+    tcase_add_test(tests, test_large_hello_is_refused_at_once);
+    tcase_add_test(tests, test_header_sees_every_frame);
+    tcase_add_test(tests, test_header_refuses_before_anything_is_allocated);
+    tcase_add_test(tests, test_header_comes_after_the_limits);
     tcase_add_test(tests, test_place_refuses);
     tcase_add_test(tests, test_got_refuses);
     tcase_add_loop_test(tests, test_finish_within_events, 0, 4 * (int)UNIT_COUNT(finish_places));

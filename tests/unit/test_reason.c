@@ -28,7 +28,7 @@ END_TEST
 /* The numbers are on the wire. */
 START_TEST(test_numbers)
 {
-    ck_assert_uint_eq(UNIT_COUNT(list), 16);
+    ck_assert_uint_eq(UNIT_COUNT(list), 18);
     ck_assert_int_eq(SP_REASON_DONE, 0);
     ck_assert_int_eq(SP_REASON_STOPPED, 1);
     ck_assert_int_eq(SP_REASON_PROTOCOL, 2);
@@ -36,9 +36,13 @@ START_TEST(test_numbers)
     ck_assert_int_eq(SP_REASON_SLOT, 7);
     ck_assert_int_eq(SP_REASON_BACKLOG, 10);
     ck_assert_int_eq(SP_REASON_FAILED, 15);
+    ck_assert_int_eq(SP_REASON_SECRET, 16);
+    ck_assert_int_eq(SP_REASON_OPERATOR, 17);
     ck_assert_str_eq(sp_reason_text(0), "the job is done");
     ck_assert_str_eq(sp_reason_text(5), "the model's layout differs");
     ck_assert_str_eq(sp_reason_text(15), "the other side failed");
+    ck_assert_str_eq(sp_reason_text(16), "the secrets differ, or one side has none");
+    ck_assert_str_eq(sp_reason_text(17), "the server takes no operators over the network");
 }
 END_TEST
 
@@ -49,6 +53,8 @@ START_TEST(test_retry)
     ck_assert(!sp_reason_may_retry(SP_REASON_VERSION));
     ck_assert(!sp_reason_may_retry(SP_REASON_LAYOUT));
     ck_assert(!sp_reason_may_retry(SP_REASON_REPLACED));
+    ck_assert(!sp_reason_may_retry(SP_REASON_SECRET));
+    ck_assert(!sp_reason_may_retry(SP_REASON_OPERATOR));
     ck_assert(sp_reason_may_retry(SP_REASON_SILENT));
     ck_assert(sp_reason_may_retry(SP_REASON_BACKLOG));
     ck_assert(sp_reason_may_retry(SP_REASON_FAILED));
@@ -57,7 +63,7 @@ END_TEST
 
 START_TEST(test_unknown_reasons)
 {
-    static const unsigned unknown[] = {16, 17, 255, 1u << 31, ~0u};
+    static const unsigned unknown[] = {18, 19, 255, 1u << 31, ~0u};
 
     for (size_t i = 0; i < UNIT_COUNT(unknown); i++) {
         ck_assert_str_eq(sp_reason_text(unknown[i]), "a reason that this version does not know");

@@ -38,7 +38,7 @@ class ServerLost(harness.Case):
             self.wait_for_end(worker, 1, 15)
             last = worker.err().splitlines()[-1]
             self.assertRegex(last, rf'^signpost-worker: no server at {address} for \d(\.\d)? s; giving up '
-                                   r'\(worker\.give_up\)$')
+                                   r'\(give_up_s; worker\.give_up in a job file\)$')
         self.assertGreater(time.monotonic() - began, 1.4)
 
     def test_never_there_a_worker_gives_up_when_told_to(self):

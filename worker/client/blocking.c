@@ -49,8 +49,10 @@ int signpost_step(signpost *s, const float *gradient, double loss, uint32_t exam
 {
     int rc;
 
-    if (s == NULL || gradient == NULL)
+    if (s == NULL)
         return SP_E_MISSING;
+    if (gradient == NULL)
+        return sp_client_fail(s, SP_E_MISSING, "signpost_step() without a gradient");
     if (!s->joined)
         return sp_client_fail(s, SP_E_STATE, "signpost_step() before signpost_join()");
     rc = signpost_gradient(s, 0, s->learner.layout.coordinates, gradient);

@@ -55,7 +55,7 @@ static bool take_event(signpost *s, struct signpost_event *event)
         return true;
     }
     if (s->init_due) {
-        s->init_due = false;
+        s->init_due = s->init_void = false;
         s->init_open = true;
         event->type = SIGNPOST_INIT;
         return true;
@@ -142,8 +142,10 @@ int signpost_process(signpost *s, struct signpost_event *event)
     struct sp_quiet quiet;
     int rc;
 
-    if (s == NULL || event == NULL)
+    if (s == NULL)
         return SP_E_MISSING;
+    if (event == NULL)
+        return sp_client_fail(s, SP_E_MISSING, "signpost_process() without an event to fill in");
     sp_quiet_begin(&quiet);
     rc = process(s, event);
     sp_quiet_end(&quiet);
@@ -156,8 +158,10 @@ int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event)
     uint64_t deadline;
     int rc;
 
-    if (s == NULL || event == NULL)
+    if (s == NULL)
         return SP_E_MISSING;
+    if (event == NULL)
+        return sp_client_fail(s, SP_E_MISSING, "signpost_wait() without an event to fill in");
     deadline = timeout_ms >= 0 ? sp_client_now_ms() + (uint64_t)timeout_ms : 0;
     sp_quiet_begin(&quiet);
     while ((rc = process(s, event)) == SP_OK && event->type == SIGNPOST_NOTHING &&
@@ -223,8 +227,10 @@ int signpost_init_done(signpost *s)
 
     if (s == NULL)
         return SP_E_MISSING;
-    if (s->stage != STAGE_WEIGHTS || s->link != LINK_UP)
+    if (s->init_void) {
+        s->init_void = false;
         return SP_OK; /* the connection was lost meanwhile; the server asks again, or another worker */
+    }
     if (!s->init_open)
         return sp_client_fail(s, SP_E_STATE, "nobody asked this worker for initial weights");
     s->init_open = false;
@@ -248,7 +254,7 @@ static void push_chunks(signpost *s, const struct sp_push *scalars)
 /* Whether the caller may give a gradient; what it gives for a round that was lost meanwhile is not used. */
 static int check_open(signpost *s, const char *what)
 {
-    if (s->gradient_open || s->gradient_void || s->code != 0 || s->link != LINK_UP)
+    if (s->gradient_open || s->gradient_void)
         return SP_OK;
     return sp_client_fail(s, SP_E_STATE, "%s without SIGNPOST_GRADIENT before it", what);
 }
@@ -278,8 +284,10 @@ int signpost_gradient(signpost *s, uint64_t first, uint64_t count, const float *
     struct sp_quiet quiet;
     int rc;
 
-    if (s == NULL || (values == NULL && count > 0))
+    if (s == NULL)
         return SP_E_MISSING;
+    if (values == NULL && count > 0)
+        return sp_client_fail(s, SP_E_MISSING, "a gradient without values");
     sp_quiet_begin(&quiet);
     rc = give_range(s, first, count, values);
     sp_link_alive(s);
@@ -291,7 +299,7 @@ int signpost_gradient_tensor(signpost *s, uint32_t tensor, const float *values)
 {
     const struct sp_layout *layout;
 
-    if (s == NULL || values == NULL)
+    if (s == NULL)
         return SP_E_MISSING;
     layout = &s->learner.layout;
     if (tensor >= layout->tensors_count)
@@ -369,8 +377,10 @@ int signpost_score(signpost *s, const struct signpost_event *event, uint64_t cor
     struct sp_message message = {.frame = {.type = SP_FRAME_SCORE}};
     struct sp_quiet quiet;
 
-    if (s == NULL || event == NULL)
+    if (s == NULL)
         return SP_E_MISSING;
+    if (event == NULL)
+        return sp_client_fail(s, SP_E_MISSING, "a score without its event");
     if (event->type != SIGNPOST_EVALUATE)
         return sp_client_fail(s, SP_E_STATE, "a score for an event that is not SIGNPOST_EVALUATE");
     if (correct > total || !isfinite(loss_sum))

@@ -59,9 +59,9 @@ struct signpost {
     struct sp_welcome welcome; /* owned: the plan */
     bool has_ticket, has_slot;
     bool joined_due, init_due, gradient_due; /* events that the caller has not seen */
-    bool init_open;                          /* the caller owes the initial weights */
-    bool gradient_open;                      /* the caller owes the gradient of learner.round + 1 */
-    bool gradient_void; /* it owed one, and the round was lost: what it still gives of it is not used */
+    bool init_open, init_void; /* the caller owes the initial weights; it did, and the connection was lost */
+    bool gradient_open;        /* the caller owes the gradient of learner.round + 1 */
+    bool gradient_void;        /* it owed one, and the round was lost: what it still gives of it is not used */
     struct {
         uint32_t round;
         struct sp_eval eval;

@@ -194,6 +194,7 @@ static void got_bye(signpost *s, const struct sp_bye *bye)
     if (over) {
         s->done = true;
         s->reason = (int)bye->reason;
+        sp_link_void_gradient(s);
         s->stopped = bye->reason == SP_REASON_STOPPED;
         (void)snprintf(s->words, sizeof s->words, "%s", words);
         sp_link_drop(s);

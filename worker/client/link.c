@@ -44,6 +44,7 @@ void sp_link_lose(signpost *s, const char *words)
     sp_link_drop(s);
     s->stage = STAGE_HELLO;
     sp_link_void_gradient(s);
+    s->init_void = s->init_void || s->init_open;
     s->init_due = s->init_open = s->joined_due = false;
     s->evals_count = 0;
     now = sp_client_now_ms();
@@ -154,8 +155,9 @@ static void check_give_up(signpost *s, uint64_t now)
 
     if ((s->link != LINK_UP || s->stage <= STAGE_HELLO) && s->give_up_s > 0.0 && waited_s >= s->give_up_s) {
         sp_link_drop(s);
-        (void)sp_client_end(s, SP_E_TIMEOUT, "no server at %s for %.0f s; giving up (worker.give_up)", s->server,
-                            waited_s);
+        (void)sp_client_end(s, SP_E_TIMEOUT,
+                            "no server at %s for %.0f s; giving up (give_up_s; worker.give_up in a job file)",
+                            s->server, waited_s);
     }
 }
 

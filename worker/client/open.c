@@ -111,6 +111,9 @@ static int add_tensor(struct sp_layout *layout, const struct signpost_tensor *fr
     if (from->dims > SP_TENSOR_DIMS_MAX)
         return sp_error_set(error, SP_E_RANGE, "tensors[%u] ('%s') has %u dimensions; at most %d are allowed", index,
                             from->name, from->dims, SP_TENSOR_DIMS_MAX);
+    if ((from->flags & ~(uint32_t)SIGNPOST_DECAY) != 0)
+        return sp_error_set(error, SP_E_RANGE, "tensors[%u] ('%s') has flags 0x%x; only SIGNPOST_DECAY is known", index,
+                            from->name, from->flags);
     if (strlen(from->name) >= sizeof tensor.name)
         return sp_error_set(error, SP_E_RANGE, "the name of tensors[%u] has more than %zu bytes", index,
                             sizeof tensor.name - 1);
@@ -150,6 +153,8 @@ static int check_options(const struct signpost_options *options, struct sp_error
     if (options->slot < SIGNPOST_ANY_SLOT || options->slot >= SP_SLOTS_MAX)
         return sp_error_set(error, SP_E_RANGE, "options: slot %d; it must be 0 to %d, or SIGNPOST_ANY_SLOT",
                             (int)options->slot, SP_SLOTS_MAX - 1);
+    if (options->token_file != NULL && options->token_file[0] == '\0')
+        return sp_error_set(error, SP_E_RANGE, "options: token_file is empty; give NULL if there is no secret");
     if (!(options->give_up_s >= 0.0))
         return sp_error_set(error, SP_E_RANGE, "options: give_up_s must be a number of at least 0");
     return SP_OK;
@@ -160,7 +165,7 @@ static int copy_options(signpost *s, const struct signpost_options *options, str
     const char *program = options->program != NULL ? options->program : "libsignpost " SP_VERSION;
     int rc = sp_address_parse(options->server, &s->address, error);
 
-    if (rc == SP_OK && options->token_file != NULL && options->token_file[0] != '\0')
+    if (rc == SP_OK && options->token_file != NULL)
         rc = sp_secret_load(&s->secret, options->token_file, error);
     if (rc != SP_OK)
         return rc;

@@ -5,7 +5,8 @@
  * *coordinate* is an index into it, and d is their number. A *round* is one step of all workers together.
  *
  * What it never does: print, exit, abort on what a caller or a peer gives it, install a signal handler, start a thread.
- * SIGPIPE does not reach the program from in here. A host NAME is resolved by getaddrinfo(), which blocks as long as
+ * SIGPIPE does not reach the program from in here (nor does one that somebody else sends to the thread meanwhile), and
+ * no other signal ends a wait. A host NAME is resolved by getaddrinfo(), which blocks as long as
  * the system's resolver takes; a numeric address never blocks.
  *
  * Threads: one `signpost` belongs to one thread at a time, also in its log callback; several in one process do not
@@ -117,7 +118,8 @@ SIGNPOST_API const char *signpost_version(void);
 #define SIGNPOST_DIMS_MAX 8
 
 enum signpost_tensor_flags {
-    SIGNPOST_DECAY = 1 /* the job's optimizer.weight_decay applies to it (weights yes; biases, norms usually not) */
+    SIGNPOST_DECAY =
+        1 /* the only one: the job's optimizer.weight_decay applies to it (weights yes; biases, norms usually not) */
 };
 
 struct signpost_tensor {
@@ -131,8 +133,8 @@ struct signpost_tensor {
 enum signpost_log_level { SIGNPOST_LOG_WARN = 1, SIGNPOST_LOG_INFO = 2, SIGNPOST_LOG_DEBUG = 3 };
 
 /* Start from SIGNPOST_OPTIONS_INIT: what is zero there has its default. Nothing of it is kept by reference but
- * `log_arg`. All workers of a job must give the same job, tensors, examples, test_examples and data_digest; the server
- * refuses one that does not, and says in which it differs. */
+ * `log_arg`. All workers of a job must give the same job, tensors and examples, and those that give them the same
+ * test_examples and data_digest; the server refuses one that does not, and says in which it differs. */
 struct signpost_options {
     size_t size;                           /* sizeof(struct signpost_options), so that later versions can add members */
     int32_t slot;                          /* wanted slot, 0 to workers-1, or SIGNPOST_ANY_SLOT */
@@ -141,9 +143,10 @@ struct signpost_options {
     const char *server;                    /* HOST:PORT or [IPV6]:PORT; required */
     const char *job;                       /* the job's name, at most 63 bytes; required */
     const char *program;                   /* name and version for the server's log; NULL: the library's */
-    const char *token_file;                /* the secret that it shares with the server; NULL: none */
-    uint64_t examples;                     /* training examples in the whole data set: they set the length of the job
-                                              (epochs * ceil(examples / (workers*batch)) rounds); 0: 1 */
+    const char *token_file;                /* the secret that it shares with the server; NULL: none, "" is an error */
+    uint64_t examples;                     /* training examples in the whole data set: they set the length of an epoch,
+                                              ceil(examples / (workers*batch)) rounds; 0: 1, so that an epoch is a
+                                              round (the job then wants train.rounds, and train.evaluate in rounds) */
     uint64_t test_examples;                /* examples in the test set; 0: this worker does not evaluate */
     uint64_t data_digest;                  /* any digest of the training data; 0: not compared */
     double give_up_s;                      /* seconds without a server until SIGNPOST_E_TIMEOUT; 0: never */
@@ -176,9 +179,10 @@ SIGNPOST_API int signpost_join(signpost *s, const float *initial);
 
 /* Pushes the gradient (d values, of the mean loss over `examples` examples at signpost_weights(); the caller's again
  * when the call returns) and waits for the new weights. SIGNPOST_OK: they are in signpost_weights(), the next gradient
- * is due. SIGNPOST_OVER: the job is over, and signpost_weights() holds its last weights. A gradient that is not finite
- * makes this worker abstain from the round; a lost connection is made again, and the round is then gone. E_STATE before
- * signpost_join(). */
+ * is due. SIGNPOST_OVER: the job is over, and signpost_weights() holds its last weights, unless signpost_slot() is -1:
+ * then this worker was a spare to the end and has none. A gradient that is not finite makes this worker abstain from
+ * the round, a loss that is not finite is only left out of the job's statistics; a lost connection is made again, and
+ * the round is then gone. E_STATE before signpost_join(). A round is either stepped or given by events, not both. */
 SIGNPOST_API int signpost_step(signpost *s, const float *gradient, double loss, uint32_t examples);
 
 /* --- by events ------------------------------------------------------------------------------------------------------
@@ -204,9 +208,9 @@ struct signpost_event {
 };
 
 /* Does whatever is due (connect, reconnect with growing pauses, receive, answer) until there is something for the
- * caller or timeout_ms has passed (-1: no limit), which gives SIGNPOST_NOTHING. The weights change only in here, in
- * signpost_process(), signpost_join() and signpost_step(). Once it has returned a negative code it goes on returning
- * it: it is over. E_TIMEOUT, E_REJECTED, E_UNSUPPORTED, E_NOMEM, E_RANGE, E_IO. */
+ * caller or timeout_ms has passed (negative: no limit), which gives SIGNPOST_NOTHING. The weights change only in here,
+ * in signpost_process(), signpost_join() and signpost_step(). After SIGNPOST_DONE it goes on giving
+ * that, after a negative code that code: it is over. E_TIMEOUT, E_REJECTED, E_UNSUPPORTED, E_NOMEM, E_RANGE, E_IO. */
 SIGNPOST_API int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event);
 
 /* The same for the caller's own event loop: does what can be done now without waiting. Call it when signpost_fd() is
@@ -221,9 +225,9 @@ SIGNPOST_API int signpost_fd(const signpost *s);
 /* Milliseconds, 0 to 250, after which signpost_process() is due even if signpost_fd() is not readable. */
 SIGNPOST_API int signpost_timeout_ms(const signpost *s);
 
-/* After SIGNPOST_INIT: where to write the initial weights (d values, zeros before), and that they are written. E_STATE
- * if they were not asked for, E_RANGE if they are not finite (then it is over). If the connection was lost meanwhile:
- * SIGNPOST_OK; the server asks again, or another worker. */
+/* After SIGNPOST_INIT: where to write the initial weights (d values, zeros before; not to be written at other times),
+ * and that they are written. E_STATE if they were not asked for, E_RANGE if they are not finite (then it is over). If
+ * the connection was lost meanwhile: SIGNPOST_OK; the server asks again, or another worker. */
 SIGNPOST_API float *signpost_weights_to_init(signpost *s);
 SIGNPOST_API int signpost_init_done(signpost *s);
 
@@ -237,7 +241,8 @@ SIGNPOST_API int signpost_init_done(signpost *s);
 SIGNPOST_API int signpost_gradient(signpost *s, uint64_t first, uint64_t count, const float *values);
 SIGNPOST_API int signpost_gradient_tensor(signpost *s, uint32_t tensor, const float *values);
 
-/* All of the gradient was given: sends the rest, with the mean loss over `examples` examples. E_STATE if no gradient is
+/* All of the gradient was given: sends the rest, with the mean loss over `examples` examples (statistics of the job; a
+ * loss that is not finite is left out of them). E_STATE if no gradient is
  * due, or a part of it was not given (the words say from where; give it and push again). If the connection was lost
  * meanwhile: SIGNPOST_OK, and the round goes on without this worker. */
 SIGNPOST_API int signpost_push(signpost *s, double loss, uint32_t examples);
@@ -255,11 +260,13 @@ SIGNPOST_API void signpost_alive(signpost *s);
 /* --- looking --------------------------------------------------------------------------------------------------------
  */
 
-/* The model's weights, d values aligned to 64 bytes; the library's, at the same place until signpost_close(). */
+/* The model's weights, d values aligned to 64 bytes; the library's, at the same place until signpost_close(). Zeros
+ * before the first SIGNPOST_GRADIENT or signpost_join(). */
 SIGNPOST_API const float *signpost_weights(const signpost *s);
 SIGNPOST_API uint64_t signpost_coordinates(const signpost *s); /* d */
 
-/* Digest of the weights as they are, comparable with `weights_digest` in a run's summary.json and between workers. */
+/* Digest of the weights as they are, comparable with `weights_digest` in a run's summary.json (as %016x) and between
+ * workers. */
 SIGNPOST_API uint64_t signpost_weights_digest(const signpost *s);
 
 SIGNPOST_API int signpost_slot(const signpost *s);        /* this worker's; -1 before it has one */
@@ -277,7 +284,7 @@ SIGNPOST_API const char *signpost_plan(const signpost *s, const char *key);
 SIGNPOST_API int signpost_plan_item(const signpost *s, size_t index, const char **key, const char **value);
 
 enum signpost_counter {
-    SIGNPOST_PUSHES,      /* rounds pushed */
+    SIGNPOST_PUSHES,      /* rounds pushed, abstentions included */
     SIGNPOST_ABSTENTIONS, /* rounds, or parts of one, left out because the gradient was not finite */
     SIGNPOST_RECONNECTS,
     SIGNPOST_RESYNCS /* times that the weights differed from the server's and were replaced */

@@ -223,7 +223,7 @@ static int join(struct trainer *t, const struct sp_train_options *options, struc
     client.server = options->server != NULL ? options->server : t->job.server.listen;
     client.job = t->job.job;
     client.program = "signpost-worker " SP_VERSION;
-    client.token_file = token_file;
+    client.token_file = token_file[0] != '\0' ? token_file : NULL;
     client.tensors = tensors;
     client.tensors_count = sp_model_layout(t->model)->tensors_count;
     client.examples = t->train.count;

@@ -214,7 +214,8 @@ struct signpost_event {
 SIGNPOST_API int signpost_wait(signpost *s, int timeout_ms, struct signpost_event *event);
 
 /* The same for the caller's own event loop: does what can be done now without waiting. Call it when signpost_fd() is
- * readable, when signpost_timeout_ms() has passed, and after giving gradients; again until it gives SIGNPOST_NOTHING.
+ * readable, when signpost_timeout_ms() has passed, and after giving gradients; again until it gives SIGNPOST_NOTHING,
+ * or one of the ends above.
  */
 SIGNPOST_API int signpost_process(signpost *s, struct signpost_event *event);
 

@@ -48,16 +48,20 @@ static int connect_to(const char *folder, struct sp_error *error)
     return fd;
 }
 
-/* Without memory jansson mostly fails without a word; what is wrong with a text it says. */
-static bool is_no_memory(const json_error_t *why)
+/* jansson calls a string that it has no memory for a syntax error: what it allocates is watched instead. */
+static bool no_memory;
+
+static void *allocate(size_t bytes)
 {
-    return why->text[0] == '\0' || json_error_code(why) == json_error_out_of_memory;
+    void *memory = malloc(bytes);
+
+    no_memory = no_memory || memory == NULL;
+    return memory;
 }
 
 static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
 {
     char *text = malloc(ANSWER_BYTES_MAX);
-    json_error_t why = {0};
     json_t *answer = NULL;
     size_t used = 0;
     ssize_t n = 0;
@@ -70,9 +74,10 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
         n = read(fd, text + used, ANSWER_BYTES_MAX - used);
         used += n > 0 ? (size_t)n : 0;
     } while ((n > 0 && used < ANSWER_BYTES_MAX) || (n < 0 && errno == EINTR));
+    json_set_alloc_funcs(allocate, free);
     if (n == 0)
-        answer = json_loadb(text, used, 0, &why);
-    if (answer == NULL && n == 0 && is_no_memory(&why))
+        answer = json_loadb(text, used, 0, NULL);
+    if (answer == NULL && no_memory)
         (void)sp_error_set(error, SP_E_NOMEM, "no memory for the answer of the server in %s", folder);
     else if (answer == NULL)
         (void)sp_error_set(error, SP_E_IO, "the server in %s gave no answer that can be read within %d s", folder,

@@ -3,8 +3,12 @@
 #include "common/config.h"
 #include "common/log.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+
+#define DESCRIPTORS_MIN 32
 
 enum { KEY_SET = 1024, KEY_VALIDATE, KEY_LOG };
 
@@ -65,6 +69,19 @@ int sp_cli_fail(const char *program, const char *words)
     return SP_EXIT_FAILED;
 }
 
+/* libuv calls abort() when it finds no descriptors at all for its first loop. */
+static bool has_descriptors(const char *program)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS_MIN)
+        return true;
+    (void)fprintf(stderr,
+                  "%s: only %llu files may be open here; at least %d are needed: raise the limit with 'ulimit -n'\n",
+                  program, (unsigned long long)limit.rlim_cur, DESCRIPTORS_MIN);
+    return false;
+}
+
 int sp_cli_load(const char *program, const char *path, const struct sp_sets *sets, struct sp_job *job)
 {
     struct sp_problems *problems = calloc(1, sizeof *problems);
@@ -73,6 +90,10 @@ int sp_cli_load(const char *program, const char *path, const struct sp_sets *set
 
     if (problems == NULL)
         return sp_cli_fail(program, "out of memory");
+    if (!has_descriptors(program)) {
+        free(problems);
+        return SP_EXIT_FAILED;
+    }
     rc = sp_config_load(path, sets->item, sets->count, job, problems);
     for (unsigned i = 0; rc != SP_OK && i < problems->count; i++) {
         sp_problem_text(problems, i, text, sizeof text);

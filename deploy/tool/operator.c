@@ -77,11 +77,14 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
     json_set_alloc_funcs(allocate, free);
     if (n == 0)
         answer = json_loadb(text, used, 0, NULL);
-    if (answer == NULL && no_memory)
+    if (no_memory) { /* jansson may even have gone on, without a key */
+        json_decref(answer);
+        answer = NULL;
         (void)sp_error_set(error, SP_E_NOMEM, "no memory for the answer of the server in %s", folder);
-    else if (answer == NULL)
+    } else if (answer == NULL) {
         (void)sp_error_set(error, SP_E_IO, "the server in %s gave no answer that can be read within %d s", folder,
                            ANSWER_SECONDS_MAX);
+    }
     free(text);
     return answer;
 }

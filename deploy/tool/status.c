@@ -146,13 +146,14 @@ int tool_status(int argc, char **argv)
     if (rc != SP_EXIT_DONE)
         return rc;
     if (arguments.json) {
-        (void)json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        if (json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
+            rc = sp_cli_fail(TOOL, "cannot print the answer: out of memory, or nobody reads it");
         (void)printf("\n");
     } else {
         print_status(answer);
     }
     json_decref(answer);
-    return SP_EXIT_DONE;
+    return rc;
 }
 
 int tool_stop(int argc, char **argv)

@@ -1,0 +1,66 @@
+"""The tool `signpost` whose memory runs out at any one allocation, and the programs' --validate: words, or all that was asked
+for."""
+import re
+import socket
+import threading
+
+import faults
+import harness
+
+# What differs from one status to the next of a server that does nothing but wait.
+CHANGING = re.compile(r'for [0-9.]+ s|"seconds": [0-9.]+')
+
+
+class Memory(faults.Case):
+    def check(self, *argv, budget_s=5):
+        """Whatever fails, the program says so or prints all."""
+        def attempt(one, site=None):
+            one.watch('tool', *argv)
+            code = one.code()
+            return code, CHANGING.sub('', one.watched.out())
+
+        expected, sites = self.plain(attempt)
+        self.assertEqual(expected[0], 0)
+
+        def compare(one, site):
+            code, out = attempt(one)
+            one.expect(code != 0 or out == expected[1], 'it ended well without having printed all')
+
+        self.sweep(sites, compare, budget_s)
+
+    def test_check(self):
+        self.check(faults.TOOL, 'check', harness.DIGITS, '--set', 'seed=7')
+
+    def test_status(self):
+        server = self.start_server()
+        self.check(faults.TOOL, 'status', server.run)
+        self.check(faults.TOOL, 'status', server.run, '--json')
+        self.assertTrue(server.alive())
+
+    def test_stop(self):
+        """Asked of one who says yes and does not stop. (Not --help: glibc's own printing of it ends in an assertion.)"""
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(str(self.folder / 'signpostd.sock'))
+            door.listen(16)
+            threading.Thread(target=self.say_yes, args=(door,), daemon=True).start()
+            self.check(faults.TOOL, 'stop', self.folder)
+
+    @staticmethod
+    def say_yes(door):
+        while door.fileno() >= 0:
+            try:
+                s, _ = door.accept()
+                with s:
+                    while (piece := s.recv(100)) and not piece.endswith(b'\n'):
+                        pass
+                    s.sendall(b'{"ok":true}')
+            except OSError:
+                continue  # it hung up, as one whose memory ran out may
+
+    def test_validate(self):
+        self.check(faults.SERVER, '--config', harness.DIGITS, '--validate')
+        self.check(faults.WORKER, '--config', harness.DIGITS, '--validate')
+
+
+if __name__ == '__main__':
+    faults.main()

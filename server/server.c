@@ -366,7 +366,7 @@ static int limit_connections(struct sp_server *server, struct sp_error *error)
     }
     if (limit.rlim_cur < OTHER_DESCRIPTORS + server->job.workers)
         return sp_error_set(
-            error, SP_E_RANGE,
+            error, SP_E_IO,
             "only %llu files may be open here, but %u workers need %u; raise the limit with 'ulimit -n'",
             (unsigned long long)limit.rlim_cur, server->job.workers, OTHER_DESCRIPTORS + server->job.workers);
     server->peers_max = (unsigned)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - OTHER_DESCRIPTORS;

@@ -125,20 +125,21 @@ static int take_plan(struct trainer *t, struct sp_error *error)
     return rc == SP_OK ? make_batches(t, error) : rc;
 }
 
-static void give_gradient(struct trainer *t, const struct signpost_event *event)
+static int give_gradient(struct trainer *t, const struct signpost_event *event)
 {
     uint32_t batch = t->job.train.batch;
     uint64_t d = sp_model_layout(t->model)->coordinates;
     double loss;
+    int rc;
 
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
     sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
     loss = sp_model_gradient(t->model, signpost_weights(t->client), t->x, t->labels, batch, t->gradient);
-    (void)signpost_gradient(t->client, 0, d, t->gradient);
-    (void)signpost_push(t->client, loss, batch);
+    rc = signpost_gradient(t->client, 0, d, t->gradient);
+    return rc == SIGNPOST_OK ? signpost_push(t->client, loss, batch) : rc;
 }
 
-static void give_score(struct trainer *t, const struct signpost_event *event)
+static int give_score(struct trainer *t, const struct signpost_event *event)
 {
     uint64_t n = t->test.count;
     uint64_t first = n * event->part / event->parts;
@@ -155,7 +156,13 @@ static void give_score(struct trainer *t, const struct signpost_event *event)
         first += count;
         signpost_alive(t->client);
     }
-    (void)signpost_score(t->client, event, score.correct, score.total, score.loss_sum);
+    return signpost_score(t->client, event, score.correct, score.total, score.loss_sum);
+}
+
+/* What the library answered, with its words. */
+static int from_client(struct trainer *t, int code, struct sp_error *error)
+{
+    return code == SIGNPOST_OK ? SP_OK : sp_error_set(error, (enum sp_code)code, "%s", signpost_error(t->client));
 }
 
 static int obey(struct trainer *t, const struct signpost_event *event, struct sp_error *error)
@@ -165,17 +172,14 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
         return take_plan(t, error);
     case SIGNPOST_INIT:
         sp_model_init(t->model, t->job.seed, signpost_weights_to_init(t->client));
-        return signpost_init_done(t->client);
+        return from_client(t, signpost_init_done(t->client), error);
     case SIGNPOST_GRADIENT:
-        give_gradient(t, event);
-        break;
+        return from_client(t, give_gradient(t, event), error);
     case SIGNPOST_EVALUATE:
-        give_score(t, event);
-        break;
+        return from_client(t, give_score(t, event), error);
     default:
-        break;
+        return SP_OK;
     }
-    return SP_OK;
 }
 
 static int loop(struct trainer *t, struct sp_error *error)
@@ -186,7 +190,7 @@ static int loop(struct trainer *t, struct sp_error *error)
     do {
         rc = signpost_wait(t->client, -1, &event);
         if (rc != SP_OK)
-            return sp_error_set(error, (enum sp_code)rc, "%s", signpost_error(t->client));
+            return from_client(t, rc, error);
         rc = obey(t, &event, error);
         if (rc != SP_OK)
             return rc;

@@ -3,6 +3,8 @@
 #include "version.h"
 #include "worker/client/client_state.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,10 +199,25 @@ static int make_learner(signpost *s, const struct signpost_options *options, str
     return rc;
 }
 
+/* libuv ends the program if there is no descriptor for its first pipe: so it is asked only when there are some. */
+static int check_descriptors(struct sp_error *error)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return sp_error_set(error, SP_E_IO, "cannot make an event loop: %s", strerror(errno));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return SP_OK;
+}
+
 static int make_loop(signpost *s, struct sp_error *error)
 {
-    int rc = uv_loop_init(&s->loop);
+    int rc = check_descriptors(error);
 
+    if (rc != SP_OK)
+        return rc;
+    rc = uv_loop_init(&s->loop);
     if (rc != 0)
         return sp_error_set(error, rc == UV_ENOMEM ? SP_E_NOMEM : SP_E_IO, "cannot make an event loop: %s",
                             uv_strerror(rc));

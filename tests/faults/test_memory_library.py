@@ -1,0 +1,46 @@
+"""A program of somebody else's with libsignpost.so (worker/examples) whose memory runs out at any one allocation of the
+library: a code and words, or the same end; never a crash, a hang or wrong weights."""
+import os
+import re
+
+import faults
+import harness
+
+PROGRAMS = (os.environ['SP_EXAMPLE_QUADRATIC'], os.environ['SP_EXAMPLE_OWN_LOOP'])
+JOB = harness.ROOT / 'worker/examples/quadratic.yaml'
+
+
+class Memory(faults.Case):
+    def job(self, one, program):
+        """A job whose worker is watched. If it fails, another one comes in its place. Returns the digest of the end."""
+        run = one.folder / 'run'
+        server = one.start('server', harness.SIGNPOSTD, '--config', JOB, '--listen', '127.0.0.1:0', '--out', run, '--set',
+                           'workers=1', '--set', 'train.rounds=12', '--set', 'train.evaluate=0')
+        address = run / 'address'
+        one.watched = server
+        one.expect(one.wait_for(address.exists), 'the server does not listen')
+        where = address.read_text()
+        one.watch('worker', program, where)
+        if one.code() != 0:
+            one.expect(server.alive(), 'the server ended before another worker came')
+            one.start('second', program, where)
+        one.expect(one.wait_for(lambda: not server.alive(), 15), 'the server still waits')
+        digest = re.search(r'"weights_digest": "([0-9a-f]{16})"', (run / 'summary.json').read_text()).group(1)
+        if one.watched.popen.returncode == 0:
+            one.expect(digest in one.watched.out(), 'the worker says another digest than the server')
+        return digest
+
+    def test_any_allocation(self):
+        for program in PROGRAMS:
+            expected, sites = self.plain(lambda one, p=program: self.job(one, p))
+
+            def attempt(one, _, p=program, digest=expected):
+                got = self.job(one, p)
+                again = 'left slot' in one.processes[0].err()  # it may give a gradient twice then
+                one.expect(got == digest or again, 'the digest differs')
+
+            self.sweep([s for s in sites if any('libsignpost' in frame for frame in s.frames)], attempt, budget_s=10)
+
+
+if __name__ == '__main__':
+    faults.main()

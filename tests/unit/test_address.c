@@ -151,6 +151,54 @@ START_TEST(test_resolve_fails_with_words)
 }
 END_TEST
 
+static const struct {
+    const char *text;
+    bool loopback;
+} places[] = {
+    {"127.0.0.1:1", true},
+    {"127.255.0.1:1", true},
+    {"127.0.0.0:1", true},
+    {"127.255.255.255:1", true},
+    {"126.255.255.255:1", false},
+    {"128.0.0.1:1", false},
+    {"10.0.0.127:1", false},
+    {"0.0.0.0:1", false},
+    {"255.255.255.255:1", false},
+    {"[::1]:1", true},
+    {"[::]:1", false},
+    {"[::2]:1", false},
+    {"[1::1]:1", false},
+    {"[::ffff:127.0.0.1]:1", true},
+    {"[::ffff:127.255.0.1]:1", true},
+    {"[::ffff:10.0.0.1]:1", false},
+    {"[::ffff:128.0.0.1]:1", false},
+    {"[::ffff:0.0.0.0]:1", false},
+    {"[::127.0.0.1]:1", false}, /* an IPv4 address of old, which no system takes for its own */
+    {"[::fffe:127.0.0.1]:1", false},
+    {"[64:ff9b::127.0.0.1]:1", false},
+    {"[fe80::1]:1", false},
+    {"[2001:db8::1]:1", false},
+};
+
+/* Only what this machine alone can reach: the server listens there without a secret. */
+START_TEST(test_loopback)
+{
+    struct sockaddr_storage found[SP_ADDRESSES_MAX];
+
+    (void)resolve(places[_i].text, false, found);
+    ck_assert_msg(sp_address_is_loopback((const struct sockaddr *)&found[0]) == places[_i].loopback, "%s",
+                  places[_i].text);
+}
+END_TEST
+
+START_TEST(test_loopback_of_another_family)
+{
+    const struct sockaddr_storage address = {.ss_family = AF_UNIX};
+
+    ck_assert(!sp_address_is_loopback((const struct sockaddr *)&address));
+}
+END_TEST
+
 START_TEST(test_text)
 {
     static const char *const texts[] = {"127.0.0.1:7700", "255.255.255.255:65535", "[::1]:0",
@@ -186,6 +234,8 @@ int main(void)
     tcase_add_test(tests, test_resolve_ipv4);
     tcase_add_test(tests, test_resolve_ipv6);
     tcase_add_test(tests, test_resolve_fails_with_words);
+    tcase_add_loop_test(tests, test_loopback, 0, (int)UNIT_COUNT(places));
+    tcase_add_test(tests, test_loopback_of_another_family);
     tcase_add_test(tests, test_text);
     tcase_add_test(tests, test_text_of_another_family);
     return unit_run(suite_create("address"), tests);

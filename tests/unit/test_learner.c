@@ -2,6 +2,7 @@
 #include "common/pack.h"
 #include "common/sums.h"
 #include "common/weights.h"
+#include "unit.h"
 #include "worker/client/dither.h"
 #include "worker/client/learner.h"
 
@@ -453,6 +454,311 @@ START_TEST(test_abstention_keeps_the_rms)
 }
 END_TEST
 
+/* --- ranges in any order -------------------------------------------------------------------------------------------
+ */
+
+#define RECORDED_MAX 64
+
+/* All that a job's pushes said, and what it left behind. */
+struct record {
+    unsigned pushes;
+    struct sp_push push[RECORDED_MAX];
+    struct sp_frame frame[RECORDED_MAX];
+    uint64_t bulks, m, theta;
+};
+
+static void record_pushes(struct record *record, const struct sp_push *scalars)
+{
+    struct sp_message message;
+    size_t bytes;
+
+    while (sp_learner_next_push(&learner, scalars, &message, bulk, &bytes)) {
+        unit_assert(record->pushes < RECORDED_MAX, "no room");
+        record->push[record->pushes] = message.push;
+        record->frame[record->pushes++] = message.frame;
+        for (size_t i = 0; i < bytes; i++)
+            record->bulks = sp_mix64(record->bulks ^ bulk[i]);
+    }
+}
+
+/* Coordinates at which the gradient is cut: 0, random ones, some next to each other, and the end. */
+static unsigned make_cuts(struct sp_rng *rng, uint64_t *cuts, unsigned count)
+{
+    uint64_t d = layout.coordinates;
+
+    for (unsigned i = 0; i < count; i++)
+        cuts[i] = i % 3 == 2 ? cuts[i - 1] : unit_next64(rng) % (d + 1);
+    cuts[0] = 0;
+    cuts[count - 1] = d;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned k = i; k > 0 && cuts[k] < cuts[k - 1]; k--) {
+            uint64_t cut = cuts[k];
+
+            cuts[k] = cuts[k - 1];
+            cuts[k - 1] = cut;
+        }
+    return count - 1;
+}
+
+static void shuffle(struct sp_rng *rng, unsigned *order, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        unsigned k = sp_rng_below(rng, i + 1);
+
+        order[i] = order[k];
+        order[k] = i;
+    }
+}
+
+static void give_range(uint64_t first, uint64_t end)
+{
+    ck_assert_int_eq(sp_learner_gradient(&learner, first, end - first, gradient + first), SP_OK);
+}
+
+/* One range (0), tensor after tensor from the last one on (1), or pieces of any size in any order. */
+static void give_in_order(uint32_t how, uint32_t t, struct record *record)
+{
+    struct sp_rng rng = unit_rng(1000 * how + t);
+    uint64_t cuts[40];
+    unsigned order[40], pieces;
+
+    sp_learner_begin(&learner);
+    if (how == 0) {
+        give_range(0, layout.coordinates);
+        return;
+    }
+    if (how == 1) {
+        for (uint32_t i = layout.tensors_count; i-- > 0; record_pushes(record, NULL))
+            give_range(layout.tensors[i].first, layout.tensors[i].first + layout.tensors[i].count);
+        return;
+    }
+    pieces = make_cuts(&rng, cuts, 2 + sp_rng_below(&rng, 39));
+    shuffle(&rng, order, pieces);
+    for (unsigned i = 0; i < pieces; i++) {
+        give_range(cuts[order[i]], cuts[order[i] + 1]);
+        record_pushes(record, NULL);
+    }
+}
+
+/* Five rounds, of which the last two are of SGD. */
+static struct record *run_in_order(uint32_t how)
+{
+    struct record *record = calloc(1, sizeof *record);
+
+    ck_assert_ptr_nonnull(record);
+    open_with(39000, 5001);
+    for (uint32_t t = 1; t <= 5; t++) {
+        struct sp_push scalars = {0};
+
+        fill(t);
+        give_in_order(how, t, record);
+        sp_learner_scalars(&learner, 1.0 / t, t, &scalars);
+        record_pushes(record, &scalars);
+        for (uint64_t at = 0; at < layout.coordinates;) {
+            uint64_t chunk = learner.phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
+            uint64_t left = layout.coordinates - at;
+
+            ck_assert_int_eq(stage(at, (uint32_t)(left < chunk ? left : chunk), gradient), SP_OK);
+            at += left < chunk ? left : chunk;
+        }
+        ck_assert_int_eq(commit(0.1f, t < 3 ? SP_PHASE_SIGN : SP_PHASE_SGD, t < 3 ? 0.5f : 0.0f), SP_OK);
+    }
+    record->m = sp_weights_digest(learner.m, layout.coordinates);
+    record->theta = sp_weights_digest(learner.theta, layout.coordinates);
+    finish();
+    return record;
+}
+
+/* A gradient that comes from its end to its start, or in any order, gives the same pushes to the bit, the same scalars,
+ * sketch and dot, and the same momentum as one that comes whole. */
+START_TEST(test_order_does_not_matter)
+{
+    struct record *whole = run_in_order(0);
+
+    ck_assert_uint_eq(whole->pushes, 3 + 2 * 3);
+    ck_assert(whole->push[1].has_dot && whole->push[1].has_scalars && whole->push[1].has_sketch);
+    for (uint32_t how = 1; how < 30; how++) {
+        struct record *parts = run_in_order(how);
+
+        unit_assert(memcmp(whole, parts, sizeof *whole) == 0, "order %u gives something else", how);
+        free(parts);
+    }
+    free(whole);
+}
+END_TEST
+
+/* What can be packed is what is there from coordinate 0 on. */
+START_TEST(test_chunks_leave_when_all_before_them_is_there)
+{
+    const uint64_t chunk = SP_CHUNK_VALUES;
+
+    open_with(3 * chunk, 10);
+    for (uint32_t i = 0; i < 3; i++)
+        gradient[i * chunk] = 1.0f;
+    learner.phase = SP_PHASE_SGD;
+    sp_learner_begin(&learner);
+    give_range(2 * chunk, 3 * chunk + 10);
+    ck_assert_uint_eq(packable(), 0);
+    give_range(1, 2 * chunk - 1);
+    ck_assert_uint_eq(packable(), 0);
+    ck_assert_uint_eq(learner.given, 0);
+    give_range(0, 1);
+    ck_assert_uint_eq(learner.given, 2 * chunk - 1);
+    ck_assert_uint_eq(packable(), chunk);
+    (void)sp_learner_pack(&learner, bulk);
+    ck_assert_uint_eq(packable(), 0);
+    give_range(2 * chunk - 1, 2 * chunk);
+    ck_assert_uint_eq(learner.given, 3 * chunk + 10);
+    for (int i = 0; i < 3; i++)
+        (void)sp_learner_pack(&learner, bulk);
+    ck_assert_uint_eq(learner.packed, 3 * chunk + 10);
+    finish();
+}
+END_TEST
+
+/* Coordinates one by one from the end: as many ranges as there can be. */
+START_TEST(test_as_many_ranges_as_coordinates)
+{
+    float m[2000];
+
+    open_with(1990, 10);
+    fill(1);
+    sp_learner_begin(&learner);
+    for (uint64_t j = 2000; j-- > 0;)
+        give_range(j, j + 1);
+    for (int j = 0; j < 2000; j++)
+        m[j] = (float)(1.0 - BETA1) * gradient[j];
+    ck_assert_uint_eq(learner.given, 2000);
+    ck_assert_mem_eq(learner.m, m, sizeof m);
+    finish();
+}
+END_TEST
+
+/* Ranges that touch what was given, of which some is in m already and some waits. */
+static const struct {
+    uint64_t first, end;
+} overlaps[] = {
+    {0, 10},  {0, 1},   {9, 10},  {9, 11},  {0, 100}, {3, 7},   {9, 41},  {10, 41}, {20, 41},
+    {39, 41}, {40, 41}, {40, 60}, {45, 46}, {59, 60}, {59, 61}, {30, 70}, {40, 61}, {39, 60},
+};
+
+/* They are refused, and nothing at all is as if they had been there. */
+START_TEST(test_overlaps_are_refused)
+{
+    struct sp_learner before;
+    struct sp_learner_range ranges[8];
+    float m[100];
+
+    open_with(90, 10);
+    fill(1);
+    sp_learner_begin(&learner);
+    give_range(40, 60);
+    give_range(0, 10);
+    memcpy(&before, &learner, sizeof before);
+    memcpy(m, learner.m, sizeof m);
+    memcpy(ranges, learner.ranges, learner.ranges_count * sizeof ranges[0]);
+    for (size_t i = 0; i < UNIT_COUNT(overlaps); i++) {
+        uint64_t first = overlaps[i].first, count = overlaps[i].end - first;
+
+        unit_assert(sp_learner_gradient(&learner, first, count, gradient) == SP_E_RANGE, "overlap %zu is taken", i);
+        unit_assert(memcmp(&before, &learner, sizeof before) == 0, "overlap %zu changes something", i);
+        ck_assert_mem_eq(learner.m, m, sizeof m);
+        ck_assert_mem_eq(learner.ranges, ranges, learner.ranges_count * sizeof ranges[0]);
+    }
+    give_range(5, 5); /* nothing is no overlap */
+    give_range(50, 50);
+    give_range(60, 100);
+    give_range(10, 40);
+    for (int j = 0; j < 100; j++)
+        m[j] = (float)(1.0 - BETA1) * gradient[j];
+    ck_assert_mem_eq(learner.m, m, sizeof m);
+    ck_assert_int_eq(sp_learner_gradient(&learner, 0, 100, gradient), SP_E_RANGE);
+    ck_assert_int_eq(sp_learner_gradient(&learner, 99, 1, gradient), SP_E_RANGE);
+    finish();
+}
+END_TEST
+
+/* What was given belongs to its round: in the next one all of it is asked for again. */
+START_TEST(test_ranges_end_with_their_round)
+{
+    open_with(13, 7);
+    fill(1);
+    sp_learner_begin(&learner);
+    give_range(10, 20);
+    ck_assert_int_eq(stage(0, 20, gradient), SP_OK);
+    ck_assert_int_eq(commit(0.1f, SP_PHASE_SIGN, 0.0f), SP_OK);
+    sp_learner_begin(&learner);
+    ck_assert_uint_eq(learner.given, 0);
+    give_range(0, 10);
+    ck_assert_uint_eq(learner.given, 10);
+    give_range(10, 20);
+    ck_assert_uint_eq(learner.given, 20);
+    finish();
+}
+END_TEST
+
+/* A range that is not finite and comes early: nothing happens until those before it are there. Then they count, and the
+ * worker abstains exactly from that range on, whatever came after it. */
+START_TEST(test_abstention_out_of_order)
+{
+    struct sp_push push = {0};
+    float m[300];
+
+    open_with(290, 10);
+    whole_round(1, SP_PHASE_SIGN, 0.0f);
+    memcpy(m, learner.m, sizeof m);
+    fill(2);
+    gradient[_i == 0 ? 100 : 199] = _i == 0 ? NAN : -INFINITY;
+    sp_learner_begin(&learner);
+    give_range(100, 200);
+    give_range(200, 300);
+    ck_assert(!learner.abstained);
+    ck_assert_uint_eq(learner.abstentions, 0);
+    ck_assert_mem_eq(learner.m, m, sizeof m);
+    give_range(50, 100);
+    ck_assert(!learner.abstained);
+    give_range(0, 50);
+    ck_assert(learner.abstained);
+    ck_assert_uint_eq(learner.abstentions, 1);
+    ck_assert_uint_eq(learner.given, 100);
+    ck_assert_uint_eq(packable(), 0);
+    for (int j = 0; j < 100; j++) {
+        float kept = (float)BETA1 * m[j], added = (float)(1.0 - BETA1) * gradient[j];
+
+        m[j] = kept + added;
+    }
+    ck_assert_mem_eq(learner.m, m, sizeof m);
+    ck_assert_int_eq(sp_learner_gradient(&learner, 0, 300, gradient), SP_OK); /* nobody looks at it any more */
+    ck_assert_uint_eq(learner.abstentions, 1);
+    fill(2);
+    ck_assert_int_eq(stage(0, 300, gradient), SP_OK);
+    ck_assert_int_eq(commit(0.1f, SP_PHASE_SIGN, 0.0f), SP_OK);
+    sp_learner_dot(&learner, &push);
+    ck_assert(!push.has_dot);
+    whole_round(3, SP_PHASE_SIGN, 0.0f);
+    ck_assert_uint_eq(learner.abstentions, 1);
+    finish();
+}
+END_TEST
+
+/* One whose turn does not come before the round ends is no abstention. */
+START_TEST(test_what_never_had_its_turn_is_no_abstention)
+{
+    open_with(13, 7);
+    fill(1);
+    gradient[19] = NAN;
+    sp_learner_begin(&learner);
+    give_range(10, 20);
+    fill(1);
+    ck_assert_int_eq(stage(0, 20, gradient), SP_OK);
+    ck_assert_int_eq(commit(0.1f, SP_PHASE_SIGN, 0.0f), SP_OK);
+    ck_assert_uint_eq(learner.abstentions, 0);
+    whole_round(2, SP_PHASE_SIGN, 0.0f);
+    ck_assert_uint_eq(learner.abstentions, 0);
+    finish();
+}
+END_TEST
+
 /* --- the SGD phase -------------------------------------------------------------------------------------------------
  */
 
@@ -733,6 +1039,17 @@ START_TEST(test_commit_before_the_gradient_is_given)
 }
 END_TEST
 
+static void add_orders(TCase *cases)
+{
+    tcase_add_test(cases, test_order_does_not_matter);
+    tcase_add_test(cases, test_chunks_leave_when_all_before_them_is_there);
+    tcase_add_test(cases, test_as_many_ranges_as_coordinates);
+    tcase_add_test(cases, test_overlaps_are_refused);
+    tcase_add_test(cases, test_ranges_end_with_their_round);
+    tcase_add_loop_test(cases, test_abstention_out_of_order, 0, 2);
+    tcase_add_test(cases, test_what_never_had_its_turn_is_no_abstention);
+}
+
 int main(void)
 {
     Suite *all = suite_create("learner");
@@ -752,6 +1069,7 @@ int main(void)
     tcase_add_loop_test(cases, test_abstention_at_the_start, 0, 2);
     tcase_add_test(cases, test_abstention_in_the_middle);
     tcase_add_test(cases, test_abstention_keeps_the_rms);
+    add_orders(cases);
     tcase_add_test(cases, test_momentum_goes_on_through_the_switch);
     tcase_add_test(cases, test_without_momentum_the_gradient_is_pushed);
     tcase_add_test(cases, test_late_start_is_corrected);

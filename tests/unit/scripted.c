@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -194,6 +195,7 @@ void scripted_accept(struct scripted *p)
     scripted_until(p, scripted_is_called(p));
     p->line = accept4(p->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     ck_assert_int_ge(p->line, 0);
+    ck_assert_int_eq(setsockopt(p->line, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
 }
 
 static bool has_bytes(const struct scripted *p)

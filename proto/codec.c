@@ -296,7 +296,7 @@ static bool copy_text(const char *from, char *to, size_t bytes)
     if (length == bytes)
         return false;
     for (size_t i = 0; i < length; i++)
-        to[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ? '?' : from[i];
+        to[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
     to[length] = '\0';
     return true;
 }

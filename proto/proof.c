@@ -70,3 +70,8 @@ bool sp_proof_equal(const uint8_t a[SP_PROOF_BYTES], const uint8_t b[SP_PROOF_BY
 {
     return CRYPTO_memcmp(a, b, SP_PROOF_BYTES) == 0;
 }
+
+bool sp_ticket_equal(const uint8_t a[SP_TICKET_BYTES], const uint8_t b[SP_TICKET_BYTES])
+{
+    return CRYPTO_memcmp(a, b, SP_TICKET_BYTES) == 0;
+}

@@ -29,5 +29,6 @@ enum sp_prover { SP_PROVER_CLIENT = 0, SP_PROVER_SERVER = 1 };
 int sp_proof_make(const struct sp_secret *secret, enum sp_prover prover, const struct sp_hello *hello,
                   const uint8_t server_nonce[SP_NONCE_BYTES], uint8_t proof[SP_PROOF_BYTES]);
 
-/* Compares in a time that does not tell where they differ. */
+/* Compare in a time that does not tell where they differ. */
 bool sp_proof_equal(const uint8_t a[SP_PROOF_BYTES], const uint8_t b[SP_PROOF_BYTES]);
+bool sp_ticket_equal(const uint8_t a[SP_TICKET_BYTES], const uint8_t b[SP_TICKET_BYTES]);

@@ -15,6 +15,7 @@
 
 #define QUEUE_BYTES_FIRST (1024u * 1024u)
 #define FULL_SAY_MS 10000
+#define STRANGERS_SAID_MAX 20 /* a second */
 
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id)
 {
@@ -64,6 +65,23 @@ void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message
     sp_buffer_release(frame);
 }
 
+/* Strangers may come and go many times a second: the log hears of some of them, and how many more there were. */
+static bool may_say(struct sp_peer *peer)
+{
+    struct sp_server *server = peer->server;
+    uint64_t second = sp_server_now_ms() / 1000;
+
+    if (peer->stage == SP_PEER_WORKER)
+        return true;
+    if (second != server->strangers_second) {
+        if (server->strangers > STRANGERS_SAID_MAX)
+            sp_log_warn("peer", "and %u more strangers in that second", server->strangers - STRANGERS_SAID_MAX);
+        server->strangers_second = second;
+        server->strangers = 0;
+    }
+    return ++server->strangers <= STRANGERS_SAID_MAX;
+}
+
 static void forget(struct sp_peer *peer, const char *words)
 {
     peer->ending = true;
@@ -105,7 +123,7 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
     if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED &&
-        (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER))
+        (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER) && may_say(peer))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
     frame = encode_bye(peer->server, &message);
     if (frame != NULL) {
@@ -164,7 +182,7 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
     (void)snprintf(words, sizeof words, "it said goodbye: %s",
                    bye->words[0] ? bye->words : sp_reason_text(bye->reason));
     /* The round core tells of a worker that leaves; of one that never got in nobody else does. */
-    if (peer->stage != SP_PEER_WORKER)
+    if (peer->stage != SP_PEER_WORKER && may_say(peer))
         sp_log_warn("peer", "%s left in the handshake: %s", peer->name, words);
     sp_peer_end(peer, words);
 }

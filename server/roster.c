@@ -5,6 +5,7 @@
  * that leaves frees its slot for a spare, and may come back to it with its ticket as long as it is free.
  */
 #include "common/check.h"
+#include "proto/proof.h"
 #include "server/round_state.h"
 
 #include <stdio.h>
@@ -177,7 +178,7 @@ static void seat(struct sp_round *r, int w, int slot)
 static int slot_of_ticket(const struct sp_round *r, const struct sp_hello *hello)
 {
     for (uint32_t i = 0; hello->has_ticket && i < r->job.workers; i++) {
-        if (r->slots[i].has_ticket && memcmp(r->slots[i].ticket, hello->ticket, SP_TICKET_BYTES) == 0)
+        if (r->slots[i].has_ticket && sp_ticket_equal(r->slots[i].ticket, hello->ticket))
             return (int)i;
     }
     return -1;

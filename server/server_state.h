@@ -81,6 +81,8 @@ struct sp_server {
     struct sp_bytes bytes;
     struct sp_record record;
     uint64_t started_ms, first_round_ms, over_ms;
+    uint64_t strangers_second; /* in which second `strangers` were sent away */
+    unsigned strangers;
     uint64_t full_said_ms; /* when the log last heard that a connection cannot be taken */
     int code;
     struct sp_error error;

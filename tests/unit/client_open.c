@@ -61,6 +61,8 @@ START_TEST(test_options_that_are_missing)
     refuse(&options, SIGNPOST_E_MISSING, "size", "SIGNPOST_OPTIONS_INIT");
     options.size = sizeof options - sizeof(void *);
     refuse(&options, SIGNPOST_E_MISSING, "size", "SIGNPOST_OPTIONS_INIT");
+    options.size = SIZE_MAX;
+    refuse(&options, SIGNPOST_E_UNSUPPORTED, "later libsignpost", "0.1.0");
     options = scripted_options(&play);
     options.server = NULL;
     refuse(&options, SIGNPOST_E_MISSING, "server", "required");
@@ -188,7 +190,7 @@ START_TEST(test_options_at_their_limits)
     struct later {
         struct signpost_options options;
         uint64_t more[4];
-    } later = {.options = scripted_options(&play), .more = {1, 2, 3, 4}};
+    } later = {.options = scripted_options(&play), .more = {0}};
 
     memset(name, 'n', 63);
     memset(job, 'j', 63);
@@ -203,6 +205,19 @@ START_TEST(test_options_at_their_limits)
     scripted_take_hello(&play);
     ck_assert_int_eq(play.hello.wanted_slot, 254);
     ck_assert_str_eq(play.hello.job, job);
+}
+END_TEST
+
+/* A member that this library does not know may be a secret or a certificate: it is not passed over in silence. */
+START_TEST(test_options_of_a_later_version)
+{
+    struct later {
+        struct signpost_options options;
+        const char *certificate;
+    } later = {.options = scripted_options(&play), .certificate = "cert.pem"};
+
+    later.options.size = sizeof later;
+    refuse(&later.options, SIGNPOST_E_UNSUPPORTED, "later libsignpost", "0.1.0");
 }
 END_TEST
 
@@ -459,6 +474,7 @@ TCase *client_open_cases(void)
     tcase_add_test(tests, test_servers_that_cannot_be);
     tcase_add_test(tests, test_token_files_that_cannot_be);
     tcase_add_test(tests, test_options_at_their_limits);
+    tcase_add_test(tests, test_options_of_a_later_version);
     tcase_add_test(tests, test_options_are_copied);
     tcase_add_test(tests, test_open_sends_nothing);
     tcase_add_test(tests, test_words_of_codes);

@@ -51,7 +51,7 @@ static void any_text(struct sp_rng *rng, char *text, size_t bytes, bool wide, bo
     for (size_t i = 0; i < length; i++) {
         uint32_t c = '#' + sp_rng_below(rng, '[' - '#');
 
-        text[i] = (char)(wide && sp_rng_below(rng, 4) == 0 ? 0x80 + sp_rng_below(rng, 128) : c);
+        text[i] = (char)(wide && sp_rng_below(rng, 4) == 0 ? '\\' + sp_rng_below(rng, '~' - '\\') : c);
     }
     text[length] = '\0';
 }

@@ -402,7 +402,7 @@ START_TEST(test_control_characters)
         expected[n++] = c < ' ' ? '?' : ' ';
     }
     (void)strcpy(words + n, "\x7f~\xc3\xa9");
-    (void)strcpy(expected + n, "?~\xc3\xa9");
+    (void)strcpy(expected + n, "?~??"); /* the second half of C1 controls and of marks that turn text around */
     begin();
     codec_put_text(&wire, 2, words);
     ck_assert_int_eq(codec_decode(&message, SP_FRAME_BYE, 0, wire.data, wire.used, NULL), SP_OK);

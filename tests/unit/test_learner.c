@@ -997,6 +997,25 @@ START_TEST(test_commits_that_do_not_fit)
 }
 END_TEST
 
+/* A server that repeats a COMMIT, even with another phase, makes the round begin anew; it does not make us fall over
+ * what was begun or staged before. */
+START_TEST(test_commit_of_the_present_round)
+{
+    struct sp_commit again = {.rate = 0.125f, .decay = 1.0f, .next_phase = SP_PHASE_SIGN};
+
+    open_with(100, 1);
+    whole_round(1, SP_PHASE_SIGN, 0.0f);
+    sp_learner_begin(&learner);
+    ck_assert_int_eq(sp_learner_commit(&learner, 1, &again, &error), SP_OK);
+    sp_learner_begin(&learner);
+    ck_assert_int_eq(stage(0, (uint32_t)layout.coordinates, gradient), SP_OK);
+    again.next_phase = SP_PHASE_SGD;
+    ck_assert_int_eq(sp_learner_commit(&learner, 1, &again, &error), SP_OK);
+    ck_assert_int_eq(commit(0.1f, SP_PHASE_SGD, 0.0f), SP_E_PROTOCOL);
+    finish();
+}
+END_TEST
+
 /* The digest is of the weights before the round; with another nothing is applied. */
 START_TEST(test_digest_mismatch)
 {
@@ -1080,6 +1099,7 @@ int main(void)
     tcase_add_test(cases, test_update_begins_again);
     tcase_add_test(cases, test_staged_chunks_are_dropped_with_the_connection);
     tcase_add_test(cases, test_commits_that_do_not_fit);
+    tcase_add_test(cases, test_commit_of_the_present_round);
     tcase_add_test(cases, test_digest_mismatch);
     tcase_add_test(cases, test_commit_before_the_gradient_is_given);
     suite_add_tcase(all, cases);

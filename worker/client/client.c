@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define PAUSE_MS_MAX 250 /* how long nothing is looked at by the clock */
+#define TURNS_MAX 64     /* reads in one call */
 
 /* --- events out -----------------------------------------------------------------------------------------------------
  */
@@ -57,6 +58,7 @@ static bool take_event(signpost *s, struct signpost_event *event)
     if (s->init_due) {
         s->init_due = s->init_void = false;
         s->init_open = true;
+        memset(s->learner.theta, 0, (size_t)s->learner.layout.coordinates * sizeof *s->learner.theta);
         event->type = SIGNPOST_INIT;
         return true;
     }
@@ -85,10 +87,11 @@ static uint64_t due_in_ms(const signpost *s, uint64_t now)
     return pause;
 }
 
-/* Before a wait everything that already lies in the socket is taken: a worker that was slow goes on from the newest
- * weights. */
+/* Before a wait what already lies in the socket is taken: a worker that was slow goes on from the newest weights. A
+ * server that never ceases to send does not keep the caller here. */
 static void take_what_is_there(signpost *s)
 {
+    unsigned turns = TURNS_MAX;
     uint64_t before;
 
     do {
@@ -96,12 +99,12 @@ static void take_what_is_there(signpost *s)
         if (s->stream != NULL && s->link == LINK_UP)
             sp_reader_resume(&s->reader);
         (void)uv_run(&s->loop, UV_RUN_NOWAIT);
-    } while (s->stream != NULL && sp_stream_bytes_received(s->stream) != before && s->evals_count == 0);
+    } while (s->stream != NULL && sp_stream_bytes_received(s->stream) != before && s->evals_count == 0 && --turns > 0);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer; /* it only wakes the loop */
+    uv_stop(timer->loop); /* it wakes the loop, which would else go on to wait for I/O without a limit */
 }
 
 static void sleep_in_loop(signpost *s, uint64_t deadline)
@@ -109,7 +112,7 @@ static void sleep_in_loop(signpost *s, uint64_t deadline)
     uint64_t now = sp_client_now_ms();
     uint64_t pause = due_in_ms(s, now);
 
-    if (deadline != 0 && deadline - now < pause)
+    if (deadline != 0 && deadline < now + pause)
         pause = deadline > now ? deadline - now : 0;
     uv_update_time(&s->loop);
     (void)uv_timer_start(&s->timer, on_timer, pause, 0);
@@ -120,6 +123,7 @@ static void sleep_in_loop(signpost *s, uint64_t deadline)
 /* What can be done now without waiting. */
 static int process(signpost *s, struct signpost_event *event)
 {
+    memset(event, 0, sizeof *event);
     if (s->code != 0)
         return s->code;
     if (take_event(s, event))
@@ -134,6 +138,9 @@ static int process(signpost *s, struct signpost_event *event)
         return SP_OK;
     }
     sp_link_tick(s);
+    /* What was begun is watched from here on: signpost_fd() tells of it. */
+    if (s->code == 0)
+        (void)uv_run(&s->loop, UV_RUN_NOWAIT);
     return s->code;
 }
 

@@ -204,6 +204,7 @@ static void got_bye(signpost *s, const struct sp_bye *bye)
         (void)snprintf(line, sizeof line, "the server says: %s", words);
         sp_link_lose(s, line);
     } else {
+        sp_link_void_gradient(s);
         s->reason = (int)(bye->reason <= INT32_MAX ? bye->reason : INT32_MAX);
         (void)sp_client_end(s, SP_E_REJECTED, "the server %s refused: %s", s->server, words);
         sp_link_drop(s);

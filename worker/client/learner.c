@@ -392,9 +392,10 @@ int sp_learner_commit(struct sp_learner *learner, uint32_t round, const struct s
         if (learner->begun && !learner->abstained && learner->given == learner->layout.coordinates)
             learner->rms = momentum_rms(learner);
         learner->round = round;
-        learner->begun = false;
-        learner->staged = 0;
     }
+    /* A COMMIT of the round that the weights are from begins the next one anew: nothing of before may count in it. */
+    learner->begun = false;
+    learner->staged = 0;
     learner->phase = (enum sp_phase)commit->next_phase;
     learner->sigma = commit->next_sigma;
     return SP_OK;

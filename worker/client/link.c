@@ -208,6 +208,7 @@ void sp_link_finish(signpost *s, enum sp_reason reason, const char *words)
 
     if (s->link != LINK_UP)
         return;
+    uv_update_time(&s->loop); /* the caller may have been away for long, and the goodbye has a time limit */
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
     sp_link_send(s, &message, NULL, 0);

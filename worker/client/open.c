@@ -17,6 +17,8 @@
 /* What the first version of struct signpost_options had: all of it is required. */
 #define OPTIONS_BYTES_MIN (offsetof(struct signpost_options, log_arg) + sizeof(void *))
 
+#define OPTIONS_BYTES_MAX 4096
+
 #define SAME_NUMBER(name) _Static_assert((int)SIGNPOST_##name == (int)SP_##name, "signpost.h and the lists agree")
 SAME_NUMBER(OK);
 SAME_NUMBER(E_NOMEM);
@@ -143,8 +145,27 @@ static int make_layout(struct sp_layout *layout, const struct signpost_options *
     return rc;
 }
 
+/* What a later version's options have beyond ours must be as if it were not there. */
+static bool is_known(const struct signpost_options *options)
+{
+    const uint8_t *bytes = (const uint8_t *)options;
+
+    if (options->size > OPTIONS_BYTES_MAX)
+        return false;
+    for (size_t i = sizeof *options; i < options->size; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
 static int check_options(const struct signpost_options *options, struct sp_error *error)
 {
+    if (options != NULL && !is_known(options))
+        return sp_error_set(
+            error, SP_E_UNSUPPORTED,
+            "options: the program was built for a later libsignpost and uses what this one (%s) does not "
+            "know; install that one",
+            SP_VERSION);
     if (options == NULL || options->size < OPTIONS_BYTES_MIN)
         return sp_error_set(error, SP_E_MISSING, "options: start from SIGNPOST_OPTIONS_INIT, which sets their size");
     if (options->server == NULL || options->job == NULL)

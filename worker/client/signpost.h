@@ -150,7 +150,8 @@ struct signpost_options {
     uint64_t test_examples;                /* examples in the test set; 0: this worker does not evaluate */
     uint64_t data_digest;                  /* any digest of the training data; 0: not compared */
     double give_up_s;                      /* seconds without a server until SIGNPOST_E_TIMEOUT; 0: never */
-    void (*log)(void *arg, int level, const char *line); /* called inside the functions below; NULL: no log */
+    void (*log)(void *arg, int level, const char *line); /* called inside the functions below, and must call none of
+                                                            them; NULL: no log */
     void *log_arg;
 };
 
@@ -179,8 +180,9 @@ SIGNPOST_API int signpost_join(signpost *s, const float *initial);
 
 /* Pushes the gradient (d values, of the mean loss over `examples` examples at signpost_weights(); the caller's again
  * when the call returns) and waits for the new weights. SIGNPOST_OK: they are in signpost_weights(), the next gradient
- * is due. SIGNPOST_OVER: the job is over, and signpost_weights() holds its last weights, unless signpost_slot() is -1:
- * then this worker was a spare to the end and has none. A gradient that is not finite makes this worker abstain from
+ * is due. SIGNPOST_OVER: the job is over, and signpost_weights() holds the last weights that this worker got: the
+ * job's if signpost_round() is signpost_rounds(), older ones if it was away at the end or the job was stopped, none if
+ * signpost_slot() is -1, as for a spare. A gradient that is not finite makes this worker abstain from
  * the round, a loss that is not finite is only left out of the job's statistics; a lost connection is made again, and
  * the round is then gone. E_STATE before signpost_join(). A round is either stepped or given by events, not both. */
 SIGNPOST_API int signpost_step(signpost *s, const float *gradient, double loss, uint32_t examples);

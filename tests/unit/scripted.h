@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#define SCRIPTED_MS_MAX 20000
+#define SCRIPTED_MS_MAX 10000
 #define SCRIPTED_D 17 /* coordinates: a tensor "a" of 3x4 with decay, and "b" of 5 */
 
 struct scripted {

@@ -138,9 +138,6 @@ static int process(signpost *s, struct signpost_event *event)
         return SP_OK;
     }
     sp_link_tick(s);
-    /* What was begun is watched from here on: signpost_fd() tells of it. */
-    if (s->code == 0)
-        (void)uv_run(&s->loop, UV_RUN_NOWAIT);
     return s->code;
 }
 

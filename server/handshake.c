@@ -24,13 +24,10 @@ static bool belongs_to_handshake(enum sp_frame_type type)
 
 int sp_handshake_header(void *owner, const struct sp_frame *frame, struct sp_error *error)
 {
-    static const struct {
-        enum sp_frame_type awaited;
-        const char *name;
-    } stages[] = {[SP_PEER_HELLO] = {SP_FRAME_HELLO, "HELLO"},
-                  [SP_PEER_PROOF] = {SP_FRAME_PROOF, "PROOF"},
-                  [SP_PEER_LAYOUT] = {SP_FRAME_LAYOUT, "LAYOUT"},
-                  [SP_PEER_OPERATOR] = {SP_FRAME_ASK, "ASK"}};
+    static const enum sp_frame_type awaited[] = {[SP_PEER_HELLO] = SP_FRAME_HELLO,
+                                                 [SP_PEER_PROOF] = SP_FRAME_PROOF,
+                                                 [SP_PEER_LAYOUT] = SP_FRAME_LAYOUT,
+                                                 [SP_PEER_OPERATOR] = SP_FRAME_ASK};
     const struct sp_peer *peer = owner;
 
     if (frame->type == SP_FRAME_BYE)
@@ -40,8 +37,9 @@ int sp_handshake_header(void *owner, const struct sp_frame *frame, struct sp_err
             return SP_OK;
         return sp_error_set(error, SP_E_PROTOCOL, "%s after the handshake", sp_frame_name(frame->type));
     }
-    if (frame->type != stages[peer->stage].awaited)
-        return sp_error_set(error, SP_E_PROTOCOL, "%s before %s", sp_frame_name(frame->type), stages[peer->stage].name);
+    if (frame->type != awaited[peer->stage])
+        return sp_error_set(error, SP_E_PROTOCOL, "%s before %s", sp_frame_name(frame->type),
+                            sp_frame_name(awaited[peer->stage]));
     return SP_OK;
 }
 

@@ -89,16 +89,18 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
     return answer;
 }
 
-static bool send_all(int fd, const char *bytes, size_t count)
+bool tool_send_all(int fd, const void *bytes, size_t count)
 {
+    const char *at = bytes;
+
     while (count > 0) {
-        ssize_t n = send(fd, bytes, count, MSG_NOSIGNAL);
+        ssize_t n = send(fd, at, count, MSG_NOSIGNAL);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return false;
-        bytes += n;
+        at += n;
         count -= (size_t)n;
     }
     return true;
@@ -112,7 +114,7 @@ json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
 
     if (fd < 0)
         return NULL;
-    if (send_all(fd, line, strlen(line)) && send_all(fd, "\n", 1))
+    if (tool_send_all(fd, line, strlen(line)) && tool_send_all(fd, "\n", 1))
         answer = read_answer(fd, folder, error);
     else
         (void)sp_error_set(error, SP_E_IO, "cannot write to the server in %s: %s", folder, strerror(errno));

@@ -51,19 +51,12 @@ static int connect_to(struct remote *remote, struct sp_error *error)
 static int send_message(struct remote *remote, const struct sp_message *message, struct sp_error *error)
 {
     struct sp_buffer *frame = sp_codec_encode(message, NULL, 0);
-    size_t sent = 0;
     int rc = SP_OK;
 
     if (frame == NULL)
         return sp_error_set(error, SP_E_NOMEM, "out of memory");
-    while (rc == SP_OK && sent < frame->bytes) {
-        ssize_t n = send(remote->fd, frame->data + sent, frame->bytes - sent, MSG_NOSIGNAL);
-
-        if (n > 0)
-            sent += (size_t)n;
-        else if (errno != EINTR)
-            rc = sp_error_set(error, SP_E_IO, "cannot write to %s: %s", remote->server, strerror(errno));
-    }
+    if (!tool_send_all(remote->fd, frame->data, frame->bytes))
+        rc = sp_error_set(error, SP_E_IO, "cannot write to %s: %s", remote->server, strerror(errno));
     sp_buffer_release(frame);
     return rc;
 }

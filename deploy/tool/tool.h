@@ -4,6 +4,7 @@
 #include "common/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #define TOOL "signpost"
@@ -20,6 +21,9 @@ int tool_token(int argc, char **argv);
 /* Sends a line to the operator's socket of the server that writes to `folder`, and returns its answer, a new reference;
  * NULL with words if there is none within a few seconds. */
 json_t *tool_ask(const char *folder, const char *line, struct sp_error *error);
+
+/* Writes all of it to a socket, over signals and short writes; false with errno if that cannot be. */
+bool tool_send_all(int fd, const void *bytes, size_t count);
 
 /* The run's folder that an argument names: a folder, or a job file (then runs/<job>). 0 or an exit code, after words on
  * standard error. */

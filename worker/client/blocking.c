@@ -3,14 +3,11 @@
 
 #include <string.h>
 
+/* They are zeros before. */
 static int give_initial_weights(signpost *s)
 {
-    size_t bytes = (size_t)s->learner.layout.coordinates * sizeof(float);
-
     if (s->initial != NULL)
-        memcpy(signpost_weights_to_init(s), s->initial, bytes);
-    else
-        memset(signpost_weights_to_init(s), 0, bytes);
+        memcpy(signpost_weights_to_init(s), s->initial, (size_t)signpost_coordinates(s) * sizeof(float));
     return signpost_init_done(s);
 }
 

@@ -42,7 +42,6 @@ static bool take_eval(signpost *s, struct signpost_event *event)
 /* True if there is something for the caller that does not wait for the line to fall quiet. */
 static bool take_event(signpost *s, struct signpost_event *event)
 {
-    memset(event, 0, sizeof *event);
     event->rounds = s->welcome.rounds;
     event->slot = s->welcome.slot;
     if (s->done) {

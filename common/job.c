@@ -20,17 +20,19 @@ _Static_assert(offsetof(struct sp_job, model.hidden_count) ==
 /* Each list of choices is in the order of its enum. */
 static const char *const formats[] = {"idx", NULL};
 static const char *const models[] = {"softmax", "mlp", NULL};
-static const char *const modes[] = {"hybrid", NULL};
-static const char *const schedules[] = {"constant", "linear", NULL};
+static const char *const modes[] = {"hybrid", "sgd", "adam", NULL};
+static const char *const schedules[] = {"constant", "linear", "cosine", "step", NULL};
+static const char *const starts[] = {"sign", "margin", NULL};
 static const char *const dither_schedules[] = {"none", "constant", "exponential", "linear", "cosine", "inverse", NULL};
-static const char *const dither_scales[] = {"job", "absolute", NULL};
-static const char *const whens[] = {"never", "at", "auto", NULL};
+static const char *const dither_scales[] = {"job", "tensor", "absolute", NULL};
+static const char *const whens[] = {"never", "at", "auto", "swats", "manual", NULL};
+static const char *const switch_tos[] = {"sgd", "margin", NULL};
 static const char *const lambdas[] = {"paper", "ratio", "denoised", "norm", "norm_tensor", NULL};
-static const char *const rates[] = {"frozen", NULL};
-static const char *const sgd_schedules[] = {"continue", "constant", NULL};
-static const char *const wires[] = {"f32", NULL};
+static const char *const rates[] = {"frozen", "tracking", NULL};
+static const char *const sgd_schedules[] = {"continue", "constant", "linear", "cosine", "step", NULL};
+static const char *const wires[] = {"auto", "f32", "bf16", "i8", NULL};
 static const char *const momenta[] = {"ema", "none", NULL};
-static const char *const aggregates[] = {"mean", NULL};
+static const char *const aggregates[] = {"mean", "median", "trimmed_mean", NULL};
 static const char *const closes[] = {"all", "quorum", NULL};
 static const char *const deadlines[] = {"adaptive", NULL};
 
@@ -106,45 +108,93 @@ const struct sp_key sp_job_keys[] = {
     UINT("train.report", train.report, 0, "50", 1, ROUNDS_MAX, "rounds between progress lines"),
     REAL("train.evaluate", train.evaluate, 0, "1", 0, EPOCHS_MAX, "epochs between evaluations; 0: at the end only"),
 
-    CHOICE("optimizer.mode", optimizer.mode, PLAN, "hybrid", modes, "`hybrid`: sign updates first, then SGD"),
+    CHOICE(
+        "optimizer.mode", optimizer.mode, PLAN, "hybrid", modes,
+        "`hybrid`: sign updates first, then SGD; `sgd`, `adam`: these from the first round on, in full precision, to "
+        "compare with"),
+    CHOICE("optimizer.start", optimizer.start, PLAN, "sign", starts,
+           "phase that a hybrid job begins with: `sign`, or `margin`, whose updates are the vote counts themselves"),
     REAL("optimizer.beta1", optimizer.beta1, PLAN | SP_KEY_BELOW, "0.9", 0, 1, "momentum of the gradient"),
     REAL("optimizer.beta2", optimizer.beta2, PLAN | SP_KEY_BELOW, "0.99", 0, 1,
          "memory of the statistics that set the SGD rate"),
     REAL("optimizer.weight_decay", optimizer.weight_decay, PLAN, "0", 0, 1,
-         "each round multiplies weights by 1 - rate * weight_decay; biases are left alone"),
+         "each round multiplies weights by 1 - rate * weight_decay; biases and norms are left alone unless `tensors` "
+         "says otherwise"),
     REAL("optimizer.sign.lr", optimizer.sign.lr, PLAN | POSITIVE, "1e-3", 0, RATE_MAX,
          "learning rate of the sign phase: the step of every weight"),
     CHOICE("optimizer.sign.schedule", optimizer.sign.schedule, PLAN, "linear", schedules,
            "how that rate changes over the job"),
+    REAL("optimizer.sign.warmup", optimizer.sign.warmup, PLAN, "0", 0, EPOCHS_MAX,
+         "epochs over which the rate first rises linearly; the schedule spans what is left"),
+    REAL("optimizer.sign.step.epochs", optimizer.sign.step.epochs, PLAN | POSITIVE, "10", 0, EPOCHS_MAX,
+         "with `schedule: step`: every so many epochs the rate is multiplied by the factor"),
+    REAL("optimizer.sign.step.factor", optimizer.sign.step.factor, PLAN | POSITIVE, "0.1", 0, 1,
+         "see `optimizer.sign.step.epochs`"),
     REAL("optimizer.dither.sigma0", optimizer.dither.sigma0, PLAN, "0", 0, RATE_MAX,
          "strength of the noise before the sign; 0: none"),
     CHOICE("optimizer.dither.schedule", optimizer.dither.schedule, PLAN, "exponential", dither_schedules,
            "how the noise changes over the job"),
     CHOICE("optimizer.dither.scale", optimizer.dither.scale, PLAN, "job", dither_scales,
-           "`job`: sigma0 is relative to the momentum's root mean square; `absolute`: it is not"),
-    CHOICE("optimizer.switch.when", optimizer.switch_.when, PLAN, "auto", whens,
-           "when SGD takes over: `auto` as soon as the loss stops falling, `at` a moment given below, or `never`"),
+           "`job`: sigma0 is relative to the root mean square of the momentum; `tensor`: to that of each tensor; "
+           "`absolute`: it is not relative"),
+    REAL("optimizer.margin.lr", optimizer.margin.lr, PLAN, "0", 0, RATE_MAX,
+         "learning rate of the margin phase: the step of a weight on which all votes agree; 0: 4 times "
+         "`optimizer.sign.lr`. It follows `optimizer.sign.schedule`"),
+    REAL("optimizer.margin.sigma0", optimizer.margin.sigma0, PLAN, "1", 0, RATE_MAX,
+         "strength of the noise before the sign in the margin phase, where it is constant"),
+    REAL("optimizer.margin.until", optimizer.margin.until, PLAN, "0", 0, 1,
+         "part of the job after which SGD follows a margin phase that `optimizer.switch.to` led to; 0: never"),
+    CHOICE(
+        "optimizer.switch.when", optimizer.switch_.when, PLAN, "auto", whens,
+        "when the next phase takes over: `auto` as soon as the loss stops falling, `at` a moment given below, `swats` "
+        "when the calibrated rate has settled, `manual` by `signpost switch`, or `never`"),
+    CHOICE("optimizer.switch.to", optimizer.switch_.to, PLAN, "sgd", switch_tos, "where the switch leads"),
     REAL("optimizer.switch.epoch", optimizer.switch_.epoch, PLAN, "0", 0, EPOCHS_MAX,
          "with `when: at`: after this many epochs"),
     UINT("optimizer.switch.step", optimizer.switch_.step, PLAN, "0", 0, ROUNDS_MAX,
          "with `when: at`: after this many rounds"),
     REAL("optimizer.switch.fraction", optimizer.switch_.fraction, PLAN, "0", 0, 1,
          "with `when: at`: after this part of the job"),
+    REAL("optimizer.switch.tolerance", optimizer.switch_.tolerance, PLAN | POSITIVE, "0.05", 0, 1,
+         "with `when: swats`: how far, relatively, a round's rate may be from the average of rates"),
+    UINT("optimizer.switch.patience", optimizer.switch_.patience, PLAN, "5", 1, ROUNDS_MAX,
+         "with `when: swats`: for how many rounds in a row"),
     SWITCH("optimizer.switch.dry_run", optimizer.switch_.dry_run, PLAN, "false",
-           "only say when the switch would come, and stay with sign updates"),
+           "only say when the switch would come, and stay in the phase"),
     CHOICE("optimizer.sgd.lambda", optimizer.sgd.lambda, PLAN, "norm_tensor", lambdas,
-           "how the SGD rate is calibrated from the sign phase"),
+           "how the SGD rate is calibrated from the phase before"),
     REAL("optimizer.sgd.scale", optimizer.sgd.scale, PLAN | POSITIVE, "0.6", 0, RATE_MAX,
          "factor of the rate with `norm` and `norm_tensor`"),
-    REAL("optimizer.sgd.lr", optimizer.sgd.lr, PLAN, "0", 0, RATE_MAX, "a fixed SGD rate; 0: calibrated"),
-    CHOICE("optimizer.sgd.rate", optimizer.sgd.rate, PLAN, "frozen", rates, "`frozen`: calibrated once, at the switch"),
+    REAL("optimizer.sgd.lambda_min", optimizer.sgd.lambda_min, PLAN | POSITIVE, "1e-5", 0, RATE_MAX,
+         "least rate that `paper`, `ratio` and `denoised` may give"),
+    REAL("optimizer.sgd.lambda_max", optimizer.sgd.lambda_max, PLAN | POSITIVE, "1", 0, RATE_MAX,
+         "largest rate that they may give"),
+    REAL("optimizer.sgd.lr", optimizer.sgd.lr, PLAN, "0", 0, RATE_MAX,
+         "a fixed SGD rate; 0: calibrated, in `mode: sgd` 0.5"),
+    CHOICE("optimizer.sgd.rate", optimizer.sgd.rate, PLAN, "frozen", rates,
+           "`frozen`: calibrated once, at the switch; `tracking`: the calibration goes on in the SGD phase"),
     CHOICE("optimizer.sgd.schedule", optimizer.sgd.schedule, PLAN, "continue", sgd_schedules,
-           "`continue`: the sign phase's schedule goes on through the switch; `constant`: the rate stays"),
-    CHOICE("optimizer.sgd.wire", optimizer.sgd.wire, PLAN, "f32", wires, "how values travel in the SGD phase"),
+           "`continue`: the sign phase's schedule goes on through the switch; the others span the SGD phase"),
+    REAL("optimizer.sgd.step.epochs", optimizer.sgd.step.epochs, PLAN | POSITIVE, "10", 0, EPOCHS_MAX,
+         "with `schedule: step`: every so many epochs the rate is multiplied by the factor"),
+    REAL("optimizer.sgd.step.factor", optimizer.sgd.step.factor, PLAN | POSITIVE, "0.1", 0, 1,
+         "see `optimizer.sgd.step.epochs`"),
+    CHOICE("optimizer.sgd.wire", optimizer.sgd.wire, PLAN, "auto", wires,
+           "how values travel in the SGD phase: 32, 16 or about 8 bits each; `auto`: `i8`, in modes `sgd` and `adam` "
+           "`f32`"),
     CHOICE("optimizer.sgd.momentum", optimizer.sgd.momentum, PLAN, "ema", momenta,
            "what workers push in the SGD phase: `ema` the momentum, `none` the gradient"),
     CHOICE("optimizer.sgd.aggregate", optimizer.sgd.aggregate, PLAN, "mean", aggregates,
            "how the server combines what workers push"),
+    REAL("optimizer.sgd.trim", optimizer.sgd.trim, PLAN | SP_KEY_BELOW, "0.25", 0, 0.5,
+         "share of the workers' values that `trimmed_mean` leaves out at each end, for each weight"),
+    REAL("optimizer.adam.lr", optimizer.adam.lr, PLAN | POSITIVE, "1e-3", 0, RATE_MAX, "learning rate of `mode: adam`"),
+    REAL("optimizer.adam.beta1", optimizer.adam.beta1, PLAN | SP_KEY_BELOW, "0.9", 0, 1, "its memory of the gradient"),
+    REAL("optimizer.adam.beta2", optimizer.adam.beta2, PLAN | SP_KEY_BELOW, "0.999", 0, 1, "its memory of the square"),
+    REAL("optimizer.adam.eps", optimizer.adam.eps, PLAN | POSITIVE, "1e-8", 0, 1, "its least divisor"),
+
+    REAL("full.lr", full.lr, PLAN | POSITIVE, "0.1", 0, RATE_MAX,
+         "SGD rate of tensors that travel in full precision (`tensors`); it follows `optimizer.sign.schedule`"),
 
     STRING("server.listen", server.listen, 0, "127.0.0.1:7700", "HOST:PORT where the server waits for workers"),
     STRING("server.http", server.http, 0, "", "HOST:PORT for people and monitoring; accepted, not served yet"),
@@ -184,30 +234,8 @@ const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 static const struct {
     const char *path, *value;
 } later[] = {
-    {"data.shards", NULL},
-    {"model.width", NULL},
-    {"optimizer.mode", "sgd"},
-    {"optimizer.mode", "adam"},
-    {"optimizer.margin", NULL},
-    {"optimizer.sign.schedule", "cosine"},
-    {"optimizer.sign.schedule", "step"},
-    {"optimizer.dither.scale", "tensor"},
-    {"optimizer.switch.when", "swats"},
-    {"optimizer.switch.when", "manual"},
-    {"optimizer.sgd.rate", "tracking"},
-    {"optimizer.sgd.schedule", "linear"},
-    {"optimizer.sgd.schedule", "cosine"},
-    {"optimizer.sgd.schedule", "step"},
-    {"optimizer.sgd.wire", "bf16"},
-    {"optimizer.sgd.wire", "i8"},
-    {"optimizer.sgd.aggregate", "median"},
-    {"optimizer.sgd.aggregate", "trimmed_mean"},
-    {"server.journal", NULL},
-    {"server.checkpoint", NULL},
-    {"server.quarantine", NULL},
-    {"tensors", NULL},
-    {"full", NULL},
-    {"security.tls", NULL},
+    {"data.shards", NULL},       {"model.width", NULL}, {"server.journal", NULL}, {"server.checkpoint", NULL},
+    {"server.quarantine", NULL}, {"tensors", NULL},     {"security.tls", NULL},
 };
 
 static bool is_under(const char *path, const char *group)
@@ -486,6 +514,8 @@ static int set_member(struct sp_job *job, const struct sp_key *key, const char *
         return set_choice(key, member, text);
     case SP_KEY_UINT_LIST:
         return set_list(key, member, text);
+    case SP_KEY_RULES:
+        break;
     }
     return SP_E_SYNTAX;
 }
@@ -572,6 +602,8 @@ void sp_job_allowed(const struct sp_key *key, char *text, size_t bytes)
     case SP_KEY_UINT_LIST:
         (void)snprintf(text, bytes, "a list of at most %d whole numbers from %.0f to %.0f, such as [64, 32]",
                        SP_HIDDEN_MAX, key->min, key->max);
+        break;
+    case SP_KEY_RULES:
         break;
     }
 }
@@ -792,6 +824,8 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
     case SP_KEY_UINT_LIST:
         get_list(value, text, bytes);
         break;
+    case SP_KEY_RULES:
+        break;
     }
 }
 
@@ -935,6 +969,11 @@ void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t b
 
 /* T = epochs * ceil(N / (workers * batch)): design.md, section 4. */
 
+double sp_job_whole_rounds(double rounds)
+{
+    return ceil(rounds - rounds * 0x1p-50);
+}
+
 uint32_t sp_job_epoch_rounds(const struct sp_job *job, uint64_t examples)
 {
     const uint64_t together = (uint64_t)job->workers * job->train.batch;
@@ -953,9 +992,7 @@ uint32_t sp_job_rounds(const struct sp_job *job, uint64_t examples)
 
     if (job->train.rounds > 0)
         return job->train.rounds;
-    rounds = job->train.epochs * sp_job_epoch_rounds(job, examples);
-    /* 1.1 epochs of 10 rounds is 11 and not 12, though 1.1 in binary is a little more than 1.1. */
-    rounds = ceil(rounds - rounds * 0x1p-50);
+    rounds = sp_job_whole_rounds(job->train.epochs * sp_job_epoch_rounds(job, examples));
     if (!(rounds >= 1))
         return 1;
     return rounds >= (double)UINT32_MAX ? UINT32_MAX : (uint32_t)rounds;

@@ -13,14 +13,16 @@
 
 #define SP_WORKERS_MAX 255
 #define SP_HIDDEN_MAX 16
+#define SP_RULES_MAX 32
+#define SP_PATTERN_BYTES 64
 #define SP_STRING_BYTES 1024
-#define SP_VALUE_BYTES 1200 /* enough for any value as text */
+#define SP_VALUE_BYTES 4096 /* enough for any value as text */
 #define SP_QUOTED_BYTES 128 /* of a user's text as messages show it */
 
 enum sp_data_format { SP_DATA_IDX };
 enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP };
-enum sp_mode { SP_MODE_HYBRID };
-enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR };
+enum sp_mode { SP_MODE_HYBRID, SP_MODE_SGD, SP_MODE_ADAM };
+enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR, SP_SCHEDULE_COSINE, SP_SCHEDULE_STEP };
 enum sp_dither_schedule {
     SP_DITHER_NONE,
     SP_DITHER_CONSTANT,
@@ -29,16 +31,44 @@ enum sp_dither_schedule {
     SP_DITHER_COSINE,
     SP_DITHER_INVERSE
 };
-enum sp_dither_scale { SP_DITHER_SCALE_JOB, SP_DITHER_SCALE_ABSOLUTE };
-enum sp_switch_when { SP_SWITCH_NEVER, SP_SWITCH_AT, SP_SWITCH_AUTO };
+enum sp_dither_scale { SP_DITHER_SCALE_JOB, SP_DITHER_SCALE_TENSOR, SP_DITHER_SCALE_ABSOLUTE };
+enum sp_start { SP_START_SIGN, SP_START_MARGIN };
+enum sp_switch_when { SP_SWITCH_NEVER, SP_SWITCH_AT, SP_SWITCH_AUTO, SP_SWITCH_SWATS, SP_SWITCH_MANUAL };
+enum sp_switch_to { SP_SWITCH_TO_SGD, SP_SWITCH_TO_MARGIN };
 enum sp_lambda_rule { SP_LAMBDA_PAPER, SP_LAMBDA_RATIO, SP_LAMBDA_DENOISED, SP_LAMBDA_NORM, SP_LAMBDA_NORM_TENSOR };
-enum sp_sgd_rate { SP_RATE_FROZEN };
-enum sp_sgd_schedule { SP_SGD_SCHEDULE_CONTINUE, SP_SGD_SCHEDULE_CONSTANT };
-enum sp_sgd_wire { SP_WIRE_F32 };
+enum sp_sgd_rate { SP_RATE_FROZEN, SP_RATE_TRACKING };
+enum sp_sgd_schedule {
+    SP_SGD_SCHEDULE_CONTINUE,
+    SP_SGD_SCHEDULE_CONSTANT,
+    SP_SGD_SCHEDULE_LINEAR,
+    SP_SGD_SCHEDULE_COSINE,
+    SP_SGD_SCHEDULE_STEP
+};
+enum sp_sgd_wire { SP_SGD_WIRE_AUTO, SP_SGD_WIRE_F32, SP_SGD_WIRE_BF16, SP_SGD_WIRE_I8 };
 enum sp_sgd_momentum { SP_MOMENTUM_EMA, SP_MOMENTUM_NONE };
-enum sp_aggregate { SP_AGGREGATE_MEAN };
+enum sp_aggregate { SP_AGGREGATE_MEAN, SP_AGGREGATE_MEDIAN, SP_AGGREGATE_TRIMMED_MEAN };
 enum sp_close { SP_CLOSE_ALL, SP_CLOSE_QUORUM };
 enum sp_deadline { SP_DEADLINE_ADAPTIVE };
+
+/* What a rule of `tensors` changes for the tensors whose names match its pattern. */
+enum sp_rule_update { SP_RULE_UPDATE_AS_IS, SP_RULE_UPDATE_VOTE, SP_RULE_UPDATE_FULL };
+enum sp_rule_decay { SP_RULE_DECAY_AS_IS, SP_RULE_DECAY_YES, SP_RULE_DECAY_NO };
+
+struct sp_tensor_rule {
+    char match[SP_PATTERN_BYTES]; /* of fnmatch(): "bn*", "*.bias" */
+    enum sp_rule_update update;
+    enum sp_rule_decay decay;
+};
+
+struct sp_tensor_rules {
+    struct sp_tensor_rule rule[SP_RULES_MAX];
+    uint32_t count;
+};
+
+/* The steps of a `step` schedule: after every so many epochs the rate is multiplied by the factor. */
+struct sp_schedule_step {
+    double epochs, factor;
+};
 
 struct sp_job {
     char job[64]; /* its name: letters, digits, '.', '_', '-'; first a letter or digit */
@@ -65,10 +95,13 @@ struct sp_job {
     } train;
     struct {
         enum sp_mode mode;
+        enum sp_start start; /* the phase that a hybrid job begins with */
         double beta1, beta2, weight_decay;
         struct {
             double lr;
             enum sp_schedule schedule;
+            double warmup; /* epochs */
+            struct sp_schedule_step step;
         } sign;
         struct {
             double sigma0;
@@ -76,23 +109,41 @@ struct sp_job {
             enum sp_dither_scale scale;
         } dither;
         struct {
+            double lr;     /* 0: SP_MARGIN_TIMES the sign phase's */
+            double sigma0; /* of the margin phase's dither, which is constant */
+            double until;  /* part of the job after which SGD follows a margin phase that a switch led to; 0: never */
+        } margin;
+        struct {
             enum sp_switch_when when;
+            enum sp_switch_to to;
             double epoch; /* with `at`: exactly one of the three is > 0 */
             uint32_t step;
             double fraction;
+            double tolerance;  /* of swats */
+            uint32_t patience; /* of swats, in rounds */
             bool dry_run;
         } switch_;
         struct {
             enum sp_lambda_rule lambda;
             double scale;
-            double lr; /* > 0: fixed instead of calibrated */
+            double lambda_min, lambda_max; /* of paper, ratio and denoised */
+            double lr;                     /* > 0: fixed instead of calibrated */
             enum sp_sgd_rate rate;
             enum sp_sgd_schedule schedule;
+            struct sp_schedule_step step;
             enum sp_sgd_wire wire;
             enum sp_sgd_momentum momentum;
             enum sp_aggregate aggregate;
+            double trim; /* share that trimmed_mean leaves out at each end */
         } sgd;
+        struct {
+            double lr, beta1, beta2, eps;
+        } adam;
     } optimizer;
+    struct sp_tensor_rules tensors;
+    struct {
+        double lr; /* of tensors that travel in full precision */
+    } full;
     struct {
         char listen[256]; /* HOST:PORT, [HOST]:PORT */
         char http[256];   /* accepted, not served yet */
@@ -114,7 +165,15 @@ struct sp_job {
     char folder[SP_STRING_BYTES]; /* of the job file, "." if none; data paths are relative to it. Not a key. */
 };
 
-enum sp_key_type { SP_KEY_STRING, SP_KEY_UINT, SP_KEY_REAL, SP_KEY_BOOL, SP_KEY_CHOICE, SP_KEY_UINT_LIST };
+enum sp_key_type {
+    SP_KEY_STRING,
+    SP_KEY_UINT,
+    SP_KEY_REAL,
+    SP_KEY_BOOL,
+    SP_KEY_CHOICE,
+    SP_KEY_UINT_LIST,
+    SP_KEY_RULES
+};
 
 enum sp_key_flags {
     SP_KEY_REQUIRED = 1u << 0,
@@ -135,6 +194,9 @@ struct sp_key {
     const char *fallback;       /* the default, as text in the form --set takes; NULL if required */
     const char *meaning;        /* one line for people */
 };
+
+#define SP_MARGIN_TIMES 4.0   /* margin rate of a job that gives none, as a multiple of its sign rate */
+#define SP_SGD_LR_DEFAULT 0.5 /* of mode sgd, which has nothing to calibrate a rate from */
 
 extern const struct sp_key sp_job_keys[];
 extern const size_t sp_job_keys_count;
@@ -170,6 +232,9 @@ int sp_job_need_data(const struct sp_job *job, struct sp_error *error);
 /* Puts `path`, made relative to the job's folder unless absolute, into out. An empty path stays empty, and one for
  * which `bytes` is too small becomes empty: 2 * SP_STRING_BYTES is always enough. */
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes);
+
+/* Rounds up; but 1.1 epochs of 10 rounds is 11 and not 12, though 1.1 in binary is a little more. */
+double sp_job_whole_rounds(double rounds);
 
 /* Rounds in one epoch, ceil(N/(workers*batch)), and in the whole job (design: T = epochs * that, or train.rounds). */
 uint32_t sp_job_epoch_rounds(const struct sp_job *job, uint64_t examples);

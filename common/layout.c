@@ -66,7 +66,10 @@ int sp_layout_add(struct sp_layout *layout, const struct sp_tensor *tensor, stru
         rc = count_coordinates(tensor, &count, error);
     if (rc != SP_OK)
         return rc;
-    if (count > SP_COORDINATES_MAX - layout->coordinates)
+    if ((tensor->flags & SP_TENSOR_BUFFER) == 0 && layout->trained < layout->tensors_count)
+        return sp_error_set(error, SP_E_RANGE, "tensor '%s' comes after a buffer; buffers must be the last tensors",
+                            tensor->name);
+    if (count > SP_COORDINATES_MAX - layout->coordinates - layout->buffers)
         return sp_error_set(error, SP_E_RANGE, "more than %llu coordinates in all",
                             (unsigned long long)SP_COORDINATES_MAX);
     grown = reallocarray(layout->tensors, layout->tensors_count + 1u, sizeof *grown);
@@ -79,10 +82,45 @@ int sp_layout_add(struct sp_layout *layout, const struct sp_tensor *tensor, stru
     grown->dims = tensor->dims;
     grown->flags = tensor->flags;
     memcpy(grown->shape, tensor->shape, tensor->dims * sizeof tensor->shape[0]);
-    grown->first = layout->coordinates;
+    grown->traits = tensor->flags;
     grown->count = count;
-    layout->coordinates += count;
+    if ((tensor->flags & SP_TENSOR_BUFFER) != 0) {
+        grown->first = layout->buffers;
+        layout->buffers += count;
+    } else {
+        grown->first = layout->coordinates;
+        layout->coordinates += count;
+        layout->trained++;
+    }
     return SP_OK;
+}
+
+void sp_layout_set_traits(struct sp_layout *layout, const uint8_t *traits)
+{
+    layout->full = 0;
+    for (uint32_t i = 0; i < layout->trained; i++) {
+        struct sp_tensor *tensor = &layout->tensors[i];
+
+        tensor->traits = traits[i] & (SP_TENSOR_DECAY | SP_TENSOR_FULL);
+        tensor->full_first = layout->full;
+        if (sp_tensor_is(tensor, SP_TENSOR_FULL))
+            layout->full += tensor->count;
+    }
+}
+
+bool sp_layout_next(const struct sp_layout *layout, uint64_t first, uint64_t count, struct sp_layout_part *part)
+{
+    uint64_t end = first + count, at = part->tensor != NULL ? part->first + part->count : first;
+    uint64_t end_of_tensor;
+
+    if (at >= end)
+        return false;
+    part->index = part->tensor != NULL ? part->index + 1 : sp_layout_find(layout, at);
+    part->tensor = &layout->tensors[part->index];
+    end_of_tensor = part->tensor->first + part->tensor->count;
+    part->first = at;
+    part->count = (end_of_tensor < end ? end_of_tensor : end) - at;
+    return true;
 }
 
 int sp_layout_copy(struct sp_layout *to, const struct sp_layout *from)
@@ -120,7 +158,7 @@ uint64_t sp_layout_digest(const struct sp_layout *layout)
 
 uint32_t sp_layout_find(const struct sp_layout *layout, uint64_t coordinate)
 {
-    uint32_t low = 0, high = layout->tensors_count;
+    uint32_t low = 0, high = layout->trained;
 
     sp_assert(coordinate < layout->coordinates);
     while (high - low > 1) {

@@ -11,9 +11,16 @@
 
 #define DIGEST_ROUNDS 100
 
+static double sign_factor(const struct sp_round *r, uint32_t t)
+{
+    struct sp_course course = sp_job_sign_course(&r->job, r->examples);
+
+    return sp_schedule_factor(&course, t);
+}
+
 static double gamma_of(const struct sp_round *r, uint32_t t)
 {
-    return r->job.optimizer.sign.lr * sp_schedule_factor(r->job.optimizer.sign.schedule, t, r->rounds);
+    return r->job.optimizer.sign.lr * sign_factor(r, t);
 }
 
 float sp_commit_sigma(const struct sp_round *r, uint32_t t)
@@ -81,7 +88,7 @@ static void make_switch(struct sp_round *r, const struct sp_decision *decision, 
     r->switch_round = r->round;
     r->phase = SP_PHASE_SGD;
     r->gamma_switch = gamma;
-    r->factor_switch = sp_schedule_factor(r->job.optimizer.sign.schedule, r->round, r->rounds);
+    r->factor_switch = sign_factor(r, r->round);
     (void)snprintf(r->switch_reason, sizeof r->switch_reason, "%s", decision->reason);
     if (sp_decide_needs_mean(&r->decide)) {
         sp_round_note(r, SP_NOTE_INFO, "switch to SGD after round %u: %s; the rate (%s) comes with the first SGD round",
@@ -159,7 +166,7 @@ static void commit_sgd(struct sp_round *r, struct sp_commit *commit)
     if (!r->lambda_known)
         take_norm_rates(r);
     if (r->job.optimizer.sgd.schedule == SP_SGD_SCHEDULE_CONTINUE)
-        factor = sp_schedule_factor(r->job.optimizer.sign.schedule, r->round, r->rounds) / r->factor_switch;
+        factor = sign_factor(r, r->round) / r->factor_switch;
     commit->rate = (float)(r->lambda * factor);
     commit->decay = (float)(1.0 - r->lambda * factor * wd);
     if (!r->rates_in_use)

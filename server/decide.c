@@ -20,20 +20,14 @@
 #define WINDOW_ROUNDS_MIN 50
 #define WINDOW_EXAMPLES_MIN 4000.0
 
-/* Rounds up; but 1.1 epochs of 10 rounds is 11 and not 12, though 1.1 in binary is a little more. */
-static double whole_rounds(double rounds)
-{
-    return ceil(rounds - rounds * 0x1p-50);
-}
-
 static uint32_t switch_round(const struct sp_job *job, uint64_t examples, uint32_t rounds)
 {
     double at = (double)job->optimizer.switch_.step;
 
     if (job->optimizer.switch_.epoch > 0.0)
-        at = whole_rounds(job->optimizer.switch_.epoch * (double)sp_job_epoch_rounds(job, examples));
+        at = sp_job_whole_rounds(job->optimizer.switch_.epoch * (double)sp_job_epoch_rounds(job, examples));
     else if (job->optimizer.switch_.fraction > 0.0)
-        at = whole_rounds(job->optimizer.switch_.fraction * (double)rounds);
+        at = sp_job_whole_rounds(job->optimizer.switch_.fraction * (double)rounds);
     if (at < 1.0)
         return 1;
     return at > (double)rounds ? rounds : (uint32_t)at;
@@ -149,6 +143,9 @@ void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_deci
     case SP_SWITCH_AT:
         decision->fires = t >= decide->at;
         (void)snprintf(decision->reason, sizeof decision->reason, "at: round %u, as the job file says", decide->at);
+        break;
+    case SP_SWITCH_SWATS:
+    case SP_SWITCH_MANUAL:
         break;
     case SP_SWITCH_AUTO:
         decide_auto(decide, t, decision);

@@ -84,6 +84,37 @@ void sp_running_add_dot(struct sp_running_sum *sum, const uint8_t *bits, uint64_
     }
 }
 
+void sp_running_add_products(struct sp_running_sum *sum, const float *a, const float *b, size_t count)
+{
+    while (count > 0) {
+        size_t n = block_room(sum, count);
+
+        for (size_t j = 0; j < n; j++)
+            sum->lane[(sum->count + j) % LANES] += (double)a[j] * (double)b[j];
+        end_terms(sum, n);
+        a += n;
+        b += n;
+        count -= n;
+    }
+}
+
+void sp_running_add_sign_products(struct sp_running_sum *sum, const float *signs, const float *values, size_t count)
+{
+    while (count > 0) {
+        size_t n = block_room(sum, count);
+
+        for (size_t j = 0; j < n; j++) {
+            double sign = (double)(signs[j] > 0.0f) - (double)(signs[j] < 0.0f);
+
+            sum->lane[(sum->count + j) % LANES] += sign * (double)values[j];
+        }
+        end_terms(sum, n);
+        signs += n;
+        values += n;
+        count -= n;
+    }
+}
+
 double sp_running_total(const struct sp_running_sum *sum)
 {
     /* A full block was added when it ended; adding its empty lanes again would add 0. */

@@ -33,6 +33,10 @@ void sp_running_add_squares(struct sp_running_sum *sum, const float *values, siz
 /* Bit `first`+j of `bits` belongs to values[j]. */
 void sp_running_add_dot(struct sp_running_sum *sum, const uint8_t *bits, uint64_t first, const float *values,
                         size_t count);
+/* Adds a[j]*b[j]. */
+void sp_running_add_products(struct sp_running_sum *sum, const float *a, const float *b, size_t count);
+/* Adds values[j] where signs[j] > 0, -values[j] where it is < 0, and 0 where it is 0. */
+void sp_running_add_sign_products(struct sp_running_sum *sum, const float *signs, const float *values, size_t count);
 double sp_running_total(const struct sp_running_sum *sum);
 
 /* Count sketch with one row (Charikar, Chen, Farach-Colton 2002): adds sign(seed, t, j)*values[j-first] to bucket

@@ -45,29 +45,35 @@ static void decay_tensor(const struct sp_layout *layout, const struct sp_step *s
     const struct sp_tensor *tensor = &layout->tensors[i];
     float decay = step->decays != NULL ? step->decays[i] : step->decay;
 
-    if ((tensor->flags & SP_TENSOR_DECAY) != 0 && decay != 1.0f)
+    if (sp_tensor_is(tensor, SP_TENSOR_DECAY) && decay != 1.0f)
         decay_range(theta + tensor->first, tensor->count, decay);
 }
 
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
                             float *theta)
 {
-    for (uint32_t i = 0; i < layout->tensors_count; i++) {
+    for (uint32_t i = 0; i < layout->trained; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
 
         decay_tensor(layout, step, i, theta);
-        apply_signs_range(theta + tensor->first, bits, tensor->first, tensor->count, tensor_rate(step, i));
+        if (sp_tensor_is(tensor, SP_TENSOR_FULL))
+            apply_values_range(theta + tensor->first, step->full + tensor->full_first, tensor->count,
+                               tensor_rate(step, i));
+        else
+            apply_signs_range(theta + tensor->first, bits, tensor->first, tensor->count, tensor_rate(step, i));
     }
 }
 
 void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_step *step, const float *values,
                              float *theta)
 {
-    for (uint32_t i = 0; i < layout->tensors_count; i++) {
+    for (uint32_t i = 0; i < layout->trained; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
+        bool full = sp_tensor_is(tensor, SP_TENSOR_FULL);
 
         decay_tensor(layout, step, i, theta);
-        apply_values_range(theta + tensor->first, values + tensor->first, tensor->count, tensor_rate(step, i));
+        apply_values_range(theta + tensor->first, full ? step->full + tensor->full_first : values + tensor->first,
+                           tensor->count, tensor_rate(step, i));
     }
 }
 

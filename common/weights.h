@@ -14,9 +14,11 @@ struct sp_step {
     float rate;          /* gamma in the sign phase; lambda in the SGD phase */
     const float *rates;  /* one lambda a tensor, in place of `rate`; NULL if there is one for all */
     const float *decays; /* one factor a tensor, in place of `decay`; NULL if there is one for all */
+    const float *full;   /* values of the tensors with trait FULL, one after the other; NULL if there are none */
 };
 
-/* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. */
+/* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. Tensors with trait
+ * FULL take their values from step->full instead, in both functions. */
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
                             float *theta);
 

@@ -138,6 +138,8 @@ static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const stru
         m.slot = welcome->slot;
         m.ticket.data = (uint8_t *)welcome->ticket;
         m.ticket.len = welcome->spare ? 0 : SP_TICKET_BYTES;
+        m.traits.data = welcome->traits;
+        m.traits.len = welcome->traits_count;
         m.rounds = welcome->rounds;
         m.round = welcome->round;
         m.phase = welcome->phase;
@@ -170,6 +172,15 @@ static struct sp_buffer *encode_push(const struct sp_frame *frame, const struct 
     return make_frame(*frame, &m.base, bulk, bulk_bytes);
 }
 
+static struct sp_buffer *encode_update(const struct sp_frame *frame, uint32_t voters, const void *bulk,
+                                       size_t bulk_bytes)
+{
+    Signpost__Wire__Update m = SIGNPOST__WIRE__UPDATE__INIT;
+
+    m.voters = voters;
+    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+}
+
 static size_t used_bytes(const uint8_t *bytes, size_t count)
 {
     while (count > 0 && bytes[count - 1] == 0)
@@ -192,6 +203,8 @@ static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struc
     m.last = commit->last;
     m.next_phase = commit->next_phase;
     m.next_sigma = commit->next_sigma;
+    m.next_wire = commit->next_wire;
+    m.next_buffers = commit->next_buffers;
     m.has_digest = commit->has_digest;
     m.digest = commit->digest;
     return make_frame(*frame, &m.base, NULL, 0);
@@ -272,8 +285,9 @@ struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *
         return encode_text(frame, message->command);
     case SP_FRAME_ANSWER:
         return encode_text(frame, message->answer);
-    case SP_FRAME_INIT:
     case SP_FRAME_UPDATE:
+        return encode_update(frame, message->voters, bulk, bulk_bytes);
+    case SP_FRAME_INIT:
     case SP_FRAME_ALIVE:
         return make_frame(*frame, NULL, bulk, bulk_bytes);
     }
@@ -331,6 +345,8 @@ static int take_layout(const struct sp_frame *frame, const Signpost__Wire__Layou
     if (m->n_tensors == 0 || m->n_tensors > SP_TENSORS_MAX)
         return refuse(frame, error, "the layout has no tensors, or too many");
     rc = take_tensors(m, layout, error);
+    if (rc == SP_OK && layout->trained == 0)
+        rc = refuse(frame, error, "the layout has nothing but buffers");
     if (rc != SP_OK)
         sp_layout_finish(layout);
     return rc;
@@ -403,8 +419,22 @@ static void free_plan(struct sp_welcome *welcome)
         free(welcome->plan[i].value);
     }
     free(welcome->plan);
+    free(welcome->traits);
     welcome->plan = NULL;
-    welcome->plan_count = 0;
+    welcome->traits = NULL;
+    welcome->plan_count = welcome->traits_count = 0;
+}
+
+static bool take_traits(const Signpost__Wire__Welcome *m, struct sp_welcome *welcome)
+{
+    if (m->traits.len == 0)
+        return true;
+    welcome->traits = malloc(m->traits.len);
+    if (welcome->traits == NULL)
+        return false;
+    memcpy(welcome->traits, m->traits.data, m->traits.len);
+    welcome->traits_count = (uint32_t)m->traits.len;
+    return true;
 }
 
 static int take_plan(const Signpost__Wire__Welcome *m, struct sp_welcome *welcome)
@@ -432,8 +462,10 @@ static int take_welcome(const struct sp_frame *frame, const Signpost__Wire__Welc
         return refuse(frame, error, "a plan with too many settings");
     if (!m->spare && (m->slot >= SP_SLOTS_MAX || m->ticket.len != SP_TICKET_BYTES))
         return refuse(frame, error, "a slot out of range or a ticket of the wrong length");
-    if (m->phase > SP_PHASE_SGD)
+    if (m->phase >= SP_PHASES)
         return refuse(frame, error, "an unknown phase");
+    if (m->traits.len > SP_TENSORS_MAX)
+        return refuse(frame, error, "traits of too many tensors");
     welcome->spare = m->spare;
     welcome->slot = m->slot;
     if (!m->spare)
@@ -445,8 +477,10 @@ static int take_welcome(const struct sp_frame *frame, const Signpost__Wire__Welc
     welcome->lambda = m->lambda;
     welcome->alive_interval_ms = m->alive_interval_ms;
     welcome->silence_ms_max = m->silence_ms_max;
-    if (take_plan(m, welcome) != SP_OK)
+    if (take_plan(m, welcome) != SP_OK || !take_traits(m, welcome)) {
+        free_plan(welcome);
         return sp_error_set(error, SP_E_NOMEM, "no memory for the plan");
+    }
     return SP_OK;
 }
 
@@ -491,8 +525,8 @@ static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commi
                        struct sp_error *error)
 {
     if (m->n_rates > SP_TENSORS_MAX || m->n_decays > SP_TENSORS_MAX || m->voters.len > sizeof commit->voters ||
-        m->next_phase > SP_PHASE_SGD)
-        return refuse(frame, error, "too many rates or voters, or an unknown phase");
+        m->next_phase >= SP_PHASES || m->next_wire > SP_WIRE_I8)
+        return refuse(frame, error, "too many rates or voters, or an unknown phase or wire");
     commit->rate = m->rate;
     commit->decay = m->decay;
     if (m->voters.len > 0)
@@ -500,6 +534,8 @@ static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commi
     commit->last = m->last;
     commit->next_phase = m->next_phase;
     commit->next_sigma = m->next_sigma;
+    commit->next_wire = m->next_wire;
+    commit->next_buffers = m->next_buffers;
     commit->has_digest = m->has_digest;
     commit->digest = m->digest;
     if (!copy_floats(m->rates, m->n_rates, &commit->rates, &commit->rates_count) ||
@@ -550,6 +586,8 @@ static const ProtobufCMessageDescriptor *descriptor(const struct sp_frame *frame
         return &signpost__wire__weights__descriptor;
     case SP_FRAME_PUSH:
         return &signpost__wire__push__descriptor;
+    case SP_FRAME_UPDATE:
+        return &signpost__wire__update__descriptor;
     case SP_FRAME_COMMIT:
         return &signpost__wire__commit__descriptor;
     case SP_FRAME_EVAL:
@@ -569,7 +607,6 @@ static const ProtobufCMessageDescriptor *descriptor(const struct sp_frame *frame
     case SP_FRAME_ANSWER:
         return &signpost__wire__answer__descriptor;
     case SP_FRAME_INIT:
-    case SP_FRAME_UPDATE:
     case SP_FRAME_ALIVE:
         break;
     }
@@ -588,6 +625,9 @@ static int take(struct sp_message *message, const ProtobufCMessage *control, str
         return take_welcome(frame, m, &message->welcome, error);
     case SP_FRAME_PUSH:
         return take_push(frame, m, &message->push, error);
+    case SP_FRAME_UPDATE:
+        message->voters = ((const Signpost__Wire__Update *)m)->voters;
+        return message->voters <= SP_SLOTS_MAX ? SP_OK : refuse(frame, error, "more votes than there can be");
     case SP_FRAME_COMMIT:
         return take_commit(frame, m, &message->commit, error);
     case SP_FRAME_EVAL:

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/layout.h"
 #include "common/sums.h"
+#include "common/values.h"
 #include "proto/frame.h"
 
 #include <stdbool.h>
@@ -18,7 +19,8 @@
 #define SP_PROOF_BYTES 32
 #define SP_COMMAND_BYTES 64
 
-enum sp_phase { SP_PHASE_SIGN = 0, SP_PHASE_SGD = 1 };
+enum sp_phase { SP_PHASE_SIGN = 0, SP_PHASE_SGD = 1, SP_PHASE_MARGIN = 2 };
+#define SP_PHASES 3
 
 /* Numbers on the wire. */
 enum sp_role { SP_ROLE_WORKER = 0, SP_ROLE_OPERATOR = 1 };
@@ -54,6 +56,8 @@ struct sp_welcome {
     uint32_t rounds, round;
     uint32_t phase; /* of enum sp_phase */
     float sigma, lambda;
+    uint8_t *traits; /* owned: one a tensor that is trained, of enum sp_tensor_flags; NULL if spare */
+    uint32_t traits_count;
     uint32_t alive_interval_ms, silence_ms_max;
 };
 
@@ -74,6 +78,8 @@ struct sp_commit {
     bool last;
     uint32_t next_phase; /* of enum sp_phase */
     float next_sigma;
+    uint32_t next_wire; /* of enum sp_wire: how values of the next round travel, if it is one of the SGD phase */
+    bool next_buffers;  /* the next round also averages the buffers */
     bool has_digest;
     uint64_t digest;
 };
@@ -101,6 +107,7 @@ struct sp_message {
         struct sp_welcome welcome;
         uint64_t digest; /* WEIGHTS (its last chunk), READY, RESYNC */
         struct sp_push push;
+        uint32_t voters; /* UPDATE: votes that were counted in this chunk */
         struct sp_commit commit;
         struct sp_eval eval;
         struct sp_part_score score;

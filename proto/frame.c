@@ -117,7 +117,7 @@ static int check_limits(const struct sp_frame *frame, struct sp_error *error)
 {
     const struct limits *limit = &limits[frame->type];
 
-    if ((frame->flags & ~(SP_FRAME_LAST | SP_FRAME_ABSTAIN)) != 0)
+    if ((frame->flags & ~(SP_FRAME_LAST | SP_FRAME_ABSTAIN | SP_FRAME_FULL | SP_FRAME_BUFFERS)) != 0)
         return sp_error_set(error, SP_E_PROTOCOL, "%s frame with unknown flags 0x%04x", limit->name, frame->flags);
     if (frame->control_bytes > limit->control_bytes_max)
         return sp_error_set(error, SP_E_PROTOCOL, "%s frame with %u control bytes; at most %u are allowed", limit->name,

@@ -19,7 +19,7 @@
 #define SP_FRAME_MAGIC "SGNP"
 /* Counts every change of the wire. A build with another number meets this one and parts with a reason. */
 #ifndef SP_FRAME_VERSION
-#define SP_FRAME_VERSION 2
+#define SP_FRAME_VERSION 3
 #endif
 #define SP_FRAME_HEADER_BYTES 40
 
@@ -27,11 +27,8 @@
 #define SP_CONTROL_BYTES_MAX (1024u * 1024u)    /* LAYOUT, WELCOME, ANSWER: a layout, a plan, a status */
 #define SP_CONTROL_BYTES_SMALL (40u * 1024u)    /* COMMIT may carry a rate and a decay a tensor */
 #define SP_CONTROL_BYTES_HANDSHAKE (4u * 1024u) /* what is taken from a stranger */
+#define SP_CONTROL_BYTES_TINY 16u               /* UPDATE: a number of votes */
 #define SP_BULK_BYTES_MAX (64u * 1024u)
-
-/* Coordinates in a chunk: what 64 KiB of bulk hold. Chunk k of a round starts at coordinate k times this. */
-#define SP_CHUNK_SIGNS (SP_BULK_BYTES_MAX * 8u)
-#define SP_CHUNK_VALUES (SP_BULK_BYTES_MAX / 4u)
 
 /* X(name, number, control bytes at most, bulk allowed) */
 #define SP_FRAME_LIST(X)                                                                                               \
@@ -41,7 +38,7 @@
     X(WEIGHTS, 4, SP_CONTROL_BYTES_SMALL, 1)        /* a chunk of weights, either way */                               \
     X(READY, 5, SP_CONTROL_BYTES_SMALL, 0)          /* worker: I hold the weights after that round */                  \
     X(PUSH, 6, SP_CONTROL_BYTES_SMALL, 1)           /* worker: a chunk of signs or values */                           \
-    X(UPDATE, 7, 0, 1)                              /* server: a chunk of the round's result; provisional */           \
+    X(UPDATE, 7, SP_CONTROL_BYTES_TINY, 1)          /* server: a chunk of the round's result; provisional */           \
     X(COMMIT, 8, SP_CONTROL_BYTES_SMALL, 0)         /* server: apply the round; what the next one is */                \
     X(EVAL, 9, SP_CONTROL_BYTES_SMALL, 0)           /* server: evaluate the weights after that round */                \
     X(SCORE, 10, SP_CONTROL_BYTES_SMALL, 0)         /* worker: the result of it */                                     \
@@ -63,13 +60,15 @@ enum sp_frame_type {
 enum sp_frame_flags {
     SP_FRAME_LAST = 1u << 0,    /* PUSH, UPDATE, WEIGHTS: the last chunk */
     SP_FRAME_ABSTAIN = 1u << 1, /* PUSH without bulk: the worker has no part in this chunk and those after it */
+    SP_FRAME_FULL = 1u << 2,    /* PUSH, UPDATE: values of tensors that travel in full precision; see proto/chunks.h */
+    SP_FRAME_BUFFERS = 1u << 3, /* PUSH, UPDATE, WEIGHTS: values of buffers */
 };
 
 struct sp_frame {
     enum sp_frame_type type;
     uint16_t flags;
     uint32_t round;
-    uint64_t first; /* coordinate range of the bulk; 0, 0 without bulk */
+    uint64_t first; /* range of the bulk: coordinates, or values of the flag's kind; 0, 0 without bulk */
     uint32_t count;
     uint32_t control_bytes;
     uint32_t bulk_bytes;

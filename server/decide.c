@@ -1,15 +1,12 @@
 #include "server/decide.h"
 
 #include "common/check.h"
-#include "common/sums.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define EPS 1e-12
-#define LAMBDA_MIN 1e-5
-#define LAMBDA_MAX 1.0
 #define NORM_TENSOR_TIMES_MAX 100.0
 /* Diminishing returns: a window is flat if it brings less than FLAT_SHARE of the loss won so far; FLAT_WINDOWS in a row
  * fire, not before EARLIEST of the job, and at LATEST of it in any case. */
@@ -41,20 +38,34 @@ static uint32_t window_rounds(const struct sp_job *job, uint64_t examples)
     return (uint32_t)fmin(fmax(WINDOW_ROUNDS_MIN, fmax(quarter, enough)), 4e9);
 }
 
+/* 0: none, it is calibrated. The modes that begin with values have nothing to calibrate a rate from. */
+static double fixed_rate(const struct sp_job *job)
+{
+    if (job->optimizer.mode == SP_MODE_ADAM)
+        return job->optimizer.adam.lr;
+    if (job->optimizer.mode == SP_MODE_SGD && job->optimizer.sgd.lr == 0.0)
+        return SP_SGD_LR_DEFAULT;
+    return job->optimizer.sgd.lr;
+}
+
 void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t examples)
 {
     memset(decide, 0, sizeof *decide);
     decide->beta1 = job->optimizer.beta1;
     decide->beta2 = job->optimizer.beta2;
-    decide->when = job->optimizer.switch_.when;
+    decide->when = job->optimizer.mode == SP_MODE_HYBRID ? job->optimizer.switch_.when : SP_SWITCH_NEVER;
     decide->rule = job->optimizer.sgd.lambda;
     decide->scale = job->optimizer.sgd.scale;
-    decide->fixed = job->optimizer.sgd.lr;
+    decide->lambda_min = job->optimizer.sgd.lambda_min;
+    decide->lambda_max = job->optimizer.sgd.lambda_max;
+    decide->fixed = fixed_rate(job);
+    decide->tolerance = job->optimizer.switch_.tolerance;
+    decide->patience = job->optimizer.switch_.patience;
     decide->batch = job->train.batch;
     decide->rounds = sp_job_rounds(job, examples);
     decide->at = switch_round(job, examples, decide->rounds);
     decide->window = window_rounds(job, examples);
-    decide->bias_paper = 1.0;
+    decide->bias_paper = decide->bias_d = 1.0;
     decide->best = INFINITY;
     decide->first_loss = NAN;
 }
@@ -62,6 +73,18 @@ void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t
 static void average(double *ema, double value, double beta2)
 {
     *ema = beta2 * *ema + (1.0 - beta2) * value;
+}
+
+/* SWATS: how long the rate of a round and the average of rates have been close (its section 3, but relatively). */
+static void note_rate(struct sp_decide *decide, double lambda)
+{
+    double mean = decide->ema_paper / (1.0 - decide->bias_paper);
+
+    decide->lambda_now = lambda;
+    if (fabs(lambda - mean) <= decide->tolerance * mean)
+        decide->settled++;
+    else
+        decide->settled = 0;
 }
 
 void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *statistics, double gamma)
@@ -76,8 +99,10 @@ void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *
     average(&decide->ema_paper, gamma * statistics->a / (statistics->b + EPS), decide->beta2);
     decide->bias_paper *= decide->beta2;
     decide->rounds_seen++;
+    note_rate(decide, gamma * statistics->a / (statistics->b + EPS));
     if (statistics->workers > 1) {
         average(&decide->ema_d, (m * statistics->b - statistics->e) / (m - 1.0), decide->beta2);
+        decide->bias_d *= decide->beta2;
         decide->rounds_seen_d++;
     }
 }
@@ -134,18 +159,32 @@ static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_de
     }
 }
 
+static void decide_swats(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
+{
+    decision->fires = decide->settled >= decide->patience && (double)t >= EARLIEST * (double)decide->rounds;
+    (void)snprintf(
+        decision->reason, sizeof decision->reason,
+        "swats: for %u rounds the rate of a round (the last %.4g) was within %.3g %% of the average of rates "
+        "(%.4g)",
+        decide->settled, decide->lambda_now, decide->tolerance * 100.0, decide->ema_paper / (1.0 - decide->bias_paper));
+}
+
 void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
 {
+    static const char *const tests[] = {"never", "at", "auto", "swats", "manual"};
+
     memset(decision, 0, sizeof *decision);
+    decision->test = tests[decide->when];
     switch (decide->when) {
     case SP_SWITCH_NEVER:
+    case SP_SWITCH_MANUAL:
         break;
     case SP_SWITCH_AT:
         decision->fires = t >= decide->at;
         (void)snprintf(decision->reason, sizeof decision->reason, "at: round %u, as the job file says", decide->at);
         break;
     case SP_SWITCH_SWATS:
-    case SP_SWITCH_MANUAL:
+        decide_swats(decide, t, decision);
         break;
     case SP_SWITCH_AUTO:
         decide_auto(decide, t, decision);
@@ -156,9 +195,9 @@ void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_deci
         decision->fires = false;
 }
 
-static double clamp(double lambda)
+static double clamp(const struct sp_decide *decide, double lambda)
 {
-    return fmin(fmax(lambda, LAMBDA_MIN), LAMBDA_MAX);
+    return fmin(fmax(lambda, decide->lambda_min), decide->lambda_max);
 }
 
 /* The denoised ||mean g||^2: never below a tenth of what the sketch gives. */
@@ -167,18 +206,55 @@ static double denoised_norm2(const struct sp_decide *decide)
     return decide->rounds_seen_d > 0 ? fmax(decide->ema_d, decide->ema_b / 10.0) : decide->ema_b;
 }
 
+static double raw_lambda(const struct sp_decide *decide, enum sp_lambda_rule rule, double gamma_s)
+{
+    if (rule == SP_LAMBDA_PAPER)
+        return decide->ema_paper / (1.0 - decide->bias_paper);
+    return gamma_s * decide->ema_a / ((rule == SP_LAMBDA_RATIO ? decide->ema_b : denoised_norm2(decide)) + EPS);
+}
+
 void sp_decide_estimates(const struct sp_decide *decide, double gamma_s, struct sp_estimates *estimates)
 {
     memset(estimates, 0, sizeof *estimates);
     if (decide->rounds_seen == 0)
         return;
-    estimates->paper = clamp(decide->ema_paper / (1.0 - decide->bias_paper));
-    estimates->ratio = clamp(gamma_s * decide->ema_a / (decide->ema_b + EPS));
-    estimates->denoised = clamp(gamma_s * decide->ema_a / (denoised_norm2(decide) + EPS));
+    estimates->paper = clamp(decide, raw_lambda(decide, SP_LAMBDA_PAPER, gamma_s));
+    estimates->ratio = clamp(decide, raw_lambda(decide, SP_LAMBDA_RATIO, gamma_s));
+    estimates->denoised = clamp(decide, raw_lambda(decide, SP_LAMBDA_DENOISED, gamma_s));
     estimates->stationarity = decide->ema_a / (1.0 - decide->bias_paper);
     if (decide->rounds_seen_d > 0)
         estimates->noise_scale =
             (double)decide->batch * fmax(decide->ema_e - decide->ema_d, 0.0) / (denoised_norm2(decide) + EPS);
+}
+
+void sp_decide_numbers(const struct sp_decide *decide, struct sp_numbers *numbers)
+{
+    struct sp_estimates estimates;
+    double whole = decide->rounds_seen > 0 ? 1.0 - decide->bias_paper : NAN;
+
+    sp_decide_estimates(decide, 1.0, &estimates);
+    numbers->a = decide->ema_a / whole;
+    numbers->b = decide->ema_b / whole;
+    numbers->e = decide->ema_e / whole;
+    numbers->d = decide->rounds_seen_d > 0 ? decide->ema_d / (1.0 - decide->bias_d) : NAN;
+    numbers->noise_scale = decide->rounds_seen_d > 0 ? estimates.noise_scale : NAN;
+    numbers->rounds_seen = decide->rounds_seen;
+    numbers->first_loss = decide->first_loss;
+    numbers->best_loss = decide->windows > 0 ? decide->best : NAN;
+    numbers->last_gain = decide->windows > 0 ? decide->last_gain : NAN;
+    numbers->window = decide->window;
+    numbers->windows = decide->windows;
+    numbers->flat = decide->flat;
+    numbers->lambda_now = decide->rounds_seen > 0 ? decide->lambda_now : NAN;
+    numbers->lambda_mean = decide->ema_paper / whole;
+    numbers->settled = decide->settled;
+}
+
+const char *sp_decide_rule_name(const struct sp_decide *decide)
+{
+    static const char *const names[] = {"paper", "ratio", "denoised", "norm", "norm_tensor"};
+
+    return decide->fixed > 0.0 ? "optimizer.sgd.lr" : names[decide->rule];
 }
 
 bool sp_decide_needs_mean(const struct sp_decide *decide)
@@ -186,50 +262,47 @@ bool sp_decide_needs_mean(const struct sp_decide *decide)
     return decide->fixed == 0.0 && (decide->rule == SP_LAMBDA_NORM || decide->rule == SP_LAMBDA_NORM_TENSOR);
 }
 
+bool sp_decide_can_switch(const struct sp_decide *decide)
+{
+    return decide->fixed > 0.0 || sp_decide_needs_mean(decide) || decide->rounds_seen > 0;
+}
+
 /* ||mean m||^2 as the statistics of g let one guess it: m averages the noise of g away, not the signal. */
-static double guess_norm(const struct sp_decide *decide, double gamma_s, uint64_t coordinates)
+static double guess_norm(const struct sp_decide *decide, double gamma_s, double step_norm)
 {
     double correction = decide->rounds_seen > 0 ? 1.0 - decide->bias_paper : 1.0;
     double signal = denoised_norm2(decide) / correction;
     double total = decide->ema_b / correction;
     double norm2 = signal + (total - signal) * (1.0 - decide->beta1) / (1.0 + decide->beta1);
 
-    return decide->scale * gamma_s * sqrt((double)coordinates) / (sqrt(fmax(norm2, 0.0)) + EPS);
+    return decide->scale * gamma_s * step_norm / (sqrt(fmax(norm2, 0.0)) + EPS);
 }
 
-double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t coordinates)
+double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, double step_norm, double *unbounded)
 {
-    struct sp_estimates estimates;
+    double raw, lambda;
 
+    if (unbounded != NULL)
+        *unbounded = 0.0;
     if (decide->fixed > 0.0)
         return decide->fixed;
-    sp_decide_estimates(decide, gamma_s, &estimates);
-    switch (decide->rule) {
-    case SP_LAMBDA_PAPER:
-        return clamp(estimates.paper);
-    case SP_LAMBDA_RATIO:
-        return clamp(estimates.ratio);
-    case SP_LAMBDA_DENOISED:
-        return clamp(estimates.denoised);
-    case SP_LAMBDA_NORM:
-    case SP_LAMBDA_NORM_TENSOR:
-        return guess_norm(decide, gamma_s, coordinates);
-    }
-    sp_assert(false && "a rule of the list");
-    return 0.0;
+    if (sp_decide_needs_mean(decide))
+        return guess_norm(decide, gamma_s, step_norm);
+    raw = decide->rounds_seen > 0 ? raw_lambda(decide, decide->rule, gamma_s) : 0.0;
+    lambda = clamp(decide, raw);
+    if (unbounded != NULL && lambda != raw)
+        *unbounded = raw;
+    return lambda;
 }
 
-double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout, const float *mean,
-                      float *rates)
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
+                      const struct sp_norms *step, const struct sp_norms *mean, float *rates)
 {
-    double step = decide->scale * gamma_s;
-    double norm = sqrt(sp_sum_squares(mean, (size_t)layout->coordinates));
-    double whole = step * sqrt((double)layout->coordinates) / (norm + EPS);
+    double length = decide->scale * gamma_s;
+    double whole = length * sqrt(step->whole) / (sqrt(mean->whole) + EPS);
 
-    for (uint32_t i = 0; rates != NULL && i < layout->tensors_count; i++) {
-        const struct sp_tensor *tensor = &layout->tensors[i];
-        double part = sqrt(sp_sum_squares(mean + tensor->first, (size_t)tensor->count));
-        double rate = step * sqrt((double)tensor->count) / (part + EPS);
+    for (uint32_t i = 0; rates != NULL && i < layout->trained; i++) {
+        double rate = length * sqrt(step->tensor[i]) / (sqrt(mean->tensor[i]) + EPS);
 
         rates[i] = (float)fmin(rate, NORM_TENSOR_TIMES_MAX * whole);
     }

@@ -2,14 +2,17 @@
  *
  * Chen and Wang, arXiv 2604.25550 (the calibration and the switch); Keskar and Socher, arXiv 1712.07628 (SWATS, whose
  * projection it follows). The statistics of a round, over the workers that sent all of them:
- *     A = |mean dot|, dot_i = <s, g_i> with s and g of the same round     B = ||mean sketch||^2, which estimates ||mean
- * g||^2 E = mean ||g_i||^2                                                  D = (M*B - E)/(M-1), without the noise's
- * share (M > 1)
+ *     A = |mean dot|, dot_i = <s, g_i> with s and g of the same round
+ *     B = ||mean sketch||^2, which estimates ||mean g||^2
+ *     E = mean ||g_i||^2
+ *     D = (M*B - E)/(M-1), without the noise's share (M > 1)
+ * s is the sign update, V/M in the margin phase, and sign(mean) in an SGD phase that goes on calibrating.
  */
 #pragma once
 
 #include "common/job.h"
 #include "common/layout.h"
+#include "proto/codec.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,26 +23,43 @@ struct sp_statistics {
 };
 
 struct sp_estimates {
-    double paper, ratio, denoised; /* lambda by each rule, clamped to [1e-5, 1]; 0 before the first statistics */
+    double paper, ratio, denoised; /* lambda by each rule, within the job's bounds; 0 before the first statistics */
     double noise_scale;            /* in examples: tr(covariance)/||gradient||^2, from ratios of EMAs; 0 if unknown */
     double stationarity;           /* EMA of A: the expected decrease of the loss per unit of gamma */
+};
+
+/* The numbers that decisions are made from, as records show them; NaN where there is none. */
+struct sp_numbers {
+    double a, b, e, d; /* averages, corrected for their start */
+    double noise_scale;
+    uint32_t rounds_seen;                    /* with statistics */
+    double first_loss, best_loss, last_gain; /* of `auto`; the gain of the last window as a share of the loss won */
+    uint32_t window, windows, flat;          /* rounds of a window, windows so far, flat ones in a row */
+    double lambda_now, lambda_mean;          /* of `swats` */
+    uint32_t settled;                        /* rounds in a row that they were close */
 };
 
 struct sp_decide {
     /* what the job says */
     double beta1, beta2;
     enum sp_switch_when when;
-    uint32_t at; /* with `at`: the last sign round */
+    uint32_t at; /* with `at`: the last round before the switch */
     enum sp_lambda_rule rule;
-    double scale;
-    double fixed; /* the job's optimizer.sgd.lr; 0: calibrated */
+    double scale, lambda_min, lambda_max;
+    double fixed;     /* the job's optimizer.sgd.lr; 0: calibrated */
+    double tolerance; /* of swats */
+    uint32_t patience;
     uint32_t rounds;
     uint32_t window; /* rounds */
     uint32_t batch;  /* examples per worker */
     /* moving averages */
     double ema_a, ema_b, ema_e, ema_d, ema_paper;
     double bias_paper; /* beta2^n */
+    double bias_d;
     uint32_t rounds_seen, rounds_seen_d;
+    /* swats */
+    double lambda_now;
+    uint32_t settled;
     /* diminishing returns */
     double first_loss, best, window_sum;
     uint32_t window_n, windows;
@@ -50,30 +70,47 @@ struct sp_decide {
 struct sp_decision {
     bool fires;
     bool capped;      /* the latest round for a switch was reached, rather than the test fulfilled */
+    const char *test; /* "auto", "at", "swats": static */
     char reason[192]; /* which test, with its numbers */
+};
+
+/* Squared lengths: of the whole of what is voted on, and of each of its tensors (0 for the others). */
+struct sp_norms {
+    double whole;
+    double *tensor; /* owned by whoever made it */
 };
 
 void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t examples);
 
-/* Takes the statistics of a sign round that had rate gamma. */
+/* Takes the statistics of a round that had rate gamma. */
 void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *statistics, double gamma);
 
 /* Takes the mean loss of round t. */
 void sp_decide_loss(struct sp_decide *decide, uint32_t t, double loss);
 
-/* Whether the round after sign round t is an SGD round. Call it once a round, after the two above. */
+/* Whether the round after round t is one of the next phase. Call it once a round, after the two above. */
 void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision);
 
 /* All estimates, gamma_s being the rate of the last sign round, or while in the sign phase of the present one. */
 void sp_decide_estimates(const struct sp_decide *decide, double gamma_s, struct sp_estimates *estimates);
 
+void sp_decide_numbers(const struct sp_decide *decide, struct sp_numbers *numbers);
+
+/* "paper", "norm" and so on, or "optimizer.sgd.lr" if the rate is fixed. */
+const char *sp_decide_rule_name(const struct sp_decide *decide);
+
 /* True if the rule takes its rate from the first SGD round's mean rather than from the statistics. */
 bool sp_decide_needs_mean(const struct sp_decide *decide);
 
-/* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"). */
-double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, uint64_t coordinates);
+/* True if the rule has what it needs: a rule that goes by the statistics needs some. */
+bool sp_decide_can_switch(const struct sp_decide *decide);
 
-/* norm: scale*gamma_s*sqrt(d)/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with d_l and
- * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL. */
-double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout, const float *mean,
-                      float *rates);
+/* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"). step_norm is the
+ * length of a step per unit of gamma: sqrt(d), or ||V/M||. If the job's bounds changed it, *unbounded is what it was,
+ * else 0; NULL is allowed. */
+double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, double step_norm, double *unbounded);
+
+/* norm: scale*gamma_s*||step||/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with ||step_l|| and
+ * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL, for tensors that are voted on. */
+double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
+                      const struct sp_norms *step, const struct sp_norms *mean, float *rates);

@@ -5,6 +5,7 @@
  * that leaves frees its slot for a spare, and may come back to it with its ticket as long as it is free.
  */
 #include "common/check.h"
+#include "common/rules.h"
 #include "proto/proof.h"
 #include "server/round_state.h"
 
@@ -102,19 +103,54 @@ static bool check_hello(struct sp_round *r, uint32_t peer, const struct sp_hello
     return true;
 }
 
-/* The first HELLO says what the model is; memory for it is taken here, once. */
-static bool adopt(struct sp_round *r, const struct sp_hello *hello)
+/* Memory of a size that the layout sets; the phases after the first take theirs when they come near. */
+static bool make_arrays(struct sp_round *r)
 {
-    uint64_t d = hello->layout.coordinates;
+    const struct sp_layout *layout = &r->layout;
+    size_t d = (size_t)layout->coordinates, n = layout->trained;
 
     r->theta = calloc(d, sizeof(float));
     r->bits = calloc(sp_bits_bytes(d), 1);
     r->previous = calloc(sp_bits_bytes(d), 1);
-    r->rates = calloc(hello->layout.tensors_count, sizeof(float));
-    r->decays = calloc(hello->layout.tensors_count, sizeof(float));
-    r->scaled = calloc(hello->layout.tensors_count, sizeof(float));
-    if (r->theta == NULL || r->bits == NULL || r->previous == NULL || r->rates == NULL || r->decays == NULL ||
-        r->scaled == NULL || sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
+    r->buffers = calloc((size_t)layout->buffers + 1, sizeof(float));
+    r->averages = calloc((size_t)layout->buffers + 1, sizeof(float));
+    r->full = calloc((size_t)layout->full + 1, sizeof(float));
+    r->rates = calloc(n, sizeof(float));
+    r->decays = calloc(n, sizeof(float));
+    r->scaled = calloc(n, sizeof(float));
+    r->step.tensor = calloc(n, sizeof(double));
+    r->mean2.tensor = calloc(n, sizeof(double));
+    r->now.tensor = calloc(n, sizeof(double));
+    r->corrected = calloc(n, sizeof(double));
+    return r->theta != NULL && r->bits != NULL && r->previous != NULL && r->buffers != NULL && r->averages != NULL &&
+           r->full != NULL && r->rates != NULL && r->decays != NULL && r->scaled != NULL && r->step.tensor != NULL &&
+           r->mean2.tensor != NULL && r->now.tensor != NULL && r->corrected != NULL;
+}
+
+static void say_tensors(struct sp_round *r)
+{
+    const struct sp_tensor_rule *idle;
+
+    if (r->layout.full > 0)
+        sp_round_note(r, SP_NOTE_INFO, "%llu of %llu parameters travel in full precision (tensors)",
+                      (unsigned long long)r->layout.full, (unsigned long long)r->layout.coordinates);
+    for (unsigned i = 0; (idle = sp_rules_idle(&r->job.tensors, &r->layout, i)) != NULL; i++)
+        sp_round_note(r, SP_NOTE_WARN, "no tensor of the model matches '%s' (tensors): that rule does nothing",
+                      idle->match);
+}
+
+/* The first HELLO says what the model is; memory for it is taken here, once. */
+static bool adopt(struct sp_round *r, const struct sp_hello *hello)
+{
+    if (sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
+        return false;
+    r->traits = calloc(r->layout.trained, 1);
+    if (r->traits == NULL)
+        return false;
+    sp_rules_traits(&r->job.tensors, &r->layout, r->traits);
+    sp_layout_set_traits(&r->layout, r->traits);
+    sp_tally_init(&r->tally, r->job.workers, &r->layout);
+    if (!make_arrays(r) || !sp_combine_prepare(r, sp_switch_first(&r->job)))
         return false;
     r->layout_digest = hello->layout_digest;
     r->data_digest = hello->data_digest;
@@ -122,26 +158,31 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->test_examples = hello->test_examples;
     r->rounds = sp_job_rounds(&r->job, r->examples);
     r->epoch_rounds = sp_job_epoch_rounds(&r->job, r->examples);
-    sp_tally_init(&r->tally, r->job.workers, d);
     sp_decide_init(&r->decide, &r->job, r->examples);
+    r->factor_switch = 1.0;
+    r->lambda = r->decide.fixed;
+    r->lambda_known = r->job.optimizer.mode != SP_MODE_HYBRID;
     sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch",
-                  r->rounds, (unsigned long long)d, r->epoch_rounds);
+                  r->rounds, (unsigned long long)r->layout.coordinates, r->epoch_rounds);
+    say_tensors(r);
     return true;
 }
 
 /* Before there are weights, and with nobody left who could give them, the next worker may bring another model. */
-static void forget_layout(struct sp_round *r)
+void sp_roster_forget_layout(struct sp_round *r)
 {
+    void *owned[] = {r->traits,       r->theta,        r->bits,       r->previous, r->buffers,
+                     r->averages,     r->full,         r->rates,      r->decays,   r->scaled,
+                     r->step.tensor,  r->mean2.tensor, r->now.tensor, r->corrected};
+
     sp_tally_finish(&r->tally);
+    sp_combine_finish(r);
     sp_layout_finish(&r->layout);
-    free(r->theta);
-    free(r->bits);
-    free(r->previous);
-    free(r->rates);
-    free(r->decays);
-    free(r->scaled);
-    r->theta = r->rates = r->decays = r->scaled = NULL;
-    r->bits = r->previous = NULL;
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
+        free(owned[i]);
+    r->traits = r->bits = r->previous = NULL;
+    r->theta = r->buffers = r->averages = r->full = r->rates = r->decays = r->scaled = NULL;
+    r->step.tensor = r->mean2.tensor = r->now.tensor = r->corrected = NULL;
     r->data_digest = r->test_examples = 0;
 }
 
@@ -248,7 +289,7 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
     if (!check_hello(r, peer, hello))
         return;
     if (r->layout.tensors_count == 0 && !adopt(r, hello)) {
-        forget_layout(r);
+        sp_roster_forget_layout(r);
         sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for a model of %llu coordinates",
                      (unsigned long long)hello->layout.coordinates);
         return;
@@ -341,7 +382,7 @@ void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_
         seat_spare(r, slot);
     /* Whoever takes over this slot brings the same layout, and is about to be seated. */
     if (!r->has_weights && r->kept_slot < 0 && !anybody(r))
-        forget_layout(r);
+        sp_roster_forget_layout(r);
     (void)sp_evaluation_reassign(r);
     /* Weights come after, for this may commit the round, and they are sent as they are when the event is over. */
     sp_round_advance(r);
@@ -396,13 +437,14 @@ void sp_roster_give_weights(struct sp_round *r)
 static int place_weights(struct sp_round *r, const struct worker *worker, const struct sp_frame *frame,
                          void **destination, struct sp_error *error)
 {
+    struct sp_chunk chunk;
+
     if (worker->state != WORKER_INITING)
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
-    if (frame->first != r->init_next || frame->count > SP_CHUNK_VALUES ||
-        frame->first + frame->count > r->layout.coordinates || frame->bulk_bytes != frame->count * sizeof(float) ||
-        ((frame->flags & SP_FRAME_LAST) != 0) != (frame->first + frame->count == r->layout.coordinates))
+    chunk = sp_chunk_at(&r->layout, &sp_weights_form, r->init_next);
+    if (!sp_chunk_is(&chunk, chunk.bytes, frame))
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS out of order or beyond the layout");
-    *destination = r->theta + frame->first;
+    *destination = (chunk.section == SP_SECTION_MAIN ? r->theta : r->buffers) + chunk.first;
     return SP_OK;
 }
 
@@ -415,12 +457,12 @@ int sp_round_weights(struct sp_round *r, uint32_t peer, const struct sp_message 
     r->now_ms = now_ms;
     if (worker == NULL || worker->state != WORKER_INITING)
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
-    r->init_next += message->frame.count;
-    if (r->init_next < d)
+    r->init_next++;
+    if (!(message->frame.flags & SP_FRAME_LAST))
         return SP_OK;
     if (message->digest != sp_weights_digest(r->theta, d))
         return sp_error_set(error, SP_E_CORRUPT, "the initial weights do not match their digest");
-    if (!sp_all_finite(r->theta, (size_t)d))
+    if (!sp_all_finite(r->theta, (size_t)d) || !sp_all_finite(r->buffers, (size_t)r->layout.buffers))
         return sp_error_set(error, SP_E_RANGE, "the initial weights are not finite");
     r->has_weights = true;
     r->stage = SP_STAGE_GATHERING;
@@ -479,10 +521,23 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
     return SP_OK;
 }
 
+/* Whether the frame lies before the chunk that is due. */
+static bool is_repeated(const struct sp_chunk *due, const struct sp_frame *frame)
+{
+    enum sp_section section = SP_SECTION_MAIN;
+
+    if ((frame->flags & SP_FRAME_BUFFERS) != 0)
+        section = SP_SECTION_BUFFERS;
+    else if ((frame->flags & SP_FRAME_FULL) != 0)
+        section = SP_SECTION_FULL;
+    return section < due->section || (section == due->section && frame->first < due->first);
+}
+
 int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, void **destination,
                    struct sp_error *error)
 {
     struct worker *worker = sp_roster_find(r, peer);
+    struct sp_chunk chunk;
     struct slot *s;
     int code;
 
@@ -503,12 +558,10 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
         return SP_E_STATE;
     if (r->tally.slot[worker->slot].arrived == r->tally.chunks)
         return SP_E_STATE;
-    if (frame->first < sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived))
-        return SP_E_STATE; /* a duplicate */
-    if (frame->first != sp_tally_first(&r->tally, r->tally.slot[worker->slot].arrived) ||
-        frame->count != sp_tally_count(&r->tally, r->tally.slot[worker->slot].arrived) ||
-        frame->bulk_bytes != sp_tally_bytes(&r->tally, r->tally.slot[worker->slot].arrived) ||
-        ((frame->flags & SP_FRAME_LAST) != 0) != (frame->first + frame->count == r->layout.coordinates))
+    chunk = sp_tally_chunk(&r->tally, r->tally.slot[worker->slot].arrived);
+    if (is_repeated(&chunk, frame))
+        return SP_E_STATE;
+    if (!sp_chunk_is(&chunk, chunk.bytes, frame))
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH of %u coordinates from %llu in %u bytes is not the next chunk",
                             frame->count, (unsigned long long)frame->first, frame->bulk_bytes);
     *destination = sp_tally_place(&r->tally, (unsigned)worker->slot, &code);

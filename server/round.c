@@ -37,15 +37,7 @@ void sp_round_destroy(struct sp_round *r)
         return;
     for (int i = 0; i < SP_PEERS_MAX; i++)
         free(r->workers[i]);
-    sp_tally_finish(&r->tally);
-    sp_layout_finish(&r->layout);
-    free(r->theta);
-    free(r->bits);
-    free(r->previous);
-    free(r->mean);
-    free(r->rates);
-    free(r->scaled);
-    free(r->decays);
+    sp_roster_forget_layout(r);
     free(r->actions);
     free(r);
 }
@@ -94,9 +86,8 @@ static void begin_round(struct sp_round *r, uint32_t t)
     r->paused = r->evaluation.pending; /* workers evaluate first: their time says nothing of the round */
     r->waits_said_ms = r->now_ms;
     r->waits[0] = '\0';
-    memset(&r->counts, 0, sizeof r->counts);
-    r->margin = 0.0;
-    sp_tally_begin(&r->tally, r->phase);
+    sp_combine_begin(r);
+    sp_tally_begin(&r->tally, &r->form);
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
 
@@ -123,13 +114,7 @@ bool sp_round_may_admit(const struct sp_round *r)
 static void start(struct sp_round *r)
 {
     r->stage = SP_STAGE_RUNNING;
-    r->phase = SP_PHASE_SIGN;
-    r->sigma = sp_commit_sigma(r, 1);
-    memset(&r->last_commit, 0, sizeof r->last_commit);
-    r->last_commit.decay = 1.0f;
-    r->last_commit.next_phase = SP_PHASE_SIGN;
-    r->last_commit.next_sigma = r->sigma;
-    sp_commit_send(r, 0);
+    sp_commit_start(r);
     sp_round_note(r, SP_NOTE_INFO, "round 1 of %u begins with %u of %u workers", r->rounds, r->live, r->job.workers);
     begin_round(r, 1);
 }
@@ -203,17 +188,19 @@ static void abstain(struct sp_round *r, int slot, const char *why)
 /* The chunk is in its place: check what only its values can tell. */
 static int take_chunk(struct sp_round *r, int slot, const struct sp_message *message, struct sp_error *error)
 {
-    const struct sp_frame *frame = &message->frame;
+    struct sp_chunk chunk = sp_tally_chunk(&r->tally, r->tally.slot[slot].arrived);
     int code;
-    const uint8_t *chunk = sp_tally_place(&r->tally, (unsigned)slot, &code);
+    const uint8_t *bulk = sp_tally_place(&r->tally, (unsigned)slot, &code);
+    int rc;
 
-    sp_assert(chunk != NULL);
-    if (r->phase == SP_PHASE_SIGN && !sp_bits_tail_clear(chunk, frame->count))
-        return sp_error_set(error, SP_E_PROTOCOL, "PUSH with bits set beyond its last coordinate");
-    if (r->phase == SP_PHASE_SGD && !sp_all_finite((const float *)(const void *)chunk, frame->count)) {
+    sp_assert(bulk != NULL);
+    rc = sp_combine_check(r, &chunk, bulk, error);
+    if (rc == SP_E_RANGE) {
         abstain(r, slot, "values that are not finite");
         return SP_OK;
     }
+    if (rc != SP_OK)
+        return rc;
     sp_tally_arrived(&r->tally, (unsigned)slot);
     sp_scalars_take(r, slot, message);
     return SP_OK;
@@ -282,6 +269,8 @@ static void begin_anew(struct sp_round *r)
 {
     sp_round_note(r, SP_NOTE_WARN, "nobody is left to finish round %u: it begins anew when workers are there",
                   r->round);
+    if (r->residual != NULL)
+        memset(r->residual, 0, (size_t)r->layout.coordinates * sizeof *r->residual);
     begin_round(r, r->round);
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
@@ -316,49 +305,6 @@ static bool chunk_complete(struct sp_round *r)
     return true;
 }
 
-static void vote_chunk(struct sp_round *r, uint32_t k, unsigned voters, const uint8_t *slots, const uint8_t **votes)
-{
-    uint64_t first = sp_tally_first(&r->tally, k);
-    uint32_t count = sp_tally_count(&r->tally, k);
-    uint64_t disagree[SP_SLOTS_MAX] = {0};
-    uint64_t margin = r->counts.margin;
-
-    sp_vote(votes, voters, first, count, r->round, r->has_previous ? r->previous + first / 8 : NULL,
-            r->bits + first / 8, &r->counts, disagree);
-    for (unsigned i = 0; i < voters; i++) {
-        r->slots[slots[i]].view.compared += count;
-        r->slots[slots[i]].view.disagreed += disagree[i];
-    }
-    if (voters > 0)
-        r->margin += (double)(r->counts.margin - margin) / (double)voters;
-}
-
-static void tally_chunk(struct sp_round *r)
-{
-    uint32_t k = r->tally.base;
-    uint8_t slots[SP_SLOTS_MAX];
-    const uint8_t *votes[SP_SLOTS_MAX];
-    unsigned voters = sp_tally_votes(&r->tally, slots, votes);
-    uint64_t first = sp_tally_first(&r->tally, k);
-    struct sp_action *action;
-
-    if (r->phase == SP_PHASE_SIGN)
-        vote_chunk(r, k, voters, slots, votes);
-    else
-        sp_mean((const float *const *)(const void *)votes, voters, sp_tally_count(&r->tally, k), r->mean + first);
-    action = sp_round_act(r, SP_ACTION_UPDATE, 0);
-    action->round = r->round;
-    action->update.first = first;
-    action->update.count = sp_tally_count(&r->tally, k);
-    action->update.bytes = sp_tally_bytes(&r->tally, k);
-    action->update.bulk =
-        r->phase == SP_PHASE_SIGN ? (const void *)(r->bits + first / 8) : (const void *)(r->mean + first);
-    action->update.last = k + 1 == r->tally.chunks;
-    r->tally.base++;
-    r->quorum_in = false;
-    resume_all(r);
-}
-
 static void next_round(struct sp_round *r)
 {
     if (r->committed < r->rounds) {
@@ -378,7 +324,10 @@ static bool step(struct sp_round *r)
     if (r->tally.base < r->tally.chunks) {
         if (!chunk_complete(r))
             return false;
-        tally_chunk(r);
+        sp_combine_chunk(r);
+        r->tally.base++;
+        r->quorum_in = false;
+        resume_all(r);
         return true;
     }
     /* The weights stay as they are until they are evaluated; what stragglers owe of it goes to the others. */

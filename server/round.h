@@ -43,10 +43,38 @@ enum sp_action_type {
     SP_ACTION_BYE,     /* to `peer`: reason and words; then close */
     SP_ACTION_NOTE,    /* a line for the log */
     SP_ACTION_REPORT,  /* a line for the history */
+    SP_ACTION_EVENT,   /* a decision, for the history; its words are in a note */
     SP_ACTION_OVER,    /* the job ended: write what is to be written, say BYE to all with `reason` */
 };
 
 enum sp_note { SP_NOTE_WARN = 1, SP_NOTE_INFO = 2, SP_NOTE_DEBUG = 3 };
+
+enum sp_event_type { SP_EVENT_SWITCH, SP_EVENT_RATES, SP_EVENT_DRY_RUN, SP_EVENT_REFUSAL };
+
+/* A decision, with what it was made from. */
+struct sp_event {
+    enum sp_event_type type;
+    uint32_t round; /* after which it was made, or in which */
+    enum sp_phase from, to;
+    const char *test;   /* "auto", "at", "swats", "manual", "until", "rate": static */
+    char reason[256];   /* in words */
+    double gamma;       /* rate of the phase it leads from; NaN if there is none */
+    const char *rule;   /* of lambda: static; NULL where it has no part */
+    bool about;         /* lambda is a guess */
+    double lambda;      /* NaN: not known yet, or by tensor */
+    double unbounded;   /* what lambda_min or lambda_max changed; 0 if they did not */
+    const float *rates; /* one a trained tensor, or NULL; valid until the next event */
+    struct sp_numbers numbers;
+};
+
+#define SP_SWITCHES_MAX 2
+
+struct sp_switch_view {
+    uint32_t round; /* after which the phase changed */
+    enum sp_phase from, to;
+    const char *test; /* static */
+    char reason[256];
+};
 
 /* The rounds since the last report, and the last evaluation if there is a new one. */
 struct sp_report {
@@ -78,7 +106,8 @@ struct sp_action {
             uint32_t count;
             const void *bulk; /* valid until the next event */
             size_t bytes;
-            bool last;
+            uint16_t flags;  /* of the frame */
+            unsigned voters; /* for the frame: of the margin phase, else 0 */
         } update;
         struct sp_commit commit; /* rates and decays are borrowed; valid until the next event */
         struct sp_eval eval;
@@ -92,6 +121,7 @@ struct sp_action {
             char line[512];
         } note;
         struct sp_report report;
+        struct sp_event event;
         bool started;
     };
 };
@@ -116,13 +146,16 @@ struct sp_view {
     enum sp_phase phase;
     const struct sp_layout *layout; /* NULL while unknown */
     const float *theta;             /* NULL before there are weights */
+    const float *buffers;           /* NULL if there are none */
+    const uint8_t *traits;          /* one a trained tensor; NULL while unknown */
     unsigned live, spares;
     const struct sp_slot_view *slots; /* one for each of job.workers */
-    uint32_t switch_round;            /* 0: none yet */
-    const char *switch_reason;        /* "" if none */
-    bool switch_dry;                  /* it would have switched: dry_run */
-    double lambda;                    /* at the switch; 0 with `rates` */
-    const float *rates;               /* one a tensor, or NULL */
+    const struct sp_switch_view *switches;
+    unsigned switches_count;
+    const char *dry_reason;           /* why it would have switched, with dry_run; "" if it did not come to that */
+    bool lambda_known;
+    double lambda;                    /* of the SGD phase, or about what it would have been; 0 with `rates` */
+    const float *rates;               /* one a trained tensor, or NULL */
     double train_loss;                /* of the last rounds */
     bool evaluated, partial;
     uint64_t correct, total;
@@ -165,6 +198,9 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
                     struct sp_error *error);
 /* Time has passed. */
 void sp_round_tick(struct sp_round *r, uint64_t now_ms);
+/* An operator wants the next phase to begin after this round. SP_E_STATE with words if that cannot be; both are
+ * recorded. */
+int sp_round_switch(struct sp_round *r, uint64_t now_ms, struct sp_error *error);
 /* Somebody wants the job to end now. */
 void sp_round_stop(struct sp_round *r, const char *words, uint64_t now_ms);
 
@@ -179,8 +215,8 @@ void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome);
  * to go on. Borrowed. */
 const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
 
-/* Whether a round is, or will be unless the job switches before it, one of the sign phase. Cheap, unlike a view. */
-bool sp_round_is_sign(const struct sp_round *r, uint32_t round);
+/* The phase that a round was of, or will be unless the job switches before it. Cheap, unlike a view. */
+enum sp_phase sp_round_phase(const struct sp_round *r, uint32_t round);
 void sp_round_view(struct sp_round *r, struct sp_view *view);
 
 /* When sp_round_tick() is due at the latest. */

@@ -1,8 +1,11 @@
-/* Inside the round core: shared by round.c (rounds, pushes, tally), commit.c (the end of a round), roster.c (who takes
- * part), evaluation.c, scalars.c, view.c (what others may know) and action.c. Nobody else includes this. */
+/* Inside the round core: shared by round.c (rounds, pushes), combine.c (what a chunk's votes make), commit.c (the end of a
+ * round), rates.c (its learning rates), switch.c (from phase to phase), roster.c (who takes part), evaluation.c,
+ * scalars.c, view.c (what others may know) and action.c. Nobody else includes this. */
 #pragma once
 
 #include "common/pack.h"
+#include "common/schedule.h"
+#include "common/sums.h"
 #include "common/weights.h"
 #include "server/round.h"
 
@@ -76,20 +79,34 @@ struct sp_round {
     struct sp_slot_view views[SP_SLOTS_MAX];
     unsigned live; /* slots whose worker is ready */
 
-    float *theta;  /* owned */
-    uint8_t *bits; /* owned: the update of this sign round, and of the one before */
+    uint8_t *traits; /* owned: one a trained tensor, as the job's rules say */
+    float *theta;    /* owned */
+    float *buffers;  /* owned: averaged last; NULL if the layout has none */
+    uint8_t *bits;   /* owned: the majority of this round, and of the one before */
     uint8_t *previous;
     bool has_previous;
-    float *mean;            /* owned: the update of this SGD round; NULL before the first */
-    float *rates;           /* owned: the rates at the switch, one a tensor; in use if rates_in_use */
-    float *scaled, *decays; /* owned: those of this round */
+    float *full, *averages;         /* owned: this round's update of tensors in full, and of buffers; NULL if none */
+    float *rates;                   /* owned: the SGD rates, one a tensor; in use if rates_in_use */
+    float *scaled, *decays;         /* owned: those of this round */
+    struct sp_norms step, mean2;    /* ||step||^2 for the norm rules, and ||mean||^2 averaged over SGD rounds */
+    double bias_mean2;              /* beta2^n of that average */
+    double *corrected;              /* owned: room for that average, corrected */
+    struct sp_norms now;            /* of this round's values, before they are coded */
+    struct sp_running_sum now_whole, now_tensor;
+    /* Owned, taken when the first margin or SGD round comes near; NULL before: */
+    float *mean;                    /* the update of this round */
+    float *residual;                /* what int8 left out of updates so far */
+    float *decoded;                 /* values of one chunk of every slot */
+    uint8_t *encoded;               /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
+    size_t encoded_stride, encoded_bytes;
+    float *adam_m, *adam_v;
     bool has_weights;
-    uint64_t init_next; /* next coordinate of the weights that come in */
+    uint32_t init_next; /* next chunk of the weights that come in */
     uint64_t init_deadline_ms;
 
     uint32_t round; /* being collected; committed rounds are those before it */
     uint32_t committed;
-    enum sp_phase phase;
+    struct sp_round_form form; /* of `round` */
     float sigma;
     struct sp_tally tally;
     struct sp_vote_counts counts; /* of this round */
@@ -97,10 +114,13 @@ struct sp_round {
     struct sp_commit last_commit;
     struct sp_decide decide;
     double gamma_before; /* of the round whose statistics are completed next */
-    uint32_t switch_round;
-    char switch_reason[256];
-    bool switch_dry;
+    struct sp_switch_view switches[SP_SWITCHES_MAX];
+    unsigned switches_count;
+    char dry_reason[256]; /* of dry_run; "" if it would not have switched */
+    bool asked;           /* an operator asked for a switch after this round */
+    bool refused;         /* a refusal is recorded, and holds */
     double gamma_switch, factor_switch;
+    uint32_t sgd_from; /* the last round before the SGD phase, or 0 */
     bool rates_in_use, lambda_known;
     double lambda;
 
@@ -155,13 +175,49 @@ void sp_round_over(struct sp_round *r);
 bool sp_round_lags(const struct sp_round *r, uint32_t slot);
 uint64_t sp_round_gather_deadline(const struct sp_round *r);
 
+/* --- combine.c --- */
+/* Memory for rounds of a phase, if it is not there yet; false without. */
+bool sp_combine_prepare(struct sp_round *r, enum sp_phase phase);
+void sp_combine_finish(struct sp_round *r);
+/* A round begins, or is collected anew: nothing of it is there. */
+void sp_combine_begin(struct sp_round *r);
+/* Whether what a worker pushed can be counted. SP_E_RANGE: values that are not finite; SP_E_PROTOCOL with words. */
+int sp_combine_check(const struct sp_round *r, const struct sp_chunk *chunk, const uint8_t *bulk,
+                     struct sp_error *error);
+/* Makes the update of the chunk that is to be tallied next, and the action that sends it. */
+void sp_combine_chunk(struct sp_round *r);
+
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */
 void sp_commit_round(struct sp_round *r);
 /* The COMMIT action of round t, from r->last_commit. */
 void sp_commit_send(struct sp_round *r, uint32_t t);
-/* The dither of sign round t. */
-float sp_commit_sigma(const struct sp_round *r, uint32_t t);
+/* COMMIT 0: the job starts. */
+void sp_commit_start(struct sp_round *r);
+
+/* --- rates.c --- */
+/* The rate of the job's sign or margin phase in round t. */
+double sp_rates_gamma(const struct sp_round *r, enum sp_phase phase, uint32_t t);
+float sp_rates_sigma(const struct sp_round *r, enum sp_phase phase, uint32_t t);
+/* The factor of the sign phase's schedule. */
+double sp_rates_factor(const struct sp_round *r, uint32_t t);
+/* Fills in rates and decays of the COMMIT of this round. */
+void sp_rates_signs(struct sp_round *r, struct sp_commit *commit);
+void sp_rates_values(struct sp_round *r, struct sp_commit *commit);
+/* ||step|| per unit of gamma of the present sign or margin round, squared, into r->step. */
+void sp_rates_take_step(struct sp_round *r, enum sp_phase phase);
+
+/* --- switch.c --- */
+/* The first phase of the job, and of its modes. */
+enum sp_phase sp_switch_first(const struct sp_job *job);
+/* After round r->round of a sign or margin phase: whether the next round is of another phase; says and records it. */
+void sp_switch_decide(struct sp_round *r, enum sp_phase *next);
+/* How the numbers of round t, of phase `next`, travel. */
+struct sp_round_form sp_switch_form(const struct sp_round *r, enum sp_phase next, uint32_t t);
+/* A line and a record. */
+void sp_switch_event(struct sp_round *r, const struct sp_event *event);
+/* What all events have: round, phases, rates, numbers. */
+struct sp_event sp_switch_new_event(struct sp_round *r, enum sp_event_type type, const char *test);
 
 /* --- view.c --- */
 /* Fills in r->waits: what the job waits for at this moment, or "". */
@@ -169,6 +225,8 @@ void sp_view_describe_wait(struct sp_round *r);
 
 /* --- roster.c --- */
 struct worker *sp_roster_find(struct sp_round *r, uint32_t peer);
+/* Everything that depends on the model. */
+void sp_roster_forget_layout(struct sp_round *r);
 void sp_roster_give_weights(struct sp_round *r);
 void sp_roster_tick(struct sp_round *r);
 const char *sp_roster_name(struct sp_round *r, int slot);

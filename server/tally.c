@@ -1,16 +1,15 @@
 #include "server/tally.h"
 
 #include "common/check.h"
-#include "common/pack.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void sp_tally_init(struct sp_tally *tally, unsigned slots, uint64_t coordinates)
+void sp_tally_init(struct sp_tally *tally, unsigned slots, const struct sp_layout *layout)
 {
     memset(tally, 0, sizeof *tally);
     tally->slots = slots;
-    tally->coordinates = coordinates;
+    tally->layout = layout;
 }
 
 void sp_tally_finish(struct sp_tally *tally)
@@ -20,34 +19,19 @@ void sp_tally_finish(struct sp_tally *tally)
     memset(tally, 0, sizeof *tally);
 }
 
-void sp_tally_begin(struct sp_tally *tally, enum sp_phase phase)
+void sp_tally_begin(struct sp_tally *tally, const struct sp_round_form *form)
 {
-    tally->phase = phase;
-    tally->chunk = phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
-    tally->chunks = (uint32_t)((tally->coordinates + tally->chunk - 1) / tally->chunk);
+    tally->form = *form;
+    tally->chunks = sp_chunks_count(tally->layout, form);
     tally->base = 0;
     for (unsigned i = 0; i < tally->slots; i++)
         tally->slot[i].arrived = 0;
 }
 
-uint64_t sp_tally_first(const struct sp_tally *tally, uint32_t k)
+struct sp_chunk sp_tally_chunk(const struct sp_tally *tally, uint32_t k)
 {
-    return (uint64_t)k * tally->chunk;
-}
-
-uint32_t sp_tally_count(const struct sp_tally *tally, uint32_t k)
-{
-    uint64_t first = sp_tally_first(tally, k);
-
-    sp_assert(first < tally->coordinates);
-    return tally->coordinates - first < tally->chunk ? (uint32_t)(tally->coordinates - first) : tally->chunk;
-}
-
-size_t sp_tally_bytes(const struct sp_tally *tally, uint32_t k)
-{
-    uint32_t count = sp_tally_count(tally, k);
-
-    return tally->phase == SP_PHASE_SIGN ? sp_bits_bytes(count) : (size_t)count * sizeof(float);
+    sp_assert(k < tally->chunks);
+    return sp_chunk_at(tally->layout, &tally->form, k);
 }
 
 uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/error.h"
+#include "proto/chunks.h"
 #include "proto/codec.h"
 #include "server/vote.h"
 
@@ -22,24 +23,22 @@ struct sp_tally_slot {
 
 struct sp_tally {
     unsigned slots;
-    uint64_t coordinates;
-    enum sp_phase phase;
-    uint32_t chunk;  /* coordinates in a chunk of this phase */
-    uint32_t chunks; /* in a round of this phase */
+    const struct sp_layout *layout; /* borrowed */
+    struct sp_round_form form;      /* of this round */
+    uint32_t chunks;                /* in a round of this form */
     uint32_t base;
     struct sp_tally_slot slot[SP_SLOTS_MAX];
 };
 
-void sp_tally_init(struct sp_tally *tally, unsigned slots, uint64_t coordinates);
+/* `layout` stays the caller's and must stay where it is. */
+void sp_tally_init(struct sp_tally *tally, unsigned slots, const struct sp_layout *layout);
 void sp_tally_finish(struct sp_tally *tally);
 
-/* Forgets what has arrived; the new round is one of `phase`. */
-void sp_tally_begin(struct sp_tally *tally, enum sp_phase phase);
+/* Forgets what has arrived; the new round is one of `form`. */
+void sp_tally_begin(struct sp_tally *tally, const struct sp_round_form *form);
 
-/* First coordinate and number of coordinates of chunk k, and bytes of its bulk. */
-uint64_t sp_tally_first(const struct sp_tally *tally, uint32_t k);
-uint32_t sp_tally_count(const struct sp_tally *tally, uint32_t k);
-size_t sp_tally_bytes(const struct sp_tally *tally, uint32_t k);
+/* Chunk k of this round. */
+struct sp_chunk sp_tally_chunk(const struct sp_tally *tally, uint32_t k);
 
 /* Where the next chunk of a slot goes: NULL if it is ahead of the window (*code is SP_OK), or if there is no memory. */
 uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code);

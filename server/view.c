@@ -54,19 +54,17 @@ void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
 {
     welcome->rounds = r->rounds;
     welcome->round = r->committed;
-    welcome->phase = r->phase;
+    welcome->phase = r->form.phase;
     welcome->sigma = r->sigma;
-    welcome->lambda = r->committed > 0 && r->switch_round != 0 ? r->last_commit.rate : 0.0f;
+    welcome->lambda =
+        r->committed > 0 && sp_round_phase(r, r->committed) == SP_PHASE_SGD ? r->last_commit.rate : 0.0f;
+    welcome->traits = r->traits;
+    welcome->traits_count = r->layout.trained;
 }
 
 const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
 {
     return &r->last_commit;
-}
-
-bool sp_round_is_sign(const struct sp_round *r, uint32_t round)
-{
-    return r->switch_round == 0 || round <= r->switch_round;
 }
 
 void sp_round_view(struct sp_round *r, struct sp_view *view)
@@ -79,15 +77,18 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->rounds = r->rounds;
     view->examples = r->examples;
     view->test_examples = r->test_examples;
-    view->phase = r->phase;
+    view->phase = r->form.phase;
     view->layout = r->layout.tensors_count > 0 ? &r->layout : NULL;
     view->theta = r->has_weights ? r->theta : NULL;
+    view->buffers = r->layout.buffers > 0 ? r->buffers : NULL;
+    view->traits = r->traits;
     view->live = r->live;
     view->spares = r->spares;
     view->slots = r->views;
-    view->switch_round = r->switch_round;
-    view->switch_reason = r->switch_reason;
-    view->switch_dry = r->switch_dry;
+    view->switches = r->switches;
+    view->switches_count = r->switches_count;
+    view->dry_reason = r->dry_reason;
+    view->lambda_known = r->lambda_known;
     view->lambda = r->lambda;
     view->rates = r->rates_in_use ? r->rates : NULL;
     view->train_loss = r->train_loss;

@@ -58,6 +58,8 @@ static bool take_event(signpost *s, struct signpost_event *event)
         s->init_due = s->init_void = false;
         s->init_open = true;
         memset(s->learner.theta, 0, (size_t)s->learner.layout.coordinates * sizeof *s->learner.theta);
+        if (s->learner.buffers != NULL)
+            memset(s->learner.buffers, 0, (size_t)s->learner.layout.buffers * sizeof *s->learner.buffers);
         event->type = SIGNPOST_INIT;
         return true;
     }
@@ -207,17 +209,19 @@ float *signpost_weights_to_init(signpost *s)
 
 static void send_weights(signpost *s)
 {
-    uint64_t d = s->learner.layout.coordinates;
+    const struct sp_layout *layout = &s->learner.layout;
+    uint32_t chunks = sp_chunks_count(layout, &sp_weights_form);
 
-    for (uint64_t first = 0; first < d; first += SP_CHUNK_VALUES) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = first}};
+    for (uint32_t k = 0; k < chunks; k++) {
+        struct sp_chunk chunk = sp_chunk_at(layout, &sp_weights_form, k);
+        const float *values = chunk.section == SP_SECTION_MAIN ? s->learner.theta : s->learner.buffers;
+        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = chunk.first}};
 
-        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
-        if (first + message.frame.count == d) {
-            message.frame.flags = SP_FRAME_LAST;
-            message.digest = sp_weights_digest(s->learner.theta, d);
-        }
-        sp_link_send(s, &message, s->learner.theta + first, message.frame.count * sizeof(float));
+        message.frame.count = chunk.count;
+        message.frame.flags = chunk.flags;
+        if (k + 1 == chunks)
+            message.digest = sp_weights_digest(s->learner.theta, layout->coordinates);
+        sp_link_send(s, &message, values + chunk.first, chunk.bytes);
     }
     sp_learner_replaced(&s->learner, 0);
     if (s->link == LINK_UP)
@@ -237,7 +241,8 @@ int signpost_init_done(signpost *s)
     if (!s->init_open)
         return sp_client_fail(s, SP_E_STATE, "nobody asked this worker for initial weights");
     s->init_open = false;
-    if (!sp_all_finite(s->learner.theta, (size_t)s->learner.layout.coordinates))
+    if (!sp_all_finite(s->learner.theta, (size_t)s->learner.layout.coordinates) ||
+        !sp_all_finite(s->learner.buffers, (size_t)s->learner.layout.buffers))
         return sp_client_end(s, SP_E_RANGE, "the initial weights are not finite");
     sp_quiet_begin(&quiet);
     send_weights(s);
@@ -305,9 +310,9 @@ int signpost_gradient_tensor(signpost *s, uint32_t tensor, const float *values)
     if (s == NULL)
         return SP_E_MISSING;
     layout = &s->learner.layout;
-    if (tensor >= layout->tensors_count)
-        return sp_client_fail(s, SP_E_RANGE, "gradient of tensor %u: the model has %u, counted from 0", tensor,
-                              layout->tensors_count);
+    if (tensor >= layout->trained)
+        return sp_client_fail(s, SP_E_RANGE, "gradient of tensor %u: the model has %u that are trained, counted from 0",
+                              tensor, layout->trained);
     return signpost_gradient(s, layout->tensors[tensor].first, layout->tensors[tensor].count, values);
 }
 

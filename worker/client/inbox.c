@@ -19,7 +19,12 @@ void sp_inbox_send_ready(signpost *s)
 /* The keys of the plan that the client itself goes by, read as a job file's would be, whatever the program's locale. */
 static int set_up(signpost *s, struct sp_error *error)
 {
-    static const char *const keys[] = {"seed", "optimizer.beta1", "optimizer.dither.scale", "optimizer.sgd.momentum"};
+    static const char *const keys[] = {"seed",
+                                       "optimizer.mode",
+                                       "optimizer.beta1",
+                                       "optimizer.dither.scale",
+                                       "optimizer.sgd.momentum",
+                                       "optimizer.sgd.rate"};
     struct sp_learner_setup setup = {.slot = s->welcome.slot};
     struct sp_job job;
 
@@ -34,9 +39,16 @@ static int set_up(signpost *s, struct sp_error *error)
     }
     setup.seed = job.seed;
     setup.beta1 = job.optimizer.beta1;
-    setup.dither_absolute = job.optimizer.dither.scale == SP_DITHER_SCALE_ABSOLUTE;
-    setup.momentum_after = job.optimizer.sgd.momentum == SP_MOMENTUM_EMA;
-    sp_learner_set_up(&s->learner, &setup);
+    setup.dither_scale = job.optimizer.dither.scale;
+    setup.momentum_after = job.optimizer.mode != SP_MODE_ADAM && job.optimizer.sgd.momentum == SP_MOMENTUM_EMA;
+    setup.tracking = job.optimizer.mode == SP_MODE_HYBRID && job.optimizer.sgd.rate == SP_RATE_TRACKING;
+    if (s->welcome.traits_count != 0 && s->welcome.traits_count != s->learner.layout.trained)
+        return sp_error_set(error, SP_E_PROTOCOL,
+                            "WELCOME with traits of %u tensors; the model has %u that are trained",
+                            s->welcome.traits_count, s->learner.layout.trained);
+    setup.traits = s->welcome.traits;
+    if (sp_learner_set_up(&s->learner, &setup) != SP_OK)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for what this job needs of a worker");
     return SP_OK;
 }
 
@@ -87,13 +99,12 @@ static int place(void *owner, const struct sp_message *message, void **destinati
 {
     signpost *s = owner;
     const struct sp_frame *frame = &message->frame;
-    uint64_t d = s->learner.layout.coordinates;
 
     if (frame->type == SP_FRAME_UPDATE && s->stage == STAGE_READY) {
         /* The caller still has to evaluate the weights as they are. */
         if (s->evals_count > 0 && s->evals[0].round == s->learner.round)
             return SP_READER_HOLD;
-        *destination = sp_learner_place(&s->learner, frame, error);
+        *destination = sp_learner_place(&s->learner, message, error);
         return *destination != NULL ? SP_OK : error->code;
     }
     if (frame->type == SP_FRAME_UPDATE && s->stage == STAGE_WEIGHTS) {
@@ -101,10 +112,13 @@ static int place(void *owner, const struct sp_message *message, void **destinati
         return SP_OK;
     }
     if (frame->type == SP_FRAME_WEIGHTS && s->stage == STAGE_WEIGHTS) {
-        if (frame->first % SP_CHUNK_VALUES != 0 || frame->count > SP_CHUNK_VALUES || frame->first + frame->count > d ||
+        bool buffers = (frame->flags & SP_FRAME_BUFFERS) != 0;
+
+        if (frame->first % SP_CHUNK_VALUES != 0 || frame->count > SP_CHUNK_VALUES ||
+            frame->first + frame->count > (buffers ? s->learner.layout.buffers : s->learner.layout.coordinates) ||
             frame->bulk_bytes != (size_t)frame->count * sizeof(float))
             return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS beyond the layout");
-        *destination = s->learner.theta + frame->first;
+        *destination = (buffers ? s->learner.buffers : s->learner.theta) + frame->first;
         return SP_OK;
     }
     return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(frame->type));
@@ -241,6 +255,7 @@ static int got(void *owner, struct sp_message *message, const void *bulk, struct
         got_bye(s, &message->bye);
         return SP_OK;
     case SP_FRAME_UPDATE:
+        return s->stage == STAGE_READY ? sp_learner_staged(&s->learner, message, error) : SP_OK;
     case SP_FRAME_ALIVE:
         return SP_OK;
     default:

@@ -1,23 +1,27 @@
 /* A worker's part of a round without any I/O: gradient in, chunks to push out; update in, new weights out.
  * The client drives it over a socket, the simulation in memory.
  *
- * A round: sp_learner_begin(), sp_learner_gradient() range by range in any order, sp_learner_pack() chunk by chunk as
- * far as sp_learner_packable() says, sp_learner_scalars(); then sp_learner_stage() for each chunk of the update and
- * sp_learner_commit().
+ * A round: sp_learner_begin(), sp_learner_gradient() range by range in any order, sp_learner_next_push() chunk by chunk
+ * as far as there is one (learner_push.c); then sp_learner_place() and sp_learner_staged() for each chunk of the update
+ * and sp_learner_commit() (learner_update.c).
  */
 #pragma once
 
+#include "common/job.h"
 #include "common/layout.h"
 #include "common/rng.h"
 #include "common/sums.h"
+#include "proto/chunks.h"
 #include "proto/codec.h"
 
 struct sp_learner_setup {
     uint64_t seed;
     uint32_t slot;
     double beta1;
-    bool dither_absolute; /* sigma is absolute, not relative to the rms of m */
-    bool momentum_after;  /* after the switch the worker pushes m, not g */
+    enum sp_dither_scale dither_scale;
+    bool momentum_after;   /* in the SGD phase the worker pushes m, not g */
+    bool tracking;         /* it gives statistics in the SGD phase too */
+    const uint8_t *traits; /* one a trained tensor, of enum sp_tensor_flags; NULL: as declared. Borrowed for the call */
 };
 
 struct sp_learner_range {
@@ -29,26 +33,45 @@ struct sp_learner {
     struct sp_learner_setup setup;
     struct sp_layout layout; /* owned */
     struct sp_rng_key key;
-    float *theta, *m;    /* owned; 64-byte aligned */
-    uint8_t *bits;       /* owned: the staged update of a sign round */
-    float *values;       /* owned: the staged update of an SGD round; NULL before the first */
-    uint64_t staged;     /* coordinates of the update that are staged */
-    uint32_t round;      /* the weights are those after this round */
-    enum sp_phase phase; /* of the next round */
-    float sigma;         /* of the next round */
+    float *theta, *m; /* owned; 64-byte aligned */
+    float *buffers;   /* owned: the program's running statistics; NULL if the layout has none */
+    uint32_t round;   /* the weights are those after this round */
 
-    bool begun;             /* sp_learner_begin() was called for round + 1 */
-    bool abstained;         /* from coordinate `given` on */
-    uint64_t given, packed; /* coordinates of the gradient that are in m; that were packed */
+    /* of the next round */
+    enum sp_phase phase;
+    enum sp_wire wire;
+    bool buffers_due;
+    float sigma;
+
+    /* the update that is staged; all owned, NULL before they are needed */
+    uint8_t *bits;   /* of a sign round */
+    float *values;   /* of a margin or SGD round */
+    float *full;     /* of the tensors that travel in full */
+    float *averages; /* of the buffers */
+    uint8_t *coded;  /* one chunk as it came, until it is decoded */
+    uint64_t staged; /* coordinates of the main section that are staged */
+    uint32_t staged_chunks;
+
+    bool begun;          /* sp_learner_begin() was called for round + 1 */
+    bool abstained;      /* from coordinate `given` on */
+    uint64_t given;      /* coordinates of the gradient that are in m */
+    uint64_t packed;     /* coordinates of the main section that were packed */
+    uint32_t next_chunk; /* to be packed */
+    float *residual;     /* owned: what int8 left out so far; NULL before it is needed */
+    float *work;         /* owned: values of one chunk before they are coded */
     /* Owned: the gradient of this round, by first coordinate; the first `ranges_taken` are in m, without gaps. They are
      * kept for the round's dot. */
     struct sp_learner_range *ranges;
     uint32_t ranges_count, ranges_taken, ranges_room;
-    struct sp_running_sum gradient_squares, momentum_squares;
+    /* Sums go over the coordinates that are voted on: those of tensors in full are left out. */
+    struct sp_running_sum gradient_squares, momentum_squares, tensor_squares;
     double sketch[SP_SKETCH_BUCKETS];
-    double rms;          /* of m of the round before; 0: none */
+    double rms; /* of m of the round before; 0: none */
+    /* Owned, NULL unless tensors differ in their dither: of each, of the round before and of this one. */
+    double *rms_tensor, *rms_now;
+    float *gains;
     uint32_t own_rounds; /* rounds whose gradient went into m */
-    bool late;           /* m started at zero after round 0: corrected in the SGD phase */
+    bool late;           /* m started at zero after round 0: corrected where values are pushed */
     bool has_dot;
     double dot; /* of the round before */
     uint64_t abstentions;
@@ -58,11 +81,15 @@ struct sp_learner {
 int sp_learner_create(struct sp_learner *learner, const struct sp_layout *layout);
 void sp_learner_finish(struct sp_learner *learner);
 
-/* After a WELCOME. Momentum is kept if the learner has any. */
-void sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup *setup);
+/* After a WELCOME. Momentum is kept if the learner has any. SP_E_NOMEM. */
+int sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup *setup);
 
-/* The weights were replaced by those after `round`: staged chunks and the dot of the round before are dropped. */
+/* The weights were replaced by those after `round`: staged chunks, what int8 left out, and the dot of the round before
+ * are dropped. */
 void sp_learner_replaced(struct sp_learner *learner, uint32_t round);
+
+/* How the numbers of the next round are cut. */
+struct sp_round_form sp_learner_form(const struct sp_learner *learner);
 
 void sp_learner_begin(struct sp_learner *learner);
 
@@ -71,15 +98,27 @@ void sp_learner_begin(struct sp_learner *learner);
  * on. SP_E_RANGE if a part of it was given before. */
 int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values);
 
-/* The next chunk that can be pushed now, at most the phase's chunk size; count 0 if there is none yet. A chunk is the
- * model's last one if first + count is its number of coordinates. */
+/* beta1 of the present phase: where g itself is pushed, m is g. */
+double sp_learner_beta1(const struct sp_learner *learner);
+
+/* Root mean square of m, of this round, over what is voted on. */
+double sp_learner_momentum_rms(const struct sp_learner *learner);
+
+/* Whether this worker sends sketch, norm and dot in the present phase. */
+bool sp_learner_gives_statistics(const struct sp_learner *learner);
+
+/* --- learner_push.c --- */
+
+/* The next chunk that can be pushed now: its range; count 0 if there is none yet. Buffers, which the caller may change
+ * until it pushes, are not among them. */
 void sp_learner_packable(const struct sp_learner *learner, uint64_t *first, uint32_t *count);
 
 /* Packs that chunk into `bulk` (SP_BULK_BYTES_MAX bytes) and returns the bytes used. */
 size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk);
 
 /* The next PUSH that can be sent: its frame and scalars in `message`, its bulk in `bulk` (SP_BULK_BYTES_MAX bytes) and
- * *bytes. The model's last chunk waits for `scalars` (NULL until they are known). False if there is nothing to send. */
+ * *bytes. The round's last chunk, and all of the buffers, wait for `scalars` (NULL until they are known). False if
+ * there is nothing to send. */
 bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scalars, struct sp_message *message,
                           uint8_t *bulk, size_t *bytes);
 
@@ -87,9 +126,14 @@ bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scal
 void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push);
 void sp_learner_scalars(const struct sp_learner *learner, double loss, uint32_t examples, struct sp_push *push);
 
-/* Where the bulk of an UPDATE frame belongs, checked against the phase and the layout; NULL with words if it does not
- * fit. */
-void *sp_learner_place(struct sp_learner *learner, const struct sp_frame *frame, struct sp_error *error);
+/* --- learner_update.c --- */
+
+/* Where the bulk of an UPDATE frame belongs, checked against the form and the layout; NULL with words if it does not
+ * fit. `message` holds the frame and the number of votes. */
+void *sp_learner_place(struct sp_learner *learner, const struct sp_message *message, struct sp_error *error);
+
+/* The bulk is there: decodes it if it is coded. SP_E_PROTOCOL with words if it cannot be. */
+int sp_learner_staged(struct sp_learner *learner, const struct sp_message *message, struct sp_error *error);
 
 /* Applies the staged update: the weights are then those after `round`, which must be the next one (or equal: then only
  * what concerns the next round is taken). SP_E_MISMATCH if the weights differ from the digest in the commit. */

@@ -12,6 +12,11 @@ uint64_t signpost_coordinates(const signpost *s)
     return s != NULL ? s->learner.layout.coordinates : 0;
 }
 
+float *signpost_buffers(signpost *s)
+{
+    return s != NULL ? s->learner.buffers : NULL;
+}
+
 uint64_t signpost_weights_digest(const signpost *s)
 {
     return s != NULL ? sp_weights_digest(s->learner.theta, s->learner.layout.coordinates) : 0;

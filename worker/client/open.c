@@ -56,7 +56,9 @@ SAME_NUMBER(REASON_SECRET);
 SAME_NUMBER(REASON_OPERATOR);
 SAME_NUMBER(PHASE_SIGN);
 SAME_NUMBER(PHASE_SGD);
-_Static_assert((int)SIGNPOST_DECAY == (int)SP_TENSOR_DECAY, "flags travel as they are");
+SAME_NUMBER(PHASE_MARGIN);
+_Static_assert((int)SIGNPOST_DECAY == (int)SP_TENSOR_DECAY && (int)SIGNPOST_BUFFER == (int)SP_TENSOR_BUFFER,
+               "flags travel as they are");
 _Static_assert(SIGNPOST_DIMS_MAX == SP_TENSOR_DIMS_MAX && SIGNPOST_ANY_SLOT == SP_ANY_SLOT, "limits are the same");
 
 uint64_t sp_client_now_ms(void)
@@ -115,9 +117,10 @@ static int add_tensor(struct sp_layout *layout, const struct signpost_tensor *fr
     if (from->dims > SP_TENSOR_DIMS_MAX)
         return sp_error_set(error, SP_E_RANGE, "tensors[%u] ('%s') has %u dimensions; at most %d are allowed", index,
                             from->name, from->dims, SP_TENSOR_DIMS_MAX);
-    if ((from->flags & ~(uint32_t)SIGNPOST_DECAY) != 0)
-        return sp_error_set(error, SP_E_RANGE, "tensors[%u] ('%s') has flags 0x%x; only SIGNPOST_DECAY is known", index,
-                            from->name, from->flags);
+    if ((from->flags & ~(uint32_t)(SIGNPOST_DECAY | SIGNPOST_BUFFER)) != 0)
+        return sp_error_set(error, SP_E_RANGE,
+                            "tensors[%u] ('%s') has flags 0x%x; only SIGNPOST_DECAY and SIGNPOST_BUFFER are known",
+                            index, from->name, from->flags);
     if (strlen(from->name) >= sizeof tensor.name)
         return sp_error_set(error, SP_E_RANGE, "the name of tensors[%u] has more than %zu bytes", index,
                             sizeof tensor.name - 1);
@@ -142,6 +145,8 @@ static int make_layout(struct sp_layout *layout, const struct signpost_options *
                             SP_TENSORS_MAX);
     for (uint32_t i = 0; rc == SP_OK && i < options->tensors_count; i++)
         rc = add_tensor(layout, &options->tensors[i], i, error);
+    if (rc == SP_OK && layout->trained == 0)
+        rc = sp_error_set(error, SP_E_RANGE, "options: all tensors are buffers; at least one must be trained");
     return rc;
 }
 

@@ -118,15 +118,16 @@ SIGNPOST_API const char *signpost_version(void);
 #define SIGNPOST_DIMS_MAX 8
 
 enum signpost_tensor_flags {
-    SIGNPOST_DECAY =
-        1 /* the only one: the job's optimizer.weight_decay applies to it (weights yes; biases, norms usually not) */
+    SIGNPOST_DECAY = 1, /* the job's optimizer.weight_decay applies to it (weights yes; biases, norms usually not) */
+    SIGNPOST_BUFFER = 2 /* not trained: running statistics, see signpost_buffers(). Buffers come after all other
+                           tensors, and are not counted in d */
 };
 
 struct signpost_tensor {
     const char *name;      /* 1 to 63 bytes, unique in the model */
     const uint64_t *shape; /* `dims` sizes, each > 0; NULL if dims is 0: a single number, as [1] */
     uint32_t dims;         /* at most SIGNPOST_DIMS_MAX */
-    uint32_t flags;        /* of enum signpost_tensor_flags */
+    uint32_t flags;        /* of enum signpost_tensor_flags, or'ed */
 };
 
 /* How important a line for the caller's log is. */
@@ -268,6 +269,13 @@ SIGNPOST_API void signpost_alive(signpost *s);
 SIGNPOST_API const float *signpost_weights(const signpost *s);
 SIGNPOST_API uint64_t signpost_coordinates(const signpost *s); /* d */
 
+/* The values of all tensors with SIGNPOST_BUFFER, one after the other; the library's, at the same place until
+ * signpost_close(); NULL if there are none. The program writes its running statistics here while it computes a
+ * gradient, and reads them when it evaluates. signpost_push() sends them now and then; at evaluations and after the
+ * switch the mean over all workers is put in their place, where the weights change as well. After SIGNPOST_INIT they
+ * are zeros, and the program writes its initial ones. A gradient is not given for them. */
+SIGNPOST_API float *signpost_buffers(signpost *s);
+
 /* Digest of the weights as they are, comparable with `weights_digest` in a run's summary.json (as %016x) and between
  * workers. */
 SIGNPOST_API uint64_t signpost_weights_digest(const signpost *s);
@@ -276,7 +284,11 @@ SIGNPOST_API int signpost_slot(const signpost *s);        /* this worker's; -1 b
 SIGNPOST_API uint32_t signpost_round(const signpost *s);  /* the weights are those after this round */
 SIGNPOST_API uint32_t signpost_rounds(const signpost *s); /* in the whole job; 0 before SIGNPOST_JOINED */
 
-enum signpost_phase { SIGNPOST_PHASE_SIGN = 0, SIGNPOST_PHASE_SGD = 1 };
+enum signpost_phase {
+    SIGNPOST_PHASE_SIGN = 0,
+    SIGNPOST_PHASE_SGD = 1,
+    SIGNPOST_PHASE_MARGIN = 2 /* signs up, vote counts down */
+};
 SIGNPOST_API int signpost_phase(const signpost *s); /* of the next round */
 
 /* A key of the server's plan, as in a job file ("train.batch"); NULL if the plan has none. Valid until the next call

@@ -1,0 +1,278 @@
+/* What the votes of a chunk make: the majority, vote counts, or a mean; and the bulk of the UPDATE that says so. */
+#include "common/check.h"
+#include "common/planes.h"
+#include "server/aggregate.h"
+#include "server/round_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- memory ----------------------------------------------------------------------------------------------------------
+ */
+
+/* Room for the largest bulk of an UPDATE's main chunk in this form; 0 where the update is sent as it lies. */
+static size_t stride_of(const struct sp_round *r, const struct sp_round_form *form)
+{
+    if (form->phase == SP_PHASE_MARGIN)
+        return sp_planes_bytes(r->job.workers, SP_CHUNK_MARGIN);
+    return form->phase == SP_PHASE_SGD && form->wire != SP_WIRE_F32 ? SP_BULK_BYTES_MAX : 0;
+}
+
+static bool need(float **array, uint64_t count)
+{
+    if (*array == NULL && count > 0)
+        *array = calloc((size_t)count, sizeof **array);
+    return *array != NULL || count == 0;
+}
+
+static bool need_encoded(struct sp_round *r, const struct sp_round_form *form)
+{
+    uint64_t chunks = (r->layout.coordinates + sp_chunk_size(form) - 1) / sp_chunk_size(form);
+    size_t bytes = (size_t)chunks * stride_of(r, form);
+    uint8_t *grown;
+
+    r->encoded_stride = stride_of(r, form);
+    if (bytes <= r->encoded_bytes)
+        return true;
+    grown = realloc(r->encoded, bytes);
+    if (grown == NULL)
+        return false;
+    r->encoded = grown;
+    r->encoded_bytes = bytes;
+    return true;
+}
+
+/* The form that the rounds of a phase have, but for a first one in float32. */
+static struct sp_round_form usual_form(const struct sp_round *r, enum sp_phase phase)
+{
+    return (struct sp_round_form){.phase = phase, .wire = sp_job_wire(&r->job)};
+}
+
+bool sp_combine_prepare(struct sp_round *r, enum sp_phase phase)
+{
+    struct sp_round_form form = usual_form(r, phase);
+    uint64_t d = r->layout.coordinates;
+    bool coded = form.wire != SP_WIRE_F32;
+
+    if (phase == SP_PHASE_SIGN)
+        return true;
+    if (!need(&r->mean, d) || !need_encoded(r, &form))
+        return false;
+    if (phase == SP_PHASE_MARGIN)
+        return true;
+    if (r->job.optimizer.mode == SP_MODE_ADAM && (!need(&r->adam_m, d) || !need(&r->adam_v, d)))
+        return false;
+    return !coded || (need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
+                      (form.wire != SP_WIRE_I8 || need(&r->residual, d)));
+}
+
+void sp_combine_finish(struct sp_round *r)
+{
+    free(r->mean);
+    free(r->residual);
+    free(r->decoded);
+    free(r->encoded);
+    free(r->adam_m);
+    free(r->adam_v);
+    r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
+    r->encoded = NULL;
+    r->encoded_bytes = 0;
+}
+
+void sp_combine_begin(struct sp_round *r)
+{
+    memset(&r->counts, 0, sizeof r->counts);
+    r->margin = 0.0;
+    memset(&r->now_whole, 0, sizeof r->now_whole);
+    memset(&r->now_tensor, 0, sizeof r->now_tensor);
+    r->encoded_stride = stride_of(r, &r->form);
+}
+
+/* --- what came -------------------------------------------------------------------------------------------------------
+ */
+
+/* Bits of tensors that travel in full are zeros, so that they disturb no count. */
+static bool full_bits_clear(const struct sp_round *r, const struct sp_chunk *chunk, const uint8_t *bits)
+{
+    struct sp_layout_part part = {0};
+    unsigned set = 0;
+
+    if (r->layout.full == 0)
+        return true;
+    while (sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
+        for (uint64_t j = part.first; sp_tensor_is(part.tensor, SP_TENSOR_FULL) && j < part.first + part.count; j++)
+            set |= (bits[(j - chunk->first) / 8] >> ((j - chunk->first) % 8)) & 1u;
+    }
+    return set == 0;
+}
+
+int sp_combine_check(const struct sp_round *r, const struct sp_chunk *chunk, const uint8_t *bulk,
+                     struct sp_error *error)
+{
+    bool finite;
+
+    if (chunk->section == SP_SECTION_MAIN && r->form.phase != SP_PHASE_SGD) {
+        if (!sp_bits_tail_clear(bulk, chunk->count))
+            return sp_error_set(error, SP_E_PROTOCOL, "PUSH with bits set beyond its last coordinate");
+        if (!full_bits_clear(r, chunk, bulk))
+            return sp_error_set(error, SP_E_PROTOCOL, "PUSH with bits set for tensors that travel in full");
+        return SP_OK;
+    }
+    if (chunk->section == SP_SECTION_MAIN)
+        finite = sp_values_finite(r->form.wire, &r->layout, chunk->first, chunk->count, bulk);
+    else
+        finite = sp_all_finite((const float *)(const void *)bulk, chunk->count);
+    return finite ? SP_OK : SP_E_RANGE;
+}
+
+/* --- the update ------------------------------------------------------------------------------------------------------
+ */
+
+struct votes {
+    unsigned count;
+    uint8_t slots[SP_SLOTS_MAX];
+    const uint8_t *bulk[SP_SLOTS_MAX];
+};
+
+static uint64_t full_in(const struct sp_round *r, const struct sp_chunk *chunk)
+{
+    struct sp_layout_part part = {0};
+    uint64_t full = 0;
+
+    while (r->layout.full > 0 && sp_layout_next(&r->layout, chunk->first, chunk->count, &part))
+        full += sp_tensor_is(part.tensor, SP_TENSOR_FULL) ? part.count : 0;
+    return full;
+}
+
+static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *planes)
+{
+    uint64_t disagree[SP_SLOTS_MAX] = {0};
+    uint64_t full = votes->count > 0 ? full_in(r, chunk) : 0;
+    struct sp_vote_counts counts = {0};
+
+    sp_vote(votes->bulk, votes->count, chunk->first, chunk->count, r->round,
+            r->has_previous ? r->previous + chunk->first / 8 : NULL, r->bits + chunk->first / 8, &counts, disagree,
+            planes);
+    for (unsigned i = 0; i < votes->count; i++) {
+        r->slots[votes->slots[i]].view.compared += chunk->count - full;
+        r->slots[votes->slots[i]].view.disagreed += disagree[i];
+    }
+    /* The zeros of tensors in full are no votes: all of them agree. */
+    r->counts.coordinates += counts.coordinates - full;
+    r->counts.unanimous += counts.unanimous - full;
+    r->counts.margin += counts.margin - full * votes->count;
+    r->counts.ties += counts.ties;
+    r->counts.flips += counts.flips;
+    if (votes->count > 0)
+        r->margin += (double)(counts.margin - full * votes->count) / (double)votes->count;
+}
+
+/* Lengths of what is voted on, tensor by tensor, from the numbers before they are coded. */
+static void add_norms(struct sp_round *r, const struct sp_chunk *chunk, const float *values)
+{
+    struct sp_layout_part part = {0};
+
+    while (sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
+        const float *at = values + (part.first - chunk->first);
+
+        if (sp_tensor_is(part.tensor, SP_TENSOR_FULL))
+            continue;
+        sp_running_add_squares(&r->now_whole, at, (size_t)part.count);
+        sp_running_add_squares(&r->now_tensor, at, (size_t)part.count);
+        if (part.first + part.count < part.tensor->first + part.tensor->count)
+            continue;
+        r->now.tensor[part.index] = sp_running_total(&r->now_tensor);
+        memset(&r->now_tensor, 0, sizeof r->now_tensor);
+    }
+    if (chunk->first + chunk->count == r->layout.coordinates)
+        r->now.whole = sp_running_total(&r->now_whole);
+}
+
+static void count_margins(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *planes)
+{
+    bool good;
+
+    vote(r, chunk, votes, planes);
+    good = sp_planes_decode(planes, votes->count, chunk->count, r->mean + chunk->first);
+    sp_assert(good);
+    add_norms(r, chunk, r->mean + chunk->first);
+}
+
+static void adam(struct sp_round *r, const struct sp_chunk *chunk, float *values)
+{
+    struct sp_adam adam;
+
+    sp_adam_init(&adam, r->job.optimizer.adam.beta1, r->job.optimizer.adam.beta2, r->job.optimizer.adam.eps, r->round);
+    sp_adam_update(&adam, values, chunk->count, r->adam_m + chunk->first, r->adam_v + chunk->first, values);
+}
+
+static void aggregate(struct sp_round *r, const float *const *values, unsigned voters, size_t count, float *result)
+{
+    sp_aggregate_values(r->job.optimizer.sgd.aggregate, r->job.optimizer.sgd.trim, values, voters, count, result);
+}
+
+static void average_values(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *coded)
+{
+    enum sp_wire wire = r->form.wire;
+    float *mean = r->mean + chunk->first;
+    const float *values[SP_SLOTS_MAX];
+
+    for (unsigned i = 0; i < votes->count; i++) {
+        float *decoded = wire != SP_WIRE_F32 ? r->decoded + (size_t)i * SP_CHUNK_SHORT : NULL;
+
+        if (wire != SP_WIRE_F32)
+            sp_values_decode(wire, &r->layout, chunk->first, chunk->count, votes->bulk[i], decoded);
+        values[i] = wire != SP_WIRE_F32 ? decoded : (const float *)(const void *)votes->bulk[i];
+    }
+    aggregate(r, values, votes->count, chunk->count, mean);
+    if (r->job.optimizer.mode == SP_MODE_ADAM)
+        adam(r, chunk, mean);
+    add_norms(r, chunk, mean);
+    if (wire == SP_WIRE_F32)
+        return;
+    sp_values_encode(wire, &r->layout, chunk->first, chunk->count, mean,
+                     wire == SP_WIRE_I8 ? r->residual + chunk->first : NULL, coded);
+    sp_values_decode(wire, &r->layout, chunk->first, chunk->count, coded, mean);
+}
+
+static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
+{
+    uint8_t *coded = r->encoded_stride > 0 ? r->encoded + (size_t)r->tally.base * r->encoded_stride : NULL;
+
+    if (r->form.phase == SP_PHASE_SIGN) {
+        vote(r, chunk, votes, NULL);
+        return r->bits + chunk->first / 8;
+    }
+    if (r->form.phase == SP_PHASE_MARGIN) {
+        count_margins(r, chunk, votes, coded);
+        return coded;
+    }
+    average_values(r, chunk, votes, coded);
+    return coded != NULL ? (const void *)coded : r->mean + chunk->first;
+}
+
+void sp_combine_chunk(struct sp_round *r)
+{
+    struct sp_chunk chunk = sp_tally_chunk(&r->tally, r->tally.base);
+    struct sp_action *action;
+    struct votes votes;
+    const void *bulk;
+
+    votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
+    if (chunk.section == SP_SECTION_MAIN) {
+        bulk = combine_main(r, &chunk, &votes);
+    } else {
+        float *to = (chunk.section == SP_SECTION_FULL ? r->full : r->averages) + chunk.first;
+
+        aggregate(r, (const float *const *)(const void *)votes.bulk, votes.count, chunk.count, to);
+        bulk = to;
+    }
+    action = sp_round_act(r, SP_ACTION_UPDATE, 0);
+    action->round = r->round;
+    action->update.first = chunk.first;
+    action->update.count = chunk.count;
+    action->update.bytes = sp_chunk_update_bytes(&r->form, &chunk, votes.count);
+    action->update.bulk = bulk;
+    action->update.flags = chunk.flags;
+    action->update.voters = r->form.phase == SP_PHASE_MARGIN && chunk.section == SP_SECTION_MAIN ? votes.count : 0;
+}

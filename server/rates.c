@@ -1,0 +1,194 @@
+/* The learning rates of a round, and what sets them: schedules, and at the switch the calibration. */
+#include "common/check.h"
+#include "server/round_state.h"
+
+#include <math.h>
+#include <stdio.h>
+
+double sp_rates_factor(const struct sp_round *r, uint32_t t)
+{
+    struct sp_course course = sp_job_sign_course(&r->job, r->examples);
+
+    return sp_schedule_factor(&course, t);
+}
+
+double sp_rates_gamma(const struct sp_round *r, enum sp_phase phase, uint32_t t)
+{
+    double lr = r->job.optimizer.sign.lr;
+
+    if (phase == SP_PHASE_MARGIN)
+        lr = r->job.optimizer.margin.lr > 0.0 ? r->job.optimizer.margin.lr : SP_MARGIN_TIMES * lr;
+    return lr * sp_rates_factor(r, t);
+}
+
+float sp_rates_sigma(const struct sp_round *r, enum sp_phase phase, uint32_t t)
+{
+    if (phase == SP_PHASE_MARGIN)
+        return (float)r->job.optimizer.margin.sigma0;
+    if (phase == SP_PHASE_SGD)
+        return 0.0f;
+    return (float)(r->job.optimizer.dither.sigma0 *
+                   sp_dither_factor(r->job.optimizer.dither.schedule, t, r->rounds));
+}
+
+static float decay_of(const struct sp_round *r, double rate)
+{
+    return (float)(1.0 - rate * r->job.optimizer.weight_decay);
+}
+
+/* A rate a tensor: rates[i], or `rate` if that is NULL, times `factor`; tensors in full have their own. */
+static void set_rates(struct sp_round *r, struct sp_commit *commit, const float *rates, double rate, double factor)
+{
+    double full = r->job.full.lr * sp_rates_factor(r, r->round);
+
+    for (uint32_t i = 0; i < r->layout.trained; i++) {
+        double own = rates != NULL ? (double)rates[i] * factor : rate;
+
+        if (sp_tensor_is(&r->layout.tensors[i], SP_TENSOR_FULL))
+            own = full;
+        r->scaled[i] = (float)own;
+        r->decays[i] = decay_of(r, own);
+    }
+    commit->rates = r->scaled;
+    commit->rates_count = r->layout.trained;
+    if (r->job.optimizer.weight_decay > 0.0) {
+        commit->decays = r->decays;
+        commit->decays_count = r->layout.trained;
+    }
+}
+
+void sp_rates_signs(struct sp_round *r, struct sp_commit *commit)
+{
+    double gamma = sp_rates_gamma(r, r->form.phase, r->round);
+
+    commit->rate = (float)gamma;
+    commit->decay = decay_of(r, gamma);
+    if (r->layout.full > 0)
+        set_rates(r, commit, NULL, gamma, 1.0);
+}
+
+void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
+{
+    if (phase == SP_PHASE_MARGIN) {
+        r->step.whole = r->now.whole;
+        for (uint32_t i = 0; i < r->layout.trained; i++)
+            r->step.tensor[i] = r->now.tensor[i];
+        return;
+    }
+    r->step.whole = (double)(r->layout.coordinates - r->layout.full);
+    for (uint32_t i = 0; i < r->layout.trained; i++)
+        r->step.tensor[i] = (double)r->layout.tensors[i].count;
+}
+
+/* --- the SGD phase ---------------------------------------------------------------------------------------------------
+ */
+
+static bool tracks(const struct sp_round *r)
+{
+    return r->job.optimizer.mode == SP_MODE_HYBRID && r->job.optimizer.sgd.rate == SP_RATE_TRACKING;
+}
+
+/* Averages of ||mean||^2 over the SGD rounds so far, corrected for their start: with one round, that round's. */
+static void average_norms(struct sp_round *r, struct sp_norms *corrected)
+{
+    double beta2 = r->decide.beta2;
+
+    r->bias_mean2 *= beta2;
+    r->mean2.whole = beta2 * r->mean2.whole + (1.0 - beta2) * r->now.whole;
+    corrected->whole = r->mean2.whole / (1.0 - r->bias_mean2);
+    for (uint32_t i = 0; i < r->layout.trained; i++) {
+        r->mean2.tensor[i] = beta2 * r->mean2.tensor[i] + (1.0 - beta2) * r->now.tensor[i];
+        corrected->tensor[i] = r->mean2.tensor[i] / (1.0 - r->bias_mean2);
+    }
+}
+
+static void say_rates(struct sp_round *r)
+{
+    struct sp_event event = sp_switch_new_event(r, SP_EVENT_RATES, "rate");
+    size_t used = (size_t)snprintf(event.reason, sizeof event.reason, "%s, scale %g", event.rule, r->decide.scale);
+
+    event.gamma = r->gamma_switch;
+    event.lambda = r->rates_in_use ? (double)NAN : r->lambda;
+    event.rates = r->rates_in_use ? r->rates : NULL;
+    for (uint32_t i = 0; r->rates_in_use && i < r->layout.trained && used < sizeof event.reason - 90; i++) {
+        if (!sp_tensor_is(&r->layout.tensors[i], SP_TENSOR_FULL))
+            used += (size_t)snprintf(event.reason + used, sizeof event.reason - used, "%s%s %.4g", i > 0 ? ", " : ": ",
+                                     r->layout.tensors[i].name, (double)r->rates[i]);
+    }
+    sp_switch_event(r, &event);
+}
+
+/* The rates that keep the length of a step: from the first SGD round's own mean, or from the mean's length since. */
+static void take_norm_rates(struct sp_round *r)
+{
+    bool by_tensor = r->decide.rule == SP_LAMBDA_NORM_TENSOR, first = !r->lambda_known;
+    struct sp_norms *mean = &r->now, corrected = {.tensor = r->corrected};
+
+    if (tracks(r)) {
+        average_norms(r, &corrected);
+        mean = &corrected;
+    }
+    r->lambda = sp_decide_norm(&r->decide, r->gamma_switch, &r->layout, &r->step, mean, by_tensor ? r->rates : NULL);
+    r->lambda_known = true;
+    r->rates_in_use = by_tensor;
+    if (first)
+        say_rates(r);
+}
+
+/* A mean that no worker gave all of, or of length 0, has no rate: it would be infinite, and stay so to the end. */
+static bool mean_has_length(struct sp_round *r)
+{
+    struct sp_event event;
+
+    if (r->voters > 0 && r->now.whole > 0.0)
+        return true;
+    if (r->lambda_known)
+        return false;
+    event = sp_switch_new_event(r, SP_EVENT_REFUSAL, "rate");
+    (void)snprintf(event.reason, sizeof event.reason,
+                   "round %u brought no mean to take the SGD rate from; it changes nothing, and the next one is asked",
+                   r->round);
+    sp_switch_event(r, &event);
+    return false;
+}
+
+static double factor_of(const struct sp_round *r)
+{
+    struct sp_course course;
+
+    if (r->job.optimizer.sgd.schedule == SP_SGD_SCHEDULE_CONTINUE)
+        return sp_rates_factor(r, r->round) / r->factor_switch;
+    course = sp_job_sgd_course(&r->job, r->examples, r->rounds - r->sgd_from);
+    return sp_schedule_factor(&course, r->round - r->sgd_from);
+}
+
+/* Whether the rate of this round is known, after what this round's mean and statistics have to say of it. */
+static bool calibrate(struct sp_round *r)
+{
+    if (sp_decide_needs_mean(&r->decide)) {
+        if ((!r->lambda_known || tracks(r)) && mean_has_length(r))
+            take_norm_rates(r);
+    } else if (tracks(r)) {
+        r->lambda = sp_decide_lambda(&r->decide, r->gamma_switch, 0.0, NULL);
+    }
+    return r->lambda_known;
+}
+
+void sp_rates_values(struct sp_round *r, struct sp_commit *commit)
+{
+    double factor;
+
+    if (!calibrate(r)) {
+        commit->decay = 1.0f;
+        if (r->layout.full > 0) {
+            set_rates(r, commit, NULL, 0.0, 1.0);
+            commit->rate = 0.0f;
+        }
+        return;
+    }
+    factor = factor_of(r);
+    commit->rate = (float)(r->lambda * factor);
+    commit->decay = decay_of(r, r->lambda * factor);
+    if (r->rates_in_use || r->layout.full > 0)
+        set_rates(r, commit, r->rates_in_use ? r->rates : NULL, r->lambda * factor, factor);
+}

@@ -1,0 +1,20 @@
+/* What the parts of a job (job.c, job_text.c, job_words.c) know of each other; not for anybody else. */
+#pragma once
+
+#include "common/job.h"
+
+#define UINT64_AS_REAL 0x1p64
+
+/* Whether `group` is a group that `path` is in. */
+bool sp_path_is_under(const char *path, const char *group);
+
+/* Whether the design names this key, or this value of a key, but this version does not have it yet. */
+bool sp_key_is_later(const char *path);
+bool sp_value_is_later(const char *path, const char *value);
+
+/* Reads a value into its member of a job, which on failure stays as it was. Returns a code. */
+int sp_text_parse(const struct sp_key *key, void *member, const char *text);
+
+/* Fill in the words for a path that is no key, and for a value that sp_text_parse() refused. Return the code. */
+int sp_words_refuse_path(const char *path, struct sp_error *error);
+int sp_words_refuse_value(const struct sp_key *key, int code, const char *value, struct sp_error *error);

@@ -36,7 +36,7 @@ static void read_scalar(struct reader *r, const struct sp_key *key, struct place
         sp_reader_refuse(r, place);
     } else if (sp_reader_is_null(r)) {
         sp_reader_refuse_value(r, place, key, SP_E_MISSING, "but has no value");
-    } else if (key->type == SP_KEY_UINT_LIST) {
+    } else if (key->type == SP_KEY_UINT_LIST || key->type == SP_KEY_RULES) {
         sp_reader_refuse_value(r, place, key, SP_E_SYNTAX, "not a single value");
     } else if (key->type == SP_KEY_BOOL && r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE) {
         sp_reader_refuse_value(r, place, key, SP_E_SYNTAX, "without quotes");
@@ -108,6 +108,8 @@ static void read_known(struct reader *r, const struct sp_key *key, const struct 
         read_mapping(r, place->path);
     } else if (key != NULL && list && key->type == SP_KEY_UINT_LIST) {
         read_list(r, key, place);
+    } else if (key != NULL && list && key->type == SP_KEY_RULES) {
+        sp_reader_rules(r, key, place);
     } else if (key != NULL && r->event.type == YAML_SCALAR_EVENT) {
         read_scalar(r, key, place);
     } else if (key != NULL) {

@@ -62,3 +62,6 @@ void sp_reader_refuse_value(struct reader *r, struct place *place, const struct 
                             const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Reads the whole file into the job. */
 void sp_reader_read(struct reader *r);
+
+/* config_rules.c: the value of `tensors`, of which the current event is the start. */
+void sp_reader_rules(struct reader *r, const struct sp_key *key, struct place *place);

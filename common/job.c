@@ -72,6 +72,10 @@ static const char *const deadlines[] = {"adaptive", NULL};
     {                                                                                                                  \
         KEY(path_, SP_KEY_UINT_LIST, member_, flags_, fallback_), .min = (min_), .max = (max_), .meaning = (meaning_)  \
     }
+#define RULES(path_, member_, flags_, fallback_, meaning_)                                                             \
+    {                                                                                                                  \
+        KEY(path_, SP_KEY_RULES, member_, flags_, fallback_), .meaning = (meaning_)                                    \
+    }
 
 const struct sp_key sp_job_keys[] = {
     STRING("job", job, REQUIRED | PLAN | SP_KEY_NAME, NULL, "name of the job; its run folder is `runs/<job>`"),
@@ -187,6 +191,8 @@ const struct sp_key sp_job_keys[] = {
     REAL("optimizer.adam.beta2", optimizer.adam.beta2, PLAN | SP_KEY_BELOW, "0.999", 0, 1, "its memory of the square"),
     REAL("optimizer.adam.eps", optimizer.adam.eps, PLAN | POSITIVE, "1e-8", 0, 1, "its least divisor"),
 
+    RULES("tensors", tensors, PLAN, "[]",
+          "which tensors, by their names, travel in full precision, and which have weight decay (see below)"),
     REAL("full.lr", full.lr, PLAN | POSITIVE, "0.1", 0, RATE_MAX,
          "SGD rate of tensors that travel in full precision (`tensors`); it follows `optimizer.sign.schedule`"),
 
@@ -228,8 +234,8 @@ const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 static const struct {
     const char *path, *value;
 } later[] = {
-    {"data.shards", NULL},       {"model.width", NULL}, {"server.journal", NULL}, {"server.checkpoint", NULL},
-    {"server.quarantine", NULL}, {"tensors", NULL},     {"security.tls", NULL},
+    {"data.shards", NULL},       {"model.width", NULL},       {"server.journal", NULL},
+    {"server.checkpoint", NULL}, {"server.quarantine", NULL}, {"security.tls", NULL},
 };
 
 bool sp_path_is_under(const char *path, const char *group)

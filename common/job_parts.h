@@ -1,9 +1,25 @@
-/* What the parts of a job (job.c, job_text.c, job_words.c) know of each other; not for anybody else. */
+/* What the parts of a job (job.c, job_text.c, job_words.c, rules.c) know of each other; not for anybody else. */
 #pragma once
 
 #include "common/job.h"
 
+#include <locale.h>
+
 #define UINT64_AS_REAL 0x1p64
+
+/* A text means the same whatever the locale of the program that the library is part of: numbers have a point. */
+static inline locale_t sp_c_locale_enter(void)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+
+    return c == (locale_t)0 ? (locale_t)0 : uselocale(c);
+}
+
+static inline void sp_c_locale_leave(locale_t before)
+{
+    if (before != (locale_t)0)
+        freelocale(uselocale(before));
+}
 
 /* Whether `group` is a group that `path` is in. */
 bool sp_path_is_under(const char *path, const char *group);

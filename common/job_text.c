@@ -2,27 +2,13 @@
 #include "common/job_parts.h"
 
 #include "common/check.h"
+#include "common/rules.h"
 
 #include <inttypes.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Numbers are read and written with a point, whatever the locale of the program that the library is part of. */
-static locale_t enter_c_locale(void)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-
-    return c == (locale_t)0 ? (locale_t)0 : uselocale(c);
-}
-
-static void leave_c_locale(locale_t before)
-{
-    if (before != (locale_t)0)
-        freelocale(uselocale(before));
-}
 
 /* Decimal digits only; a leading zero is refused because YAML 1.1 readers take it for octal. */
 static int parse_uint(const char *text, uint64_t *value)
@@ -78,9 +64,9 @@ static int parse_real(const char *text, double *value)
 
     if (!is_decimal(text))
         return SP_E_SYNTAX;
-    before = enter_c_locale();
+    before = sp_c_locale_enter();
     *value = strtod(text, NULL) + 0.0; /* -0 becomes 0 */
-    leave_c_locale(before);
+    sp_c_locale_leave(before);
     return isfinite(*value) ? SP_OK : SP_E_RANGE;
 }
 
@@ -230,7 +216,7 @@ int sp_text_parse(const struct sp_key *key, void *member, const char *text)
     case SP_KEY_UINT_LIST:
         return set_list(key, member, text);
     case SP_KEY_RULES:
-        break;
+        return sp_rules_parse(member, text, NULL);
     }
     return SP_E_SYNTAX;
 }
@@ -238,14 +224,14 @@ int sp_text_parse(const struct sp_key *key, void *member, const char *text)
 static void get_real(double value, char *text, size_t bytes)
 {
     static const int digits[] = {9, 15, 17};
-    locale_t before = enter_c_locale();
+    locale_t before = sp_c_locale_enter();
 
     for (size_t i = 0; i < sizeof digits / sizeof digits[0]; i++) {
         (void)snprintf(text, bytes, "%.*g", digits[i], value);
         if (strtod(text, NULL) == value)
             break;
     }
-    leave_c_locale(before);
+    sp_c_locale_leave(before);
 }
 
 static void get_list(const uint32_t *items, char *text, size_t bytes)
@@ -294,6 +280,7 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
         get_list(value, text, bytes);
         break;
     case SP_KEY_RULES:
+        sp_rules_write(value, text, bytes);
         break;
     }
 }

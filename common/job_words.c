@@ -1,6 +1,8 @@
 /* What messages say of keys and of what was given for them. */
 #include "common/job_parts.h"
 
+#include "common/rules.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,6 +91,8 @@ void sp_job_allowed(const struct sp_key *key, char *text, size_t bytes)
                        SP_HIDDEN_MAX, key->min, key->max);
         break;
     case SP_KEY_RULES:
+        (void)snprintf(text, bytes, "a list of at most %d rules, such as [{match: \"bn*\", update: full}]",
+                       SP_RULES_MAX);
         break;
     }
 }
@@ -222,10 +226,22 @@ int sp_words_refuse_path(const char *path, struct sp_error *error)
     return sp_error_set(error, SP_E_UNKNOWN, "unknown key '%s'; README.md lists all keys", quoted);
 }
 
+/* Reads them once more for the words: what is wrong in a long text must be said to be found. */
+static int refuse_rules(const struct sp_key *key, const char *value, struct sp_error *error)
+{
+    struct sp_tensor_rules rules;
+    int rc = sp_rules_parse(&rules, value, error);
+
+    (void)sp_error_prefix(error, "%s", key->path);
+    return rc;
+}
+
 int sp_words_refuse_value(const struct sp_key *key, int code, const char *value, struct sp_error *error)
 {
     char quoted[SP_QUOTED_BYTES], allowed[256];
 
+    if (key->type == SP_KEY_RULES && value[0] == '[')
+        return refuse_rules(key, value, error);
     sp_job_quote(value, quoted);
     sp_job_allowed(key, allowed, sizeof allowed);
     if (code == SP_E_UNSUPPORTED)

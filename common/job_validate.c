@@ -71,6 +71,49 @@ static void validate_switch(const struct sp_job *job, struct findings *findings)
              "at needs its moment: set one of optimizer.switch.epoch, step and fraction to more than 0");
 }
 
+/* A user who flips optimizer.mode to compare leaves the rest as it is: what sgd and adam do not use is no mistake. */
+static void validate_phases(const struct sp_job *job, struct findings *findings)
+{
+    const bool to_margin = job->optimizer.switch_.to == SP_SWITCH_TO_MARGIN;
+
+    if (job->optimizer.mode != SP_MODE_HYBRID)
+        return;
+    if (job->optimizer.start == SP_START_MARGIN && to_margin)
+        find(findings, "optimizer.switch.to",
+             "margin is where the job is already, by optimizer.start; set this to sgd, or optimizer.start to sign");
+    if (job->optimizer.margin.until > 0 && !to_margin)
+        find(findings, "optimizer.margin.until",
+             "only has a meaning with optimizer.switch.to margin; set that, or leave this out");
+    if (job->optimizer.sgd.rate == SP_RATE_TRACKING && job->optimizer.sgd.lr > 0)
+        find(findings, "optimizer.sgd.rate",
+             "tracking has nothing to track while optimizer.sgd.lr fixes the rate; leave one of the two out");
+}
+
+static void validate_rates(const struct sp_job *job, struct findings *findings)
+{
+    const double warmup = job->optimizer.sign.warmup;
+
+    if (job->optimizer.sgd.lambda_min > job->optimizer.sgd.lambda_max)
+        find(findings, "optimizer.sgd.lambda_min", "%g is more than optimizer.sgd.lambda_max (%g)",
+             job->optimizer.sgd.lambda_min, job->optimizer.sgd.lambda_max);
+    if (job->train.rounds == 0 && warmup >= job->train.epochs)
+        find(findings, "optimizer.sign.warmup",
+             "%g epochs leave nothing of the job, which has %g (train.epochs); make it shorter", warmup,
+             job->train.epochs);
+}
+
+static void validate_tensors(const struct sp_job *job, struct findings *findings)
+{
+    if (job->optimizer.mode != SP_MODE_ADAM)
+        return;
+    for (uint32_t i = 0; i < job->tensors.count; i++)
+        if (job->tensors.rule[i].update == SP_RULE_UPDATE_FULL)
+            find(findings, "tensors",
+                 "rule %" PRIu32 " (\"%s\") has update: full, but in mode adam every tensor is updated by Adam; leave "
+                 "that out",
+                 i + 1, job->tensors.rule[i].match);
+}
+
 static void validate_address(const char *path, const char *text, struct findings *findings)
 {
     struct sp_address address;
@@ -113,6 +156,9 @@ unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, con
 
     validate_data(job, &findings);
     validate_switch(job, &findings);
+    validate_phases(job, &findings);
+    validate_rates(job, &findings);
+    validate_tensors(job, &findings);
     validate_server(job, &findings);
     validate_security(job, &findings);
     return findings.count;

@@ -230,12 +230,9 @@ const struct sp_key sp_job_keys[] = {
 
 const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
-/* What the design names but this version does not do yet. A path without value stands for all keys under it as well. */
-static const struct {
-    const char *path, *value;
-} later[] = {
-    {"data.shards", NULL},       {"model.width", NULL},       {"server.journal", NULL},
-    {"server.checkpoint", NULL}, {"server.quarantine", NULL}, {"security.tls", NULL},
+/* What the design names but this version does not do yet; a path stands for all keys under it as well. */
+static const char *const later[] = {
+    "data.shards", "model.width", "server.journal", "server.checkpoint", "server.quarantine", "security.tls",
 };
 
 bool sp_path_is_under(const char *path, const char *group)
@@ -248,15 +245,7 @@ bool sp_path_is_under(const char *path, const char *group)
 bool sp_key_is_later(const char *path)
 {
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (later[i].value == NULL && (strcmp(path, later[i].path) == 0 || sp_path_is_under(path, later[i].path)))
-            return true;
-    return false;
-}
-
-bool sp_value_is_later(const char *path, const char *value)
-{
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (later[i].value != NULL && strcmp(path, later[i].path) == 0 && strcmp(value, later[i].value) == 0)
+        if (strcmp(path, later[i]) == 0 || sp_path_is_under(path, later[i]))
             return true;
     return false;
 }

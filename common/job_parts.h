@@ -24,9 +24,8 @@ static inline void sp_c_locale_leave(locale_t before)
 /* Whether `group` is a group that `path` is in. */
 bool sp_path_is_under(const char *path, const char *group);
 
-/* Whether the design names this key, or this value of a key, but this version does not have it yet. */
+/* Whether the design names this key, but this version does not have it yet. */
 bool sp_key_is_later(const char *path);
-bool sp_value_is_later(const char *path, const char *value);
 
 /* Reads a value into its member of a job, which on failure stays as it was. Returns a code. */
 int sp_text_parse(const struct sp_key *key, void *member, const char *text);

@@ -146,7 +146,7 @@ static int set_choice(const struct sp_key *key, unsigned *member, const char *te
             return SP_OK;
         }
     }
-    return sp_value_is_later(key->path, text) ? SP_E_UNSUPPORTED : SP_E_RANGE;
+    return SP_E_RANGE;
 }
 
 /* One item of a list, up to the next comma or bracket; *text then stands there. */

@@ -244,8 +244,5 @@ int sp_words_refuse_value(const struct sp_key *key, int code, const char *value,
         return refuse_rules(key, value, error);
     sp_job_quote(value, quoted);
     sp_job_allowed(key, allowed, sizeof allowed);
-    if (code == SP_E_UNSUPPORTED)
-        return sp_error_set(error, SP_E_UNSUPPORTED, "%s: '%s' is not available in this version; it must be %s",
-                            key->path, quoted, allowed);
     return sp_error_set(error, (enum sp_code)code, "%s: must be %s, not '%s'", key->path, allowed, quoted);
 }

@@ -1,16 +1,11 @@
 #include "common/job.h"
 
-#include "common/address.h"
 #include "common/check.h"
+#include "common/job_parts.h"
 
-#include <inttypes.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define PATH_BYTES 64 /* more than any path in the table has */
 
 _Static_assert(sizeof(enum sp_switch_when) == sizeof(unsigned), "choices are stored as unsigned");
 _Static_assert(offsetof(struct sp_job, model.hidden_count) ==
@@ -44,7 +39,6 @@ static const char *const deadlines[] = {"adaptive", NULL};
 #define PIXEL_MAX 1e6
 #define BATCH_MAX 1e6
 #define ROUNDS_MAX 4e9
-#define UINT64_AS_REAL 0x1p64
 
 #define REQUIRED SP_KEY_REQUIRED
 #define PLAN SP_KEY_PLAN
@@ -77,6 +71,10 @@ static const char *const deadlines[] = {"adaptive", NULL};
 #define UINTS(path_, member_, flags_, fallback_, min_, max_, meaning_)                                                 \
     {                                                                                                                  \
         KEY(path_, SP_KEY_UINT_LIST, member_, flags_, fallback_), .min = (min_), .max = (max_), .meaning = (meaning_)  \
+    }
+#define RULES(path_, member_, flags_, fallback_, meaning_)                                                             \
+    {                                                                                                                  \
+        KEY(path_, SP_KEY_RULES, member_, flags_, fallback_), .meaning = (meaning_)                                    \
     }
 
 const struct sp_key sp_job_keys[] = {
@@ -193,6 +191,8 @@ const struct sp_key sp_job_keys[] = {
     REAL("optimizer.adam.beta2", optimizer.adam.beta2, PLAN | SP_KEY_BELOW, "0.999", 0, 1, "its memory of the square"),
     REAL("optimizer.adam.eps", optimizer.adam.eps, PLAN | POSITIVE, "1e-8", 0, 1, "its least divisor"),
 
+    RULES("tensors", tensors, PLAN, "[]",
+          "which tensors, by their names, travel in full precision, and which have weight decay (see below)"),
     REAL("full.lr", full.lr, PLAN | POSITIVE, "0.1", 0, RATE_MAX,
          "SGD rate of tensors that travel in full precision (`tensors`); it follows `optimizer.sign.schedule`"),
 
@@ -230,33 +230,22 @@ const struct sp_key sp_job_keys[] = {
 
 const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
-/* What the design names but this version does not do yet. A path without value stands for all keys under it as well. */
-static const struct {
-    const char *path, *value;
-} later[] = {
-    {"data.shards", NULL},       {"model.width", NULL}, {"server.journal", NULL}, {"server.checkpoint", NULL},
-    {"server.quarantine", NULL}, {"tensors", NULL},     {"security.tls", NULL},
+/* What the design names but this version does not do yet; a path stands for all keys under it as well. */
+static const char *const later[] = {
+    "data.shards", "model.width", "server.journal", "server.checkpoint", "server.quarantine", "security.tls",
 };
 
-static bool is_under(const char *path, const char *group)
+bool sp_path_is_under(const char *path, const char *group)
 {
     size_t length = strlen(group);
 
     return strncmp(path, group, length) == 0 && path[length] == '.';
 }
 
-static bool is_later_key(const char *path)
+bool sp_key_is_later(const char *path)
 {
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (later[i].value == NULL && (strcmp(path, later[i].path) == 0 || is_under(path, later[i].path)))
-            return true;
-    return false;
-}
-
-static bool is_later_value(const char *path, const char *value)
-{
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (later[i].value != NULL && strcmp(path, later[i].path) == 0 && strcmp(value, later[i].value) == 0)
+        if (strcmp(path, later[i]) == 0 || sp_path_is_under(path, later[i]))
             return true;
     return false;
 }
@@ -267,16 +256,6 @@ const struct sp_key *sp_job_key(const char *path)
         if (strcmp(sp_job_keys[i].path, path) == 0)
             return &sp_job_keys[i];
     return NULL;
-}
-
-static void *member_of(struct sp_job *job, const struct sp_key *key)
-{
-    return (char *)job + key->offset;
-}
-
-static const void *value_of(const struct sp_job *job, const struct sp_key *key)
-{
-    return (const char *)job + key->offset;
 }
 
 void sp_job_init(struct sp_job *job)
@@ -291,655 +270,21 @@ void sp_job_init(struct sp_job *job)
     (void)snprintf(job->folder, sizeof job->folder, ".");
 }
 
-/* Text of values: from text, strictly. */
-
-/* Numbers are read and written with a point, whatever the locale of the program that the library is part of. */
-static locale_t enter_c_locale(void)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-
-    return c == (locale_t)0 ? (locale_t)0 : uselocale(c);
-}
-
-static void leave_c_locale(locale_t before)
-{
-    if (before != (locale_t)0)
-        freelocale(uselocale(before));
-}
-
-/* Decimal digits only; a leading zero is refused because YAML 1.1 readers take it for octal. */
-static int parse_uint(const char *text, uint64_t *value)
-{
-    const char *digits = text[0] == '-' ? text + 1 : text;
-    size_t length = strspn(digits, "0123456789");
-    uint64_t sum = 0;
-
-    if (length == 0 || digits[length] != '\0' || (digits[0] == '0' && length > 1))
-        return SP_E_SYNTAX;
-    if (text[0] == '-')
-        return SP_E_RANGE;
-    for (size_t i = 0; i < length; i++) {
-        if (__builtin_mul_overflow(sum, UINT64_C(10), &sum) ||
-            __builtin_add_overflow(sum, (uint64_t)(digits[i] - '0'), &sum))
-            return SP_E_RANGE;
-    }
-    *value = sum;
-    return SP_OK;
-}
-
-/* [+-] digits [. digits] [e [+-] digits], with a digit before or after the point. Checked here because strtod() also
- * takes "nan", "inf", hexadecimal and leading blanks. */
-static bool is_decimal(const char *text)
-{
-    size_t whole, part = 0;
-
-    if (*text == '+' || *text == '-')
-        text++;
-    whole = strspn(text, "0123456789");
-    text += whole;
-    if (*text == '.') {
-        part = strspn(++text, "0123456789");
-        text += part;
-    }
-    if (whole + part == 0)
-        return false;
-    if (*text == 'e' || *text == 'E') {
-        text++;
-        if (*text == '+' || *text == '-')
-            text++;
-        whole = strspn(text, "0123456789");
-        if (whole == 0)
-            return false;
-        text += whole;
-    }
-    return *text == '\0';
-}
-
-static int parse_real(const char *text, double *value)
-{
-    locale_t before;
-
-    if (!is_decimal(text))
-        return SP_E_SYNTAX;
-    before = enter_c_locale();
-    *value = strtod(text, NULL) + 0.0; /* -0 becomes 0 */
-    leave_c_locale(before);
-    return isfinite(*value) ? SP_OK : SP_E_RANGE;
-}
-
-static int set_string(const struct sp_key *key, char *member, const char *text)
-{
-    size_t length = strlen(text);
-
-    if (length >= key->bytes)
-        return SP_E_RANGE;
-    if (length == 0 && (key->flags & SP_KEY_REQUIRED) != 0)
-        return SP_E_MISSING;
-    for (size_t i = 0; i < length; i++) {
-        bool word = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'A' && text[i] <= 'Z') ||
-                    (text[i] >= 'a' && text[i] <= 'z');
-
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            return SP_E_SYNTAX;
-        if ((key->flags & SP_KEY_NAME) != 0 && !word && (i == 0 || strchr("._-", text[i]) == NULL))
-            return SP_E_SYNTAX;
-    }
-    memset(member, 0, key->bytes);
-    memcpy(member, text, length);
-    return SP_OK;
-}
-
-static bool uint_in_range(const struct sp_key *key, uint64_t value)
-{
-    return (double)value >= key->min && (key->max >= UINT64_AS_REAL || (double)value <= key->max);
-}
-
-static int set_uint(const struct sp_key *key, void *member, const char *text)
-{
-    uint64_t value;
-    int rc = parse_uint(text, &value);
-
-    if (rc != SP_OK)
-        return rc;
-    if (!uint_in_range(key, value))
-        return SP_E_RANGE;
-    if (key->bytes == sizeof(uint64_t))
-        *(uint64_t *)member = value;
-    else
-        *(uint32_t *)member = (uint32_t)value;
-    return SP_OK;
-}
-
-static int set_real(const struct sp_key *key, double *member, const char *text)
-{
-    double value;
-    int rc = parse_real(text, &value);
-
-    if (rc != SP_OK)
-        return rc;
-    if (value < key->min || value > key->max)
-        return SP_E_RANGE;
-    if ((key->flags & SP_KEY_POSITIVE) != 0 && value <= key->min)
-        return SP_E_RANGE;
-    if ((key->flags & SP_KEY_BELOW) != 0 && value >= key->max)
-        return SP_E_RANGE;
-    *member = value;
-    return SP_OK;
-}
-
-static int set_bool(bool *member, const char *text)
-{
-    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-        return SP_E_SYNTAX;
-    *member = text[0] == 't';
-    return SP_OK;
-}
-
-static int set_choice(const struct sp_key *key, unsigned *member, const char *text)
-{
-    for (unsigned i = 0; key->choices[i] != NULL; i++) {
-        if (strcmp(key->choices[i], text) == 0) {
-            *member = i;
-            return SP_OK;
-        }
-    }
-    return is_later_value(key->path, text) ? SP_E_UNSUPPORTED : SP_E_RANGE;
-}
-
-/* One item of a list, up to the next comma or bracket; *text then stands there. */
-static int parse_item(const struct sp_key *key, const char **text, uint32_t *item)
-{
-    char word[24];
-    uint64_t value;
-    size_t length;
-    int rc;
-
-    *text += strspn(*text, " ");
-    length = strcspn(*text, " ,]");
-    if (length >= sizeof word)
-        return SP_E_RANGE;
-    memcpy(word, *text, length);
-    word[length] = '\0';
-    *text += length;
-    *text += strspn(*text, " ");
-    rc = parse_uint(word, &value);
-    if (rc != SP_OK)
-        return rc;
-    if (!uint_in_range(key, value))
-        return SP_E_RANGE;
-    *item = (uint32_t)value;
-    return SP_OK;
-}
-
-static int set_list(const struct sp_key *key, uint32_t *member, const char *text)
-{
-    uint32_t items[SP_HIDDEN_MAX] = {0};
-    uint32_t count = 0;
-
-    sp_assert(key->bytes == sizeof items);
-    if (*text++ != '[')
-        return SP_E_SYNTAX;
-    text += strspn(text, " ");
-    if (*text != ']') {
-        for (;; text++) {
-            int rc = count == SP_HIDDEN_MAX ? SP_E_RANGE : parse_item(key, &text, &items[count++]);
-
-            if (rc != SP_OK)
-                return rc;
-            if (*text != ',')
-                break;
-        }
-    }
-    if (strcmp(text, "]") != 0)
-        return SP_E_SYNTAX;
-    memcpy(member, items, sizeof items);
-    member[SP_HIDDEN_MAX] = count;
-    return SP_OK;
-}
-
-static int set_member(struct sp_job *job, const struct sp_key *key, const char *text)
-{
-    void *member = member_of(job, key);
-
-    switch (key->type) {
-    case SP_KEY_STRING:
-        return set_string(key, member, text);
-    case SP_KEY_UINT:
-        return set_uint(key, member, text);
-    case SP_KEY_REAL:
-        return set_real(key, member, text);
-    case SP_KEY_BOOL:
-        return set_bool(member, text);
-    case SP_KEY_CHOICE:
-        return set_choice(key, member, text);
-    case SP_KEY_UINT_LIST:
-        return set_list(key, member, text);
-    case SP_KEY_RULES:
-        break;
-    }
-    return SP_E_SYNTAX;
-}
-
-/* Words. */
-
-const char *sp_job_quote(const char *text, char out[SP_QUOTED_BYTES])
-{
-    size_t used = 0;
-
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (used > SP_QUOTED_BYTES - 8) {
-            while (used > 0 && ((unsigned char)out[used - 1] & 0xc0) == 0x80) /* no half of a UTF-8 character */
-                used--;
-            if (used > 0 && (unsigned char)out[used - 1] >= 0xc0)
-                used--;
-            used += (size_t)snprintf(out + used, SP_QUOTED_BYTES - used, "...");
-            break;
-        }
-        if (c < 0x20 || c == 0x7f)
-            used += (size_t)snprintf(out + used, SP_QUOTED_BYTES - used, "\\x%02X", c);
-        else
-            out[used++] = (char)c;
-    }
-    out[used] = '\0';
-    return out;
-}
-
-static void allowed_choices(const struct sp_key *key, char *text, size_t bytes)
-{
-    size_t used = 0;
-
-    text[0] = '\0';
-    for (size_t i = 0; key->choices[i] != NULL && used < bytes; i++) {
-        const char *joint = i == 0 ? "" : key->choices[i + 1] == NULL ? " or " : ", ";
-
-        used += (size_t)snprintf(text + used, bytes - used, "%s%s", joint, key->choices[i]);
-    }
-}
-
-static void allowed_real(const struct sp_key *key, char *text, size_t bytes)
-{
-    const char *min = (key->flags & SP_KEY_POSITIVE) != 0 ? "more than" : "at least";
-    const char *max = (key->flags & SP_KEY_BELOW) != 0 ? "less than" : "at most";
-
-    (void)snprintf(text, bytes, "a number of %s %.9g and %s %.9g", min, key->min, max, key->max);
-}
-
-static void allowed_string(const struct sp_key *key, char *text, size_t bytes)
-{
-    const char *some = (key->flags & SP_KEY_REQUIRED) != 0 ? "1 to" : "at most";
-
-    if ((key->flags & SP_KEY_NAME) != 0)
-        (void)snprintf(text, bytes,
-                       "a name of %s %zu letters, digits, '.', '_' and '-' that begins with a letter or digit", some,
-                       key->bytes - 1);
-    else
-        (void)snprintf(text, bytes, "a text of %s %zu bytes without control characters", some, key->bytes - 1);
-}
-
-void sp_job_allowed(const struct sp_key *key, char *text, size_t bytes)
-{
-    switch (key->type) {
-    case SP_KEY_STRING:
-        allowed_string(key, text, bytes);
-        break;
-    case SP_KEY_UINT:
-        if (key->max >= UINT64_AS_REAL)
-            (void)snprintf(text, bytes, "a whole number from %.0f to %" PRIu64, key->min, UINT64_MAX);
-        else
-            (void)snprintf(text, bytes, "a whole number from %.0f to %.0f", key->min, key->max);
-        break;
-    case SP_KEY_REAL:
-        allowed_real(key, text, bytes);
-        break;
-    case SP_KEY_BOOL:
-        (void)snprintf(text, bytes, "true or false");
-        break;
-    case SP_KEY_CHOICE:
-        allowed_choices(key, text, bytes);
-        break;
-    case SP_KEY_UINT_LIST:
-        (void)snprintf(text, bytes, "a list of at most %d whole numbers from %.0f to %.0f, such as [64, 32]",
-                       SP_HIDDEN_MAX, key->min, key->max);
-        break;
-    case SP_KEY_RULES:
-        break;
-    }
-}
-
-/* The nearest known path. */
-
-static unsigned least(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
-}
-
-/* Edits from a to b, each an insertion, a deletion, a replacement or a swap of two neighbours ('optimal string
- * alignment'). Both are shorter than PATH_BYTES. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    unsigned rows[3][PATH_BYTES];
-    unsigned *before = rows[0], *last = rows[1], *row = rows[2];
-    size_t length = strlen(b);
-
-    memset(rows, 0, sizeof rows);
-    for (size_t j = 0; j <= length; j++)
-        last[j] = (unsigned)j;
-    for (size_t i = 1; i <= strlen(a); i++) {
-        unsigned *oldest = before;
-
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= length; j++) {
-            row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = least(row[j], before[j - 2] + 1);
-        }
-        before = last;
-        last = row;
-        row = oldest;
-    }
-    return last[length];
-}
-
-struct nearest {
-    char path[PATH_BYTES]; /* "" if none is near enough */
-    unsigned distance;
-};
-
-/* Counts edits only from the first component that differs, and allows one in three characters. */
-static void consider(const char *path, const char *candidate, struct nearest *nearest)
-{
-    size_t same = 0, length;
-    unsigned distance;
-
-    if (is_under(path, candidate)) /* a group that was found is not what was meant */
-        return;
-    for (size_t i = 0; path[i] == candidate[i] && path[i] != '\0'; i++)
-        if (path[i] == '.')
-            same = i + 1;
-    length = strlen(path + same);
-    distance = edit_distance(path + same, candidate + same);
-    if (distance < nearest->distance && distance <= least((unsigned)(length + 2) / 3, 4)) {
-        nearest->distance = distance;
-        (void)snprintf(nearest->path, sizeof nearest->path, "%s", candidate);
-    }
-}
-
-/* Whether `candidate` is `tail`, or ends with it after a dot. */
-static bool ends_with(const char *candidate, const char *tail)
-{
-    size_t length = strlen(candidate), tail_length = strlen(tail);
-
-    if (length < tail_length || strcmp(candidate + length - tail_length, tail) != 0)
-        return false;
-    return length == tail_length || candidate[length - tail_length - 1] == '.';
-}
-
-/* A key that was put in the wrong place, or without its groups: found by its last components, if only one key has them.
- */
-static void consider_tails(const char *path, struct nearest *nearest)
-{
-    for (const char *tail = path; tail != NULL; tail = strchr(tail, '.')) {
-        const char *found = NULL;
-        unsigned count = 0;
-
-        tail += *tail == '.';
-        for (size_t i = 0; i < sp_job_keys_count; i++) {
-            if (ends_with(sp_job_keys[i].path, tail)) {
-                found = sp_job_keys[i].path;
-                count++;
-            }
-        }
-        if (count == 1) {
-            (void)snprintf(nearest->path, sizeof nearest->path, "%s", found);
-            return;
-        }
-    }
-}
-
-static void find_nearest(const char *path, struct nearest *nearest)
-{
-    nearest->path[0] = '\0';
-    nearest->distance = PATH_BYTES;
-    if (path[0] == '\0' || strlen(path) >= PATH_BYTES)
-        return;
-    for (size_t i = 0; i < sp_job_keys_count; i++) {
-        const char *known = sp_job_keys[i].path;
-
-        consider(path, known, nearest);
-        for (const char *dot = strchr(known, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
-            char group[PATH_BYTES];
-
-            (void)snprintf(group, sizeof group, "%.*s", (int)(dot - known), known);
-            consider(path, group, nearest);
-        }
-    }
-    if (nearest->path[0] == '\0')
-        consider_tails(path, nearest);
-}
-
-static int refuse_path(const char *path, struct sp_error *error)
-{
-    char quoted[SP_QUOTED_BYTES];
-    struct nearest nearest;
-
-    sp_job_quote(path, quoted);
-    if (is_later_key(path))
-        return sp_error_set(error, SP_E_UNSUPPORTED, "'%s' is not available in this version; leave it out", quoted);
-    for (size_t i = 0; i < sp_job_keys_count; i++)
-        if (is_under(sp_job_keys[i].path, path))
-            return sp_error_set(error, SP_E_UNKNOWN, "'%s' is a group of keys; name one of them, such as '%s'", quoted,
-                                sp_job_keys[i].path);
-    find_nearest(path, &nearest);
-    if (nearest.path[0] != '\0')
-        return sp_error_set(error, SP_E_UNKNOWN, "unknown key '%s'; did you mean '%s'?", quoted, nearest.path);
-    return sp_error_set(error, SP_E_UNKNOWN, "unknown key '%s'; README.md lists all keys", quoted);
-}
-
-static int refuse_value(const struct sp_key *key, int code, const char *value, struct sp_error *error)
-{
-    char quoted[SP_QUOTED_BYTES], allowed[256];
-
-    sp_job_quote(value, quoted);
-    sp_job_allowed(key, allowed, sizeof allowed);
-    if (code == SP_E_UNSUPPORTED)
-        return sp_error_set(error, SP_E_UNSUPPORTED, "%s: '%s' is not available in this version; it must be %s",
-                            key->path, quoted, allowed);
-    return sp_error_set(error, (enum sp_code)code, "%s: must be %s, not '%s'", key->path, allowed, quoted);
-}
-
 int sp_job_set(struct sp_job *job, const char *path, const char *value, struct sp_error *error)
 {
     const struct sp_key *key = sp_job_key(path);
     int rc;
 
     if (key == NULL)
-        return refuse_path(path, error);
-    rc = set_member(job, key, value);
+        return sp_words_refuse_path(path, error);
+    rc = sp_text_parse(key, (char *)job + key->offset, value);
     if (rc != SP_OK)
-        return refuse_value(key, rc, value, error);
+        return sp_words_refuse_value(key, rc, value, error);
     if (key->offset == offsetof(struct sp_job, server.close) && job->server.close == SP_CLOSE_ALL)
         job->server.quorum = 0;
     if (key->offset == offsetof(struct sp_job, server.quorum) && job->server.quorum > 0)
         job->server.close = SP_CLOSE_QUORUM;
     return SP_OK;
-}
-
-static void get_real(double value, char *text, size_t bytes)
-{
-    static const int digits[] = {9, 15, 17};
-    locale_t before = enter_c_locale();
-
-    for (size_t i = 0; i < sizeof digits / sizeof digits[0]; i++) {
-        (void)snprintf(text, bytes, "%.*g", digits[i], value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    leave_c_locale(before);
-}
-
-static void get_list(const uint32_t *items, char *text, size_t bytes)
-{
-    const uint32_t count = items[SP_HIDDEN_MAX];
-    size_t used = (size_t)snprintf(text, bytes, "[");
-
-    for (uint32_t i = 0; i < count && i < SP_HIDDEN_MAX && used < bytes; i++)
-        used += (size_t)snprintf(text + used, bytes - used, "%s%" PRIu32, i == 0 ? "" : ", ", items[i]);
-    if (used < bytes)
-        (void)snprintf(text + used, bytes - used, "]");
-}
-
-static const char *choice_name(const struct sp_key *key, unsigned value)
-{
-    for (unsigned i = 0; key->choices[i] != NULL; i++)
-        if (i == value)
-            return key->choices[i];
-    return "?";
-}
-
-void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, size_t bytes)
-{
-    const void *value = value_of(job, key);
-
-    switch (key->type) {
-    case SP_KEY_STRING:
-        (void)snprintf(text, bytes, "%s", (const char *)value);
-        break;
-    case SP_KEY_UINT:
-        if (key->bytes == sizeof(uint64_t))
-            (void)snprintf(text, bytes, "%" PRIu64, *(const uint64_t *)value);
-        else
-            (void)snprintf(text, bytes, "%" PRIu32, *(const uint32_t *)value);
-        break;
-    case SP_KEY_REAL:
-        get_real(*(const double *)value, text, bytes);
-        break;
-    case SP_KEY_BOOL:
-        (void)snprintf(text, bytes, "%s", *(const bool *)value ? "true" : "false");
-        break;
-    case SP_KEY_CHOICE:
-        (void)snprintf(text, bytes, "%s", choice_name(key, *(const unsigned *)value));
-        break;
-    case SP_KEY_UINT_LIST:
-        get_list(value, text, bytes);
-        break;
-    case SP_KEY_RULES:
-        break;
-    }
-}
-
-/* Checks of several keys together. */
-
-struct findings {
-    void (*report)(void *arg, const char *path, const char *words);
-    void *arg;
-    unsigned count;
-};
-
-static void __attribute__((format(printf, 3, 4)))
-find(struct findings *findings, const char *path, const char *format, ...)
-{
-    char words[SP_ERROR_TEXT_BYTES];
-    size_t used = (size_t)snprintf(words, sizeof words, "%s: ", path);
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(words + used, sizeof words - used, format, args);
-    va_end(args);
-    findings->count++;
-    if (findings->report != NULL)
-        findings->report(findings->arg, path, words);
-}
-
-static void validate_pair(const char *one, const char *one_path, const char *other, const char *other_path,
-                          struct findings *findings)
-{
-    if (one[0] != '\0' && other[0] == '\0')
-        find(findings, other_path, "missing, but %s is given; give both or neither", one_path);
-}
-
-static void validate_data(const struct sp_job *job, struct findings *findings)
-{
-    const char *images = job->data.train_images, *labels = job->data.train_labels;
-
-    validate_pair(images, "data.train.images", labels, "data.train.labels", findings);
-    validate_pair(labels, "data.train.labels", images, "data.train.images", findings);
-    images = job->data.test_images;
-    labels = job->data.test_labels;
-    validate_pair(images, "data.test.images", labels, "data.test.labels", findings);
-    validate_pair(labels, "data.test.labels", images, "data.test.images", findings);
-    if (job->model.type == SP_MODEL_MLP && job->model.hidden_count == 0)
-        find(findings, "model.hidden", "an mlp needs at least one hidden layer; without one use model.type softmax");
-}
-
-static void validate_switch(const struct sp_job *job, struct findings *findings)
-{
-    static const char *const paths[] = {"optimizer.switch.epoch", "optimizer.switch.step", "optimizer.switch.fraction"};
-    const bool given[] = {job->optimizer.switch_.epoch > 0, job->optimizer.switch_.step > 0,
-                          job->optimizer.switch_.fraction > 0};
-    bool at = job->optimizer.switch_.when == SP_SWITCH_AT;
-    unsigned count = 0;
-
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        if (!given[i])
-            continue;
-        count++;
-        if (!at)
-            find(findings, paths[i], "only has a meaning with optimizer.switch.when at; set that, or leave this out");
-        else if (count > 1)
-            find(findings, paths[i], "only one of optimizer.switch.epoch, step and fraction can be the moment");
-    }
-    if (at && count == 0)
-        find(findings, "optimizer.switch.when",
-             "at needs its moment: set one of optimizer.switch.epoch, step and fraction to more than 0");
-}
-
-static void validate_address(const char *path, const char *text, struct findings *findings)
-{
-    struct sp_address address;
-    struct sp_error error;
-
-    if (sp_address_parse(text, &address, &error) != SP_OK)
-        find(findings, path, "%s", error.text);
-}
-
-static void validate_server(const struct sp_job *job, struct findings *findings)
-{
-    validate_address("server.listen", job->server.listen, findings);
-    if (job->server.http[0] != '\0')
-        validate_address("server.http", job->server.http, findings);
-    if (job->server.close == SP_CLOSE_QUORUM && job->server.quorum == 0)
-        find(findings, "server.close.quorum",
-             "must say how many workers are enough, 1 to %" PRIu32 ": close: {quorum: N}", job->workers);
-    if (job->server.quorum > job->workers)
-        find(findings, "server.close.quorum", "%" PRIu32 " is more than the job's workers (%" PRIu32 ")",
-             job->server.quorum, job->workers);
-    if (job->server.min_live > job->workers)
-        find(findings, "server.min_live", "%" PRIu32 " is more than the job's workers (%" PRIu32 ")",
-             job->server.min_live, job->workers);
-    if (job->server.heartbeat_timeout < 2 * job->server.heartbeat_interval)
-        find(findings, "server.heartbeat.timeout", "%g seconds is less than twice server.heartbeat.interval (%g)",
-             job->server.heartbeat_timeout, job->server.heartbeat_interval);
-}
-
-static void validate_security(const struct sp_job *job, struct findings *findings)
-{
-    if (job->security.token_file[0] != '\0' && strcmp(job->security.token_file, job->security.operator_token_file) == 0)
-        find(findings, "security.operator_token_file",
-             "must be another file than security.token_file: else every worker could operate the job");
-}
-
-unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
-                         void *arg)
-{
-    struct findings findings = {.report = report, .arg = arg};
-
-    validate_data(job, &findings);
-    validate_switch(job, &findings);
-    validate_server(job, &findings);
-    validate_security(job, &findings);
-    return findings.count;
 }
 
 int sp_job_need_data(const struct sp_job *job, struct sp_error *error)

@@ -99,16 +99,6 @@ START_TEST(test_defaults_are_the_documented_ones)
     ck_assert_uint_eq(job.train.batch, 16);
     ck_assert_double_eq(job.train.epochs, 10);
     ck_assert_uint_eq(job.train.report, 50);
-    ck_assert_double_eq(job.optimizer.beta1, 0.9);
-    ck_assert_double_eq(job.optimizer.beta2, 0.99);
-    ck_assert_double_eq(job.optimizer.sign.lr, 1e-3);
-    ck_assert_int_eq(job.optimizer.sign.schedule, SP_SCHEDULE_LINEAR);
-    ck_assert_int_eq(job.optimizer.dither.schedule, SP_DITHER_EXPONENTIAL);
-    ck_assert_int_eq(job.optimizer.switch_.when, SP_SWITCH_AUTO);
-    ck_assert(!job.optimizer.switch_.dry_run);
-    ck_assert_int_eq(job.optimizer.sgd.lambda, SP_LAMBDA_NORM_TENSOR);
-    ck_assert_double_eq(job.optimizer.sgd.scale, 0.6);
-    ck_assert_int_eq(job.optimizer.sgd.momentum, SP_MOMENTUM_EMA);
     ck_assert_str_eq(job.server.listen, "127.0.0.1:7700");
     ck_assert_int_eq(job.server.close, SP_CLOSE_ALL);
     ck_assert_uint_eq(job.server.quorum, 0);
@@ -121,6 +111,173 @@ START_TEST(test_defaults_are_the_documented_ones)
     ck_assert_double_eq(job.worker.give_up, 0);
     ck_assert_str_eq(job.folder, ".");
     ck_assert_uint_eq(sp_job_validate(&job, NULL, NULL), 0);
+}
+END_TEST
+
+START_TEST(test_defaults_of_the_first_phase)
+{
+    ck_assert_int_eq(job.optimizer.mode, SP_MODE_HYBRID);
+    ck_assert_int_eq(job.optimizer.start, SP_START_SIGN);
+    ck_assert_double_eq(job.optimizer.beta1, 0.9);
+    ck_assert_double_eq(job.optimizer.beta2, 0.99);
+    ck_assert_double_eq(job.optimizer.weight_decay, 0);
+    ck_assert_double_eq(job.optimizer.sign.lr, 1e-3);
+    ck_assert_int_eq(job.optimizer.sign.schedule, SP_SCHEDULE_LINEAR);
+    ck_assert_double_eq(job.optimizer.sign.warmup, 0);
+    ck_assert_double_eq(job.optimizer.sign.step.epochs, 10);
+    ck_assert_double_eq(job.optimizer.sign.step.factor, 0.1);
+    ck_assert_double_eq(job.optimizer.dither.sigma0, 0);
+    ck_assert_int_eq(job.optimizer.dither.schedule, SP_DITHER_EXPONENTIAL);
+    ck_assert_int_eq(job.optimizer.dither.scale, SP_DITHER_SCALE_JOB);
+    ck_assert_double_eq(job.optimizer.margin.lr, 0);
+    ck_assert_double_eq(job.optimizer.margin.sigma0, 1);
+    ck_assert_double_eq(job.optimizer.margin.until, 0);
+    ck_assert_uint_eq(job.tensors.count, 0);
+    ck_assert_double_eq(job.full.lr, 0.1);
+}
+END_TEST
+
+START_TEST(test_defaults_of_the_switch_and_what_follows)
+{
+    ck_assert_int_eq(job.optimizer.switch_.when, SP_SWITCH_AUTO);
+    ck_assert_int_eq(job.optimizer.switch_.to, SP_SWITCH_TO_SGD);
+    ck_assert_double_eq(job.optimizer.switch_.epoch, 0);
+    ck_assert_uint_eq(job.optimizer.switch_.step, 0);
+    ck_assert_double_eq(job.optimizer.switch_.fraction, 0);
+    ck_assert_double_eq(job.optimizer.switch_.tolerance, 0.05);
+    ck_assert_uint_eq(job.optimizer.switch_.patience, 5);
+    ck_assert(!job.optimizer.switch_.dry_run);
+    ck_assert_int_eq(job.optimizer.sgd.lambda, SP_LAMBDA_NORM_TENSOR);
+    ck_assert_double_eq(job.optimizer.sgd.scale, 0.6);
+    ck_assert_double_eq(job.optimizer.sgd.lambda_min, 1e-5);
+    ck_assert_double_eq(job.optimizer.sgd.lambda_max, 1);
+    ck_assert_double_eq(job.optimizer.sgd.lr, 0);
+    ck_assert_int_eq(job.optimizer.sgd.rate, SP_RATE_FROZEN);
+    ck_assert_int_eq(job.optimizer.sgd.schedule, SP_SGD_SCHEDULE_CONTINUE);
+    ck_assert_double_eq(job.optimizer.sgd.step.epochs, 10);
+    ck_assert_double_eq(job.optimizer.sgd.step.factor, 0.1);
+    ck_assert_int_eq(job.optimizer.sgd.wire, SP_SGD_WIRE_AUTO);
+    ck_assert_int_eq(job.optimizer.sgd.momentum, SP_MOMENTUM_EMA);
+    ck_assert_int_eq(job.optimizer.sgd.aggregate, SP_AGGREGATE_MEAN);
+    ck_assert_double_eq(job.optimizer.sgd.trim, 0.25);
+    ck_assert_double_eq(job.optimizer.adam.lr, 1e-3);
+    ck_assert_double_eq(job.optimizer.adam.beta1, 0.9);
+    ck_assert_double_eq(job.optimizer.adam.beta2, 0.999);
+    ck_assert_double_eq(job.optimizer.adam.eps, 1e-8);
+}
+END_TEST
+
+/* The least and the largest value that a number of the optimizer takes, and the nearest ones that it does not. */
+static const struct {
+    const char *path;
+    const char *taken[2], *refused[2];
+} ranges[] = {
+    {"optimizer.beta1", {"0", "0.999999"}, {"-0.1", "1"}},
+    {"optimizer.beta2", {"0", "0.999999"}, {"-0.1", "1"}},
+    {"optimizer.weight_decay", {"0", "1"}, {"-0.1", "1.1"}},
+    {"optimizer.sign.lr", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sign.warmup", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.sign.step.epochs", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sign.step.factor", {"1e-30", "1"}, {"0", "1.1"}},
+    {"optimizer.dither.sigma0", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.margin.lr", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.margin.sigma0", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.margin.until", {"0", "1"}, {"-0.1", "1.1"}},
+    {"optimizer.switch.epoch", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.switch.step", {"0", "4000000000"}, {"-1", "4000000001"}},
+    {"optimizer.switch.fraction", {"0", "1"}, {"-0.1", "1.1"}},
+    {"optimizer.switch.tolerance", {"1e-30", "1"}, {"0", "1.1"}},
+    {"optimizer.switch.patience", {"1", "4000000000"}, {"0", "4000000001"}},
+    {"optimizer.sgd.scale", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sgd.lambda_min", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sgd.lambda_max", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sgd.lr", {"0", "1e6"}, {"-0.1", "1000001"}},
+    {"optimizer.sgd.step.epochs", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sgd.step.factor", {"1e-30", "1"}, {"0", "1.1"}},
+    {"optimizer.sgd.trim", {"0", "0.499999"}, {"-0.1", "0.5"}},
+    {"optimizer.adam.lr", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.adam.beta1", {"0", "0.999999"}, {"-0.1", "1"}},
+    {"optimizer.adam.beta2", {"0", "0.999999"}, {"-0.1", "1"}},
+    {"optimizer.adam.eps", {"1e-30", "1"}, {"0", "1.1"}},
+    {"full.lr", {"1e-30", "1e6"}, {"0", "1000001"}},
+};
+
+START_TEST(test_ranges_of_the_optimizer)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < COUNT(ranges); i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            refuse(ranges[i].path, ranges[i].refused[k], SP_E_RANGE, NULL);
+            set(ranges[i].path, ranges[i].taken[k]);
+        }
+    }
+    for (size_t i = 0; i < sp_job_keys_count; i++) {
+        const struct sp_key *key = &sp_job_keys[i];
+
+        if (strncmp(key->path, "optimizer.", 10) == 0 && (key->type == SP_KEY_REAL || key->type == SP_KEY_UINT))
+            count++;
+    }
+    ck_assert_uint_eq(count + 1, COUNT(ranges)); /* all of them, and full.lr */
+}
+END_TEST
+
+/* What each choice of the optimizer takes, in the order of its enum. */
+static const char *const choices[][2] = {
+    {"optimizer.mode", "hybrid, sgd or adam"},
+    {"optimizer.start", "sign or margin"},
+    {"optimizer.sign.schedule", "constant, linear, cosine or step"},
+    {"optimizer.dither.schedule", "none, constant, exponential, linear, cosine or inverse"},
+    {"optimizer.dither.scale", "job, tensor or absolute"},
+    {"optimizer.switch.when", "never, at, auto, swats or manual"},
+    {"optimizer.switch.to", "sgd or margin"},
+    {"optimizer.sgd.lambda", "paper, ratio, denoised, norm or norm_tensor"},
+    {"optimizer.sgd.rate", "frozen or tracking"},
+    {"optimizer.sgd.schedule", "continue, constant, linear, cosine or step"},
+    {"optimizer.sgd.wire", "auto, f32, bf16 or i8"},
+    {"optimizer.sgd.momentum", "ema or none"},
+    {"optimizer.sgd.aggregate", "mean, median or trimmed_mean"},
+};
+
+START_TEST(test_choices_of_the_optimizer)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < COUNT(choices); i++) {
+        char allowed[256];
+
+        sp_job_allowed(sp_job_key(choices[i][0]), allowed, sizeof allowed);
+        ck_assert_str_eq(allowed, choices[i][1]);
+    }
+    for (size_t i = 0; i < sp_job_keys_count; i++)
+        count += sp_job_keys[i].type == SP_KEY_CHOICE && strncmp(sp_job_keys[i].path, "optimizer.", 10) == 0;
+    ck_assert_uint_eq(count, COUNT(choices));
+    set("optimizer.mode", "adam");
+    ck_assert_int_eq(job.optimizer.mode, SP_MODE_ADAM);
+    set("optimizer.start", "margin");
+    ck_assert_int_eq(job.optimizer.start, SP_START_MARGIN);
+    set("optimizer.sign.schedule", "step");
+    ck_assert_int_eq(job.optimizer.sign.schedule, SP_SCHEDULE_STEP);
+    set("optimizer.dither.schedule", "inverse");
+    ck_assert_int_eq(job.optimizer.dither.schedule, SP_DITHER_INVERSE);
+    set("optimizer.dither.scale", "absolute");
+    ck_assert_int_eq(job.optimizer.dither.scale, SP_DITHER_SCALE_ABSOLUTE);
+    set("optimizer.switch.when", "manual");
+    ck_assert_int_eq(job.optimizer.switch_.when, SP_SWITCH_MANUAL);
+    set("optimizer.switch.to", "margin");
+    ck_assert_int_eq(job.optimizer.switch_.to, SP_SWITCH_TO_MARGIN);
+    set("optimizer.sgd.lambda", "norm");
+    ck_assert_int_eq(job.optimizer.sgd.lambda, SP_LAMBDA_NORM);
+    set("optimizer.sgd.rate", "tracking");
+    ck_assert_int_eq(job.optimizer.sgd.rate, SP_RATE_TRACKING);
+    set("optimizer.sgd.schedule", "step");
+    ck_assert_int_eq(job.optimizer.sgd.schedule, SP_SGD_SCHEDULE_STEP);
+    set("optimizer.sgd.wire", "i8");
+    ck_assert_int_eq(job.optimizer.sgd.wire, SP_SGD_WIRE_I8);
+    set("optimizer.sgd.momentum", "none");
+    ck_assert_int_eq(job.optimizer.sgd.momentum, SP_MOMENTUM_NONE);
+    set("optimizer.sgd.aggregate", "trimmed_mean");
+    ck_assert_int_eq(job.optimizer.sgd.aggregate, SP_AGGREGATE_TRIMMED_MEAN);
 }
 END_TEST
 
@@ -160,6 +317,8 @@ static const char *sample(const struct sp_key *key, unsigned i)
     case SP_KEY_UINT_LIST:
         (void)snprintf(text, sizeof text, i == 0 ? "[65536, 1, 7]" : "[]");
         return text;
+    case SP_KEY_RULES:
+        return i == 0 ? "[{match: \"bn*\", update: full}, {match: \"*\", update: vote, decay: false}]" : "[]";
     }
     return "";
 }
@@ -202,6 +361,7 @@ START_TEST(test_whole_jobs_copy_by_text_in_any_order)
     set("optimizer.switch.when", "at");
     set("optimizer.switch.fraction", "0.7");
     set("model.hidden", "[300, 200, 100]");
+    set("tensors", "[{match: \"bn*\", update: full}, {match: \"*.bias\", decay: true}]");
     set("seed", "18446744073709551615");
     check_copies();
     for (size_t k = 0; k < sp_job_keys_count; k++)
@@ -372,46 +532,15 @@ END_TEST
 
 START_TEST(test_what_comes_later_is_said_to)
 {
-    static const char *const values[][2] = {{"optimizer.mode", "sgd"},
-                                            {"optimizer.mode", "adam"},
-                                            {"optimizer.sign.schedule", "cosine"},
-                                            {"optimizer.sign.schedule", "step"},
-                                            {"optimizer.dither.scale", "tensor"},
-                                            {"optimizer.switch.when", "swats"},
-                                            {"optimizer.switch.when", "manual"},
-                                            {"optimizer.sgd.rate", "tracking"},
-                                            {"optimizer.sgd.wire", "bf16"},
-                                            {"optimizer.sgd.wire", "i8"},
-                                            {"optimizer.sgd.aggregate", "median"},
-                                            {"optimizer.sgd.aggregate", "trimmed_mean"}};
-    static const char *const keys[] = {"optimizer.margin",
-                                       "optimizer.margin.sigma0",
-                                       "tensors",
-                                       "full",
-                                       "full.lr",
-                                       "data.shards",
-                                       "server.journal",
-                                       "server.journal.fsync",
-                                       "server.checkpoint.every",
-                                       "security.tls.key",
-                                       "server.quarantine",
-                                       "model.width"};
+    static const char *const keys[] = {"server.journal",   "server.journal.fsync", "server.checkpoint.every",
+                                       "security.tls.key", "server.quarantine",    "model.width"};
 
-    for (size_t i = 0; i < COUNT(values); i++) {
-        struct sp_error error;
-
-        refuse(values[i][0], values[i][1], SP_E_UNSUPPORTED, NULL);
-        (void)sp_job_set(&job, values[i][0], values[i][1], &error);
-        ck_assert_ptr_nonnull(strstr(error.text, "is not available in this version"));
-    }
     for (size_t i = 0; i < COUNT(keys); i++) {
         char words[128];
 
         (void)snprintf(words, sizeof words, "'%s' is not available in this version; leave it out", keys[i]);
         refuse(keys[i], "x", SP_E_UNSUPPORTED, words);
     }
-    refuse("optimizer.mode", "sgd", SP_E_UNSUPPORTED,
-           "optimizer.mode: 'sgd' is not available in this version; it must be hybrid");
 }
 END_TEST
 
@@ -455,6 +584,8 @@ START_TEST(test_unknown_keys_get_a_suggestion)
     }
     refuse("optimizer.sign", "1", SP_E_UNKNOWN,
            "'optimizer.sign' is a group of keys; name one of them, such as 'optimizer.sign.lr'");
+    refuse("optimizer.sign.step", "10", SP_E_UNKNOWN,
+           "'optimizer.sign.step' is a group of keys; name one of them, such as 'optimizer.sign.step.epochs'");
     ck_assert_ptr_null(sp_job_key("optimizer.sign"));
     ck_assert_ptr_null(sp_job_key(""));
 }
@@ -566,7 +697,7 @@ START_TEST(test_validate_switch)
 {
     static const char *const moments[] = {"optimizer.switch.epoch", "optimizer.switch.step",
                                           "optimizer.switch.fraction"};
-    static const char *const whens[] = {"never", "auto"};
+    static const char *const whens[] = {"never", "auto", "swats", "manual"};
 
     for (size_t i = 0; i < COUNT(moments); i++) {
         set("optimizer.switch.when", "at");
@@ -591,6 +722,92 @@ START_TEST(test_validate_switch)
     set("optimizer.switch.epoch", "3");
     set("optimizer.switch.step", "100");
     expect_findings("optimizer.switch.step: only one of optimizer.switch.epoch, step and fraction can be the moment\n");
+}
+END_TEST
+
+START_TEST(test_validate_phases)
+{
+    set("optimizer.start", "margin");
+    expect_findings("");
+    set("optimizer.start", "margin");
+    set("optimizer.switch.to", "margin");
+    expect_findings("optimizer.switch.to: margin is where the job is already, by optimizer.start; set this to sgd, or "
+                    "optimizer.start to sign\n");
+    set("optimizer.switch.to", "margin");
+    set("optimizer.margin.until", "0.9");
+    expect_findings("");
+    set("optimizer.margin.until", "0.9");
+    expect_findings("optimizer.margin.until: only has a meaning with optimizer.switch.to margin; set that, or leave "
+                    "this out\n");
+    set("optimizer.sgd.rate", "tracking");
+    expect_findings("");
+    set("optimizer.sgd.rate", "tracking");
+    set("optimizer.sgd.lr", "0.1");
+    expect_findings("optimizer.sgd.rate: tracking has nothing to track while optimizer.sgd.lr fixes the rate; leave "
+                    "one of the two out\n");
+}
+END_TEST
+
+/* One key is flipped to compare, and the rest of the file stays as it is. */
+START_TEST(test_other_modes_do_not_mind_the_keys_of_phases)
+{
+    static const char *const modes[] = {"sgd", "adam"};
+
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        set("optimizer.mode", modes[i]);
+        set("optimizer.start", "margin");
+        set("optimizer.switch.to", "margin");
+        set("optimizer.switch.dry_run", "true");
+        set("optimizer.switch.when", "swats");
+        set("optimizer.dither.sigma0", "1");
+        set("optimizer.sgd.rate", "tracking");
+        set("optimizer.sgd.lr", "0.1");
+        expect_findings("");
+        set("optimizer.mode", modes[i]);
+        set("optimizer.margin.until", "0.9");
+        expect_findings("");
+    }
+}
+END_TEST
+
+START_TEST(test_validate_rates)
+{
+    set("optimizer.sgd.lambda_min", "1");
+    expect_findings("");
+    set("optimizer.sgd.lambda_min", "2");
+    expect_findings("optimizer.sgd.lambda_min: 2 is more than optimizer.sgd.lambda_max (1)\n");
+    set("optimizer.sign.warmup", "9.99");
+    expect_findings("");
+    set("optimizer.sign.warmup", "10");
+    expect_findings("optimizer.sign.warmup: 10 epochs leave nothing of the job, which has 10 (train.epochs); make it "
+                    "shorter\n");
+    set("optimizer.sign.warmup", "10");
+    set("train.rounds", "5"); /* how many epochs that is, only the data can say */
+    expect_findings("");
+    set("optimizer.sign.schedule", "constant");
+    set("optimizer.sgd.trim", "0.4");
+    set("optimizer.switch.tolerance", "0.5");
+    expect_findings("");
+}
+END_TEST
+
+START_TEST(test_validate_tensors)
+{
+    static const char rules[] = "[{match: a, update: full}, {match: b, decay: true}, {match: c, update: vote}, "
+                                "{match: d*, update: full, decay: true}]";
+
+    set("tensors", rules);
+    expect_findings("");
+    set("tensors", rules);
+    set("optimizer.mode", "sgd");
+    expect_findings("");
+    set("tensors", rules);
+    set("optimizer.mode", "adam");
+    expect_findings(
+        "tensors: rule 1 (\"a\") has update: full, but in mode adam every tensor is updated by Adam; leave "
+        "that out\n"
+        "tensors: rule 4 (\"d*\") has update: full, but in mode adam every tensor is updated by Adam; leave "
+        "that out\n");
 }
 END_TEST
 
@@ -719,6 +936,10 @@ static Suite *suite(void)
     tcase_add_test(c, test_table_rows_are_sound);
     tcase_add_test(c, test_defaults_are_what_the_table_says);
     tcase_add_test(c, test_defaults_are_the_documented_ones);
+    tcase_add_test(c, test_defaults_of_the_first_phase);
+    tcase_add_test(c, test_defaults_of_the_switch_and_what_follows);
+    tcase_add_test(c, test_ranges_of_the_optimizer);
+    tcase_add_test(c, test_choices_of_the_optimizer);
     tcase_add_test(c, test_plan_has_all_that_governs_training);
     tcase_add_test(c, test_every_key_gives_back_what_was_set);
     tcase_add_test(c, test_whole_jobs_copy_by_text_in_any_order);
@@ -736,6 +957,10 @@ static Suite *suite(void)
     tcase_add_test(c, test_quorum_and_close_follow_each_other);
     tcase_add_test(c, test_validate_data_and_model);
     tcase_add_test(c, test_validate_switch);
+    tcase_add_test(c, test_validate_phases);
+    tcase_add_test(c, test_other_modes_do_not_mind_the_keys_of_phases);
+    tcase_add_test(c, test_validate_rates);
+    tcase_add_test(c, test_validate_tensors);
     tcase_add_test(c, test_validate_server);
     tcase_add_test(c, test_validate_security);
     tcase_add_test(c, test_paths_are_relative_to_the_folder);

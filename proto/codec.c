@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *sp_phase_name(enum sp_phase phase)
+{
+    static const char *const names[SP_PHASES] = {
+        [SP_PHASE_SIGN] = "sign", [SP_PHASE_SGD] = "sgd", [SP_PHASE_MARGIN] = "margin"};
+
+    return names[phase];
+}
+
 /* --- encode ------------------------------------------------------------------------------------------------------ */
 
 /* Lays out header, control message and bulk in one buffer. */

@@ -22,6 +22,9 @@
 enum sp_phase { SP_PHASE_SIGN = 0, SP_PHASE_SGD = 1, SP_PHASE_MARGIN = 2 };
 #define SP_PHASES 3
 
+/* "sign", "margin", "sgd": static. */
+const char *sp_phase_name(enum sp_phase phase);
+
 /* Numbers on the wire. */
 enum sp_role { SP_ROLE_WORKER = 0, SP_ROLE_OPERATOR = 1 };
 

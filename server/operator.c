@@ -87,6 +87,19 @@ static char *text_of(json_t *object)
     return text;
 }
 
+static char *obey_switch(struct sp_server *server)
+{
+    struct sp_error error = {0};
+    int rc = sp_round_switch(server->round, sp_server_now_ms(), &error);
+    char *text;
+
+    if (rc == SP_OK)
+        sp_log_info("server", "an operator asked for the next phase");
+    text = rc == SP_OK ? text_of(json_pack("{s:b}", "ok", 1)) : text_of(json_pack("{s:s}", "error", error.text));
+    sp_server_drain(server);
+    return text;
+}
+
 char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops)
 {
     *stops = strcmp(command, "stop") == 0;
@@ -94,7 +107,9 @@ char *sp_operator_obey(struct sp_server *server, const char *command, bool *stop
         return text_of(json_pack("{s:b}", "ok", 1));
     if (strcmp(command, "status") == 0)
         return text_of(sp_status_json(server));
-    return text_of(json_pack("{s:s}", "error", "unknown command; known are: status, stop"));
+    if (strcmp(command, "switch") == 0)
+        return obey_switch(server);
+    return text_of(json_pack("{s:s}", "error", "unknown command; known are: status, stop, switch"));
 }
 
 void sp_operator_stop(struct sp_server *server)

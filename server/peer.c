@@ -171,8 +171,7 @@ static void count_received(struct sp_peer *peer, const struct sp_frame *frame)
         return;
     }
     bytes->pushed += n;
-    if (sp_round_is_sign(peer->server->round, frame->round))
-        bytes->pushed_sign += n;
+    bytes->pushed_in[sp_round_phase(peer->server->round, frame->round)] += n;
 }
 
 static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)

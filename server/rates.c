@@ -27,8 +27,7 @@ float sp_rates_sigma(const struct sp_round *r, enum sp_phase phase, uint32_t t)
         return (float)r->job.optimizer.margin.sigma0;
     if (phase == SP_PHASE_SGD)
         return 0.0f;
-    return (float)(r->job.optimizer.dither.sigma0 *
-                   sp_dither_factor(r->job.optimizer.dither.schedule, t, r->rounds));
+    return (float)(r->job.optimizer.dither.sigma0 * sp_dither_factor(r->job.optimizer.dither.schedule, t, r->rounds));
 }
 
 static float decay_of(const struct sp_round *r, double rate)

@@ -136,11 +136,11 @@ void sp_record_close(struct sp_record *record)
 static json_t *report_json(const struct sp_report *report, double seconds, uint64_t pushed, uint64_t updated)
 {
     json_t *line = json_object();
-    bool sign = report->phase == SP_PHASE_SIGN;
+    bool sign = report->phase != SP_PHASE_SGD;
 
     sp_json_put(&line, "round", json_integer(report->round));
     sp_json_put(&line, "epoch", sp_json_number(report->epoch));
-    sp_json_put(&line, "phase", json_string(sign ? "sign" : "sgd"));
+    sp_json_put(&line, "phase", json_string(sp_phase_name(report->phase)));
     sp_json_put(&line, sign ? "gamma" : "lambda", sp_json_number(report->rate));
     sp_json_put(&line, "train_loss", sp_json_number(report->loss));
     sp_json_put(&line, "live", json_integer(report->live));
@@ -171,10 +171,8 @@ static json_t *report_json(const struct sp_report *report, double seconds, uint6
     return line;
 }
 
-int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
-                     uint64_t updated, struct sp_error *error)
+static int write_line(struct sp_record *record, json_t *line, struct sp_error *error)
 {
-    json_t *line = report_json(report, seconds, pushed, updated);
     char *text = sp_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(9), 0);
     int rc = SP_OK;
 
@@ -185,6 +183,91 @@ int sp_record_report(struct sp_record *record, const struct sp_report *report, d
         rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
     free(text);
     return rc;
+}
+
+int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
+                     uint64_t updated, struct sp_error *error)
+{
+    return write_line(record, report_json(report, seconds, pushed, updated), error);
+}
+
+/* --- decisions -------------------------------------------------------------------------------------------------------
+ */
+
+static const char *event_name(enum sp_event_type type)
+{
+    static const char *const names[] = {[SP_EVENT_SWITCH] = "switch",
+                                        [SP_EVENT_RATES] = "rates",
+                                        [SP_EVENT_DRY_RUN] = "dry_run",
+                                        [SP_EVENT_REFUSAL] = "refusal"};
+
+    return names[type];
+}
+
+static json_t *rates_json(const struct sp_event *event, const struct sp_layout *layout)
+{
+    json_t *rates = json_object();
+
+    for (uint32_t i = 0; i < layout->trained; i++) {
+        if (!sp_tensor_is(&layout->tensors[i], SP_TENSOR_FULL))
+            sp_json_put(&rates, layout->tensors[i].name, sp_json_number((double)event->rates[i]));
+    }
+    return rates;
+}
+
+static void put_numbers(json_t **line, const struct sp_numbers *numbers)
+{
+    const struct {
+        const char *key;
+        double value;
+    } values[] = {{"a", numbers->a},
+                  {"b", numbers->b},
+                  {"e", numbers->e},
+                  {"d", numbers->d},
+                  {"noise_scale", numbers->noise_scale},
+                  {"rounds_seen", numbers->rounds_seen},
+                  {"first_loss", numbers->first_loss},
+                  {"best_loss", numbers->best_loss},
+                  {"last_gain", numbers->last_gain},
+                  {"window", numbers->window},
+                  {"windows", numbers->windows},
+                  {"flat_windows", numbers->flat},
+                  {"lambda_now", numbers->lambda_now},
+                  {"lambda_mean", numbers->lambda_mean},
+                  {"settled_rounds", numbers->settled}};
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        sp_json_put(line, values[i].key, sp_json_number(values[i].value));
+}
+
+static json_t *event_json(const struct sp_event *event, const struct sp_layout *layout, double seconds)
+{
+    json_t *line = json_object();
+
+    sp_json_put(&line, "event", json_string(event_name(event->type)));
+    sp_json_put(&line, "round", json_integer(event->round));
+    sp_json_put(&line, "phase", json_string(sp_phase_name(event->from)));
+    sp_json_put(&line, "to", json_string(sp_phase_name(event->to)));
+    sp_json_put(&line, "test", json_string(event->test));
+    sp_json_put(&line, "reason", json_string(event->reason));
+    sp_json_put(&line, "gamma", sp_json_number(event->gamma));
+    if (event->rule != NULL) {
+        sp_json_put(&line, "rule", json_string(event->rule));
+        sp_json_put(&line, "lambda",
+                    event->rates != NULL && layout != NULL ? rates_json(event, layout) : sp_json_number(event->lambda));
+        sp_json_put(&line, "lambda_is_a_guess", json_boolean(event->about));
+        if (event->unbounded != 0.0)
+            sp_json_put(&line, "lambda_without_bounds", sp_json_number(event->unbounded));
+    }
+    put_numbers(&line, &event->numbers);
+    sp_json_put(&line, "seconds", sp_json_number(seconds));
+    return line;
+}
+
+int sp_record_event(struct sp_record *record, const struct sp_event *event, const struct sp_layout *layout,
+                    double seconds, struct sp_error *error)
+{
+    return write_line(record, event_json(event, layout, seconds), error);
 }
 
 /* --- whole files -----------------------------------------------------------------------------------------------------
@@ -272,7 +355,7 @@ int sp_record_json(const struct sp_record *record, const char *name, json_t *obj
 
 /* safetensors: u64 length of a JSON header, the header padded with spaces to 8 bytes, then the tensors' bytes. */
 int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
-                    json_t *metadata, struct sp_error *error)
+                    const float *buffers, json_t *metadata, struct sp_error *error)
 {
     json_t *header = json_object();
     char *text;
@@ -284,7 +367,8 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
     for (uint32_t i = 0; i < layout->tensors_count; i++) {
         const struct sp_tensor *tensor = &layout->tensors[i];
         json_t *shape = json_array();
-        json_int_t begin = (json_int_t)(tensor->first * sizeof(float));
+        uint64_t first = i < layout->trained ? tensor->first : layout->coordinates + tensor->first;
+        json_int_t begin = (json_int_t)(first * sizeof(float));
 
         for (uint32_t k = 0; k < tensor->dims; k++)
             sp_json_append(&shape, json_integer((json_int_t)tensor->shape[k]));
@@ -303,8 +387,9 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
     rc = write_file(record, "model.safetensors",
                     (struct piece[]){{&length_le, sizeof length_le},
                                      {text, room},
-                                     {theta, (size_t)(layout->coordinates * sizeof(float))}},
-                    3, error);
+                                     {theta, (size_t)(layout->coordinates * sizeof(float))},
+                                     {buffers, (size_t)(layout->buffers * sizeof(float))}},
+                    4, error);
     free(text);
     return rc;
 }

@@ -26,14 +26,18 @@ void sp_record_close(struct sp_record *record);
 int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
                      uint64_t updated, struct sp_error *error);
 
+/* A line of the history: a decision with all its numbers. `layout` names its rates. */
+int sp_record_event(struct sp_record *record, const struct sp_event *event, const struct sp_layout *layout,
+                    double seconds, struct sp_error *error);
+
 /* Writes FOLDER/NAME atomically. */
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);
 int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error);
 
-/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, `metadata` a JSON object of strings (NULL:
- * there was no memory for it). */
+/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, buffers included (NULL: it has none), and
+ * `metadata`, a JSON object of strings (NULL: there was no memory for it). */
 int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
-                    json_t *metadata, struct sp_error *error);
+                    const float *buffers, json_t *metadata, struct sp_error *error);
 
 /* A number, or JSON's null where it is not finite. */
 json_t *sp_json_number(double value);

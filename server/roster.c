@@ -134,7 +134,7 @@ static void say_tensors(struct sp_round *r)
     if (r->layout.full > 0)
         sp_round_note(r, SP_NOTE_INFO, "%llu of %llu parameters travel in full precision (tensors)",
                       (unsigned long long)r->layout.full, (unsigned long long)r->layout.coordinates);
-    for (unsigned i = 0; (idle = sp_rules_idle(&r->job.tensors, &r->layout, i)) != NULL; i++)
+    for (unsigned i = 0; (idle = sp_job_idle_rule(&r->job, &r->layout, i)) != NULL; i++)
         sp_round_note(r, SP_NOTE_WARN, "no tensor of the model matches '%s' (tensors): that rule does nothing",
                       idle->match);
 }
@@ -147,7 +147,7 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->traits = calloc(r->layout.trained, 1);
     if (r->traits == NULL)
         return false;
-    sp_rules_traits(&r->job.tensors, &r->layout, r->traits);
+    (void)sp_job_traits(&r->job, &r->layout, r->traits);
     sp_layout_set_traits(&r->layout, r->traits);
     sp_tally_init(&r->tally, r->job.workers, &r->layout);
     if (!make_arrays(r) || !sp_combine_prepare(r, sp_switch_first(&r->job)))
@@ -159,6 +159,7 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->rounds = sp_job_rounds(&r->job, r->examples);
     r->epoch_rounds = sp_job_epoch_rounds(&r->job, r->examples);
     sp_decide_init(&r->decide, &r->job, r->examples);
+    r->form.phase = sp_switch_first(&r->job);
     r->factor_switch = 1.0;
     r->lambda = r->decide.fixed;
     r->lambda_known = r->job.optimizer.mode != SP_MODE_HYBRID;
@@ -171,9 +172,8 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
 /* Before there are weights, and with nobody left who could give them, the next worker may bring another model. */
 void sp_roster_forget_layout(struct sp_round *r)
 {
-    void *owned[] = {r->traits,       r->theta,        r->bits,       r->previous, r->buffers,
-                     r->averages,     r->full,         r->rates,      r->decays,   r->scaled,
-                     r->step.tensor,  r->mean2.tensor, r->now.tensor, r->corrected};
+    void *owned[] = {r->traits, r->theta,  r->bits,   r->previous,    r->buffers,      r->averages,   r->full,
+                     r->rates,  r->decays, r->scaled, r->step.tensor, r->mean2.tensor, r->now.tensor, r->corrected};
 
     sp_tally_finish(&r->tally);
     sp_combine_finish(r);

@@ -152,11 +152,11 @@ struct sp_view {
     const struct sp_slot_view *slots; /* one for each of job.workers */
     const struct sp_switch_view *switches;
     unsigned switches_count;
-    const char *dry_reason;           /* why it would have switched, with dry_run; "" if it did not come to that */
+    const char *dry_reason; /* why it would have switched, with dry_run; "" if it did not come to that */
     bool lambda_known;
-    double lambda;                    /* of the SGD phase, or about what it would have been; 0 with `rates` */
-    const float *rates;               /* one a trained tensor, or NULL */
-    double train_loss;                /* of the last rounds */
+    double lambda;      /* of the SGD phase, or about what it would have been; 0 with `rates` */
+    const float *rates; /* one a trained tensor, or NULL */
+    double train_loss;  /* of the last rounds */
     bool evaluated, partial;
     uint64_t correct, total;
     double test_loss;

@@ -1,5 +1,5 @@
-/* Inside the round core: shared by round.c (rounds, pushes), combine.c (what a chunk's votes make), commit.c (the end of a
- * round), rates.c (its learning rates), switch.c (from phase to phase), roster.c (who takes part), evaluation.c,
+/* Inside the round core: shared by round.c (rounds, pushes), combine.c (what a chunk's votes make), commit.c (the end
+ * of a round), rates.c (its learning rates), switch.c (from phase to phase), roster.c (who takes part), evaluation.c,
  * scalars.c, view.c (what others may know) and action.c. Nobody else includes this. */
 #pragma once
 
@@ -85,19 +85,19 @@ struct sp_round {
     uint8_t *bits;   /* owned: the majority of this round, and of the one before */
     uint8_t *previous;
     bool has_previous;
-    float *full, *averages;         /* owned: this round's update of tensors in full, and of buffers; NULL if none */
-    float *rates;                   /* owned: the SGD rates, one a tensor; in use if rates_in_use */
-    float *scaled, *decays;         /* owned: those of this round */
-    struct sp_norms step, mean2;    /* ||step||^2 for the norm rules, and ||mean||^2 averaged over SGD rounds */
-    double bias_mean2;              /* beta2^n of that average */
-    double *corrected;              /* owned: room for that average, corrected */
-    struct sp_norms now;            /* of this round's values, before they are coded */
+    float *full, *averages;      /* owned: this round's update of tensors in full, and of buffers; NULL if none */
+    float *rates;                /* owned: the SGD rates, one a tensor; in use if rates_in_use */
+    float *scaled, *decays;      /* owned: those of this round */
+    struct sp_norms step, mean2; /* ||step||^2 for the norm rules, and ||mean||^2 averaged over SGD rounds */
+    double bias_mean2;           /* beta2^n of that average */
+    double *corrected;           /* owned: room for that average, corrected */
+    struct sp_norms now;         /* of this round's values, before they are coded */
     struct sp_running_sum now_whole, now_tensor;
     /* Owned, taken when the first margin or SGD round comes near; NULL before: */
-    float *mean;                    /* the update of this round */
-    float *residual;                /* what int8 left out of updates so far */
-    float *decoded;                 /* values of one chunk of every slot */
-    uint8_t *encoded;               /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
+    float *mean;      /* the update of this round */
+    float *residual;  /* what int8 left out of updates so far */
+    float *decoded;   /* values of one chunk of every slot */
+    uint8_t *encoded; /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
     size_t encoded_stride, encoded_bytes;
     float *adam_m, *adam_v;
     bool has_weights;

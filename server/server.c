@@ -92,7 +92,7 @@ static void log_report(const struct sp_server *server, const struct sp_report *r
 {
     struct sp_view view;
     char test[80] = "";
-    bool sign = report->phase == SP_PHASE_SIGN;
+    bool sign = report->phase != SP_PHASE_SGD;
 
     sp_round_view(server->round, &view);
     if (report->evaluated && report->total > 0)
@@ -100,31 +100,49 @@ static void log_report(const struct sp_server *server, const struct sp_report *r
                        100.0 * (double)report->correct / (double)report->total, (unsigned long long)report->correct,
                        (unsigned long long)report->total, report->total != report->expected ? ", partial" : "");
     if (sign)
-        sp_log_info("train", "round %u/%u epoch %.1f sign: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s",
-                    report->round, view.rounds, report->epoch, report->loss, report->rate, report->sigma,
-                    report->margin, test);
+        sp_log_info("train", "round %u/%u epoch %.1f %s: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s",
+                    report->round, view.rounds, report->epoch, sp_phase_name(report->phase), report->loss, report->rate,
+                    report->sigma, report->margin, test);
     else
         sp_log_info("train", "round %u/%u epoch %.1f sgd: loss %.4f, lambda %.3g%s", report->round, view.rounds,
                     report->epoch, report->loss, report->rate, test);
 }
 
+static double seconds_so_far(const struct sp_server *server)
+{
+    return (double)(sp_server_now_ms() - server->started_ms) / 1e3;
+}
+
 /* A history that cannot be written is said once and loudly; the job goes on without it. */
+static void give_up_history(struct sp_server *server, const struct sp_error *error)
+{
+    sp_log_error("record", "%s; going on without a history", error->text);
+    (void)fclose(server->record.history);
+    server->record.history = NULL;
+    server->code = error->code;
+    server->error = *error;
+}
+
 static void do_report(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_error error = {0};
-    double seconds = (double)(sp_server_now_ms() - server->started_ms) / 1e3;
 
     log_report(server, &action->report);
-    if (server->record.history == NULL)
-        return;
-    if (sp_record_report(&server->record, &action->report, seconds, server->bytes.pushed, server->bytes.updated,
-                         &error) != SP_OK) {
-        sp_log_error("record", "%s; going on without a history", error.text);
-        (void)fclose(server->record.history);
-        server->record.history = NULL;
-        server->code = error.code;
-        server->error = error;
-    }
+    if (server->record.history != NULL &&
+        sp_record_report(&server->record, &action->report, seconds_so_far(server), server->bytes.pushed,
+                         server->bytes.updated, &error) != SP_OK)
+        give_up_history(server, &error);
+}
+
+static void do_event(struct sp_server *server, const struct sp_action *action)
+{
+    struct sp_error error = {0};
+    struct sp_view view;
+
+    sp_round_view(server->round, &view);
+    if (server->record.history != NULL &&
+        sp_record_event(&server->record, &action->event, view.layout, seconds_so_far(server), &error) != SP_OK)
+        give_up_history(server, &error);
 }
 
 static void write_results(struct sp_server *server)
@@ -142,7 +160,7 @@ static void write_results(struct sp_server *server)
     /* A summary that cannot be written is no reason to lose the weights as well. */
     if (view.theta != NULL) {
         struct sp_error *to = rc == SP_OK ? &error : NULL;
-        int model_rc = sp_record_model(&server->record, view.layout, view.theta, metadata, to);
+        int model_rc = sp_record_model(&server->record, view.layout, view.theta, view.buffers, metadata, to);
 
         rc = rc == SP_OK ? model_rc : rc;
     }
@@ -247,6 +265,9 @@ static void do_action(struct sp_server *server, const struct sp_action *action)
         break;
     case SP_ACTION_REPORT:
         do_report(server, action);
+        break;
+    case SP_ACTION_EVENT:
+        do_event(server, action);
         break;
     case SP_ACTION_OVER:
         do_over(server, action);

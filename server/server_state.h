@@ -45,10 +45,10 @@ struct sp_peer {
 
 /* Bytes at the socket, header and control message included. */
 struct sp_bytes {
-    uint64_t pushed, updated;           /* PUSH; UPDATE and COMMIT: training */
-    uint64_t pushed_sign, updated_sign; /* of these in sign rounds */
-    uint64_t other_in, other_out;       /* weights, evaluation, handshake, heartbeats */
-    uint64_t sign_votes;                /* sum over sign rounds of the workers that got its COMMIT */
+    uint64_t pushed, updated;                             /* PUSH; UPDATE and COMMIT: training */
+    uint64_t pushed_in[SP_PHASES], updated_in[SP_PHASES]; /* of these in rounds of each phase */
+    uint64_t rounds_received_in[SP_PHASES]; /* sum over the phase's rounds of the workers that got its COMMIT */
+    uint64_t other_in, other_out;           /* weights, evaluation, handshake, heartbeats */
 };
 
 /* The weights of one round as frames, encoded once for all that join then. */

@@ -48,14 +48,45 @@ static json_t *sgd_rate(const struct sp_view *view)
 {
     json_t *rates;
 
-    if (view->switch_round == 0 && !view->switch_dry)
+    if (view->phase != SP_PHASE_SGD && view->dry_reason[0] == '\0')
         return json_null();
     if (view->rates == NULL || view->layout == NULL)
-        return sp_json_number(view->lambda);
+        return view->lambda_known || view->dry_reason[0] != '\0' ? sp_json_number(view->lambda) : json_null();
     rates = json_object();
-    for (uint32_t i = 0; i < view->layout->tensors_count; i++)
-        sp_json_put(&rates, view->layout->tensors[i].name, sp_json_number((double)view->rates[i]));
+    for (uint32_t i = 0; i < view->layout->trained; i++) {
+        if ((view->traits[i] & SP_TENSOR_FULL) == 0)
+            sp_json_put(&rates, view->layout->tensors[i].name, sp_json_number((double)view->rates[i]));
+    }
     return rates;
+}
+
+/* The last change of phase, and all of them in order. */
+static void set_switches(json_t **to, const struct sp_view *view)
+{
+    const struct sp_switch_view *last = view->switches_count > 0 ? &view->switches[view->switches_count - 1] : NULL;
+    const char *reason = last != NULL ? last->reason : view->dry_reason;
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < view->switches_count; i++) {
+        const struct sp_switch_view *s = &view->switches[i];
+
+        sp_json_append(&all,
+                       json_pack("{s:i, s:s, s:s, s:s, s:s}", "round", (int)s->round, "from", sp_phase_name(s->from),
+                                 "to", sp_phase_name(s->to), "test", s->test, "reason", s->reason));
+    }
+    sp_json_put(to, "switch_round", last != NULL ? json_integer(last->round) : json_null());
+    sp_json_put(to, "switch_reason", reason[0] != '\0' ? json_string(reason) : json_null());
+    sp_json_put(to, "switch_dry_run", json_boolean(last == NULL && view->dry_reason[0] != '\0'));
+    sp_json_put(to, "switches", all);
+}
+
+/* A choice of the job by its name, such as "hybrid". */
+static json_t *setting_json(const struct sp_server *server, const char *path)
+{
+    char value[SP_VALUE_BYTES];
+
+    sp_job_get(&server->job, sp_job_key(path), value, sizeof value);
+    return json_string(value);
 }
 
 static json_t *slots_json(const struct sp_server *server, const struct sp_view *view)
@@ -87,8 +118,10 @@ static void set_bytes(json_t **to, const struct sp_server *server, const struct 
 {
     sp_json_put(to, "bytes_pushed", count(server->bytes.pushed));
     sp_json_put(to, "bytes_updated", count(server->bytes.updated));
-    sp_json_put(to, "bytes_pushed_sign", count(server->bytes.pushed_sign));
-    sp_json_put(to, "bytes_updated_sign", count(server->bytes.updated_sign));
+    sp_json_put(to, "bytes_pushed_sign", count(server->bytes.pushed_in[SP_PHASE_SIGN]));
+    sp_json_put(to, "bytes_updated_sign", count(server->bytes.updated_in[SP_PHASE_SIGN]));
+    sp_json_put(to, "bytes_pushed_margin", count(server->bytes.pushed_in[SP_PHASE_MARGIN]));
+    sp_json_put(to, "bytes_updated_margin", count(server->bytes.updated_in[SP_PHASE_MARGIN]));
     sp_json_put(to, "bytes_other_in", count(server->bytes.other_in));
     sp_json_put(to, "bytes_other_out", count(server->bytes.other_out));
     sp_json_put(to, "bytes_float32", count(view->float32_bytes));
@@ -112,7 +145,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "pid", json_integer(getpid()));
     sp_json_put(&status, "address", json_string(server->address));
     sp_json_put(&status, "stage", json_string(stage_name(view.stage)));
-    sp_json_put(&status, "phase", json_string(view.phase == SP_PHASE_SIGN ? "sign" : "sgd"));
+    sp_json_put(&status, "phase", json_string(sp_phase_name(view.phase)));
     sp_json_put(&status, "round", json_integer(view.round));
     sp_json_put(&status, "rounds", json_integer(view.rounds));
     sp_json_put(&status, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
@@ -122,8 +155,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "waits_for", json_string(view.waits));
     sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
     sp_json_put(&status, "test_accuracy", test_accuracy(&view));
-    sp_json_put(&status, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
-    sp_json_put(&status, "switch_reason", json_string(view.switch_reason));
+    set_switches(&status, &view);
     sp_json_put(&status, "security", security_json(&server->security));
     sp_json_put(&status, "seconds", sp_json_number(seconds_since(server->started_ms)));
     set_bytes(&status, server, &view);
@@ -145,16 +177,15 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "version", json_string(SP_VERSION));
     sp_json_put(&summary, "seed", seed_json(server->job.seed));
     sp_json_put(&summary, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
+    sp_json_put(&summary, "params_full", view.layout != NULL ? count(view.layout->full) : json_null());
     sp_json_put(&summary, "workers", json_integer(server->job.workers));
     sp_json_put(&summary, "examples", count(view.examples));
     sp_json_put(&summary, "rounds", json_integer(view.rounds));
     sp_json_put(&summary, "rounds_done", json_integer(view.round));
     sp_json_put(&summary, "stopped", json_boolean(view.stopped));
     sp_json_put(&summary, "outcome", json_string(view.over_reason));
-    sp_json_put(&summary, "switch_round", view.switch_round > 0 ? json_integer(view.switch_round) : json_null());
-    sp_json_put(&summary, "switch_reason",
-                view.switch_reason[0] != '\0' ? json_string(view.switch_reason) : json_null());
-    sp_json_put(&summary, "switch_dry_run", json_boolean(view.switch_dry));
+    sp_json_put(&summary, "mode", setting_json(server, "optimizer.mode"));
+    set_switches(&summary, &view);
     sp_json_put(&summary, "sgd_lr", sgd_rate(&view));
     sp_json_put(&summary, "test_accuracy", test_accuracy(&view));
     sp_json_put(&summary, "test_loss", view.evaluated ? sp_json_number(view.test_loss) : json_null());
@@ -162,7 +193,7 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "test_partial", json_boolean(view.evaluated && view.partial));
     sp_json_put(&summary, "train_loss", sp_json_number(view.train_loss));
     set_bytes(&summary, server, &view);
-    sp_json_put(&summary, "sign_rounds_received", count(server->bytes.sign_votes));
+    sp_json_put(&summary, "sign_rounds_received", count(server->bytes.rounds_received_in[SP_PHASE_SIGN]));
     sp_json_put(&summary, "wall_seconds", sp_json_number(seconds_since(server->started_ms)));
     sp_json_put(&summary, "train_seconds", sp_json_number(seconds_since(server->first_round_ms)));
     sp_json_put(&summary, "weights_digest", view.theta != NULL ? json_string(digest) : json_null());

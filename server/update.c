@@ -9,14 +9,15 @@
 
 #define QUEUE_SLACK_BYTES (1024u * 1024u)
 
-static void broadcast(struct sp_server *server, struct sp_buffer *frame, bool sign)
+/* `round`: of the update; 0 if the frame is of none. */
+static void broadcast(struct sp_server *server, struct sp_buffer *frame, uint32_t round)
 {
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
         if (!peer->following || peer->ending)
             continue;
         sp_peer_send(peer, frame);
-        if (sign && !peer->ending)
-            server->bytes.updated_sign += frame->bytes;
+        if (round > 0 && !peer->ending)
+            server->bytes.updated_in[sp_round_phase(server->round, round)] += frame->bytes;
     }
 }
 
@@ -34,13 +35,14 @@ void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
 
     message.frame.first = action->update.first;
     message.frame.count = action->update.count;
-    message.frame.flags = action->update.last ? SP_FRAME_LAST : 0;
+    message.frame.flags = action->update.flags;
+    message.voters = action->update.voters;
     frame = sp_codec_encode(&message, action->update.bulk, action->update.bytes);
     if (frame == NULL) {
         no_memory(server);
         return;
     }
-    broadcast(server, frame, sp_round_is_sign(server->round, action->round));
+    broadcast(server, frame, action->round);
     sp_buffer_release(frame);
 }
 
@@ -57,7 +59,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
     struct sp_buffer *frame;
-    bool sign = action->round > 0 && sp_round_is_sign(server->round, action->round); /* COMMIT 0 only starts the job */
+    enum sp_phase phase = sp_round_phase(server->round, action->round);
 
     message.commit = action->commit;
     frame = sp_codec_encode(&message, NULL, 0);
@@ -65,9 +67,9 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
-    if (sign)
-        server->bytes.sign_votes += followers(server);
-    broadcast(server, frame, sign);
+    if (action->round > 0) /* COMMIT 0 only starts the job */
+        server->bytes.rounds_received_in[phase] += followers(server);
+    broadcast(server, frame, action->round);
     sp_buffer_release(frame);
 }
 
@@ -81,8 +83,8 @@ void sp_update_finish(struct sp_server *server)
 
 static int encode_weights(struct sp_server *server, const struct sp_view *view, uint32_t round)
 {
-    uint64_t d = view->layout->coordinates;
-    size_t count = (size_t)((d + SP_CHUNK_VALUES - 1) / SP_CHUNK_VALUES);
+    const struct sp_layout *layout = view->layout;
+    uint32_t count = sp_chunks_count(layout, &sp_weights_form);
 
     if (server->weights.count > 0 && server->weights.round == round)
         return SP_OK;
@@ -91,17 +93,17 @@ static int encode_weights(struct sp_server *server, const struct sp_view *view, 
     if (server->weights.frame == NULL)
         return SP_E_NOMEM;
     server->weights.round = round;
-    for (size_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .round = round}};
-        uint64_t first = (uint64_t)i * SP_CHUNK_VALUES;
+        struct sp_chunk chunk = sp_chunk_at(layout, &sp_weights_form, i);
+        const float *values = chunk.section == SP_SECTION_MAIN ? view->theta : view->buffers;
 
-        message.frame.first = first;
-        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
-        if (i + 1 == count) {
-            message.frame.flags = SP_FRAME_LAST;
-            message.digest = sp_weights_digest(view->theta, d);
-        }
-        server->weights.frame[i] = sp_codec_encode(&message, view->theta + first, message.frame.count * sizeof(float));
+        message.frame.first = chunk.first;
+        message.frame.count = chunk.count;
+        message.frame.flags = chunk.flags;
+        if (i + 1 == count)
+            message.digest = sp_weights_digest(view->theta, layout->coordinates);
+        server->weights.frame[i] = sp_codec_encode(&message, values + chunk.first, chunk.bytes);
         if (server->weights.frame[i] == NULL)
             return SP_E_NOMEM;
         server->weights.count++;
@@ -115,7 +117,10 @@ void sp_update_follow(struct sp_server *server, struct sp_peer *peer)
     struct sp_view view;
 
     sp_round_view(server->round, &view);
-    sp_stream_set_queue_max(peer->stream, (size_t)(view.layout->coordinates * sizeof(float) * 3) + QUEUE_SLACK_BYTES);
+    sp_stream_set_queue_max(
+        peer->stream,
+        (size_t)((view.layout->coordinates + view.layout->full + view.layout->buffers) * sizeof(float) * 3) +
+            QUEUE_SLACK_BYTES);
     peer->following = true;
 }
 

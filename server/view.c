@@ -56,8 +56,7 @@ void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
     welcome->round = r->committed;
     welcome->phase = r->form.phase;
     welcome->sigma = r->sigma;
-    welcome->lambda =
-        r->committed > 0 && sp_round_phase(r, r->committed) == SP_PHASE_SGD ? r->last_commit.rate : 0.0f;
+    welcome->lambda = r->committed > 0 && sp_round_phase(r, r->committed) == SP_PHASE_SGD ? r->last_commit.rate : 0.0f;
     welcome->traits = r->traits;
     welcome->traits_count = r->layout.trained;
 }

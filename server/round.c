@@ -2,6 +2,7 @@
 #include "server/round.h"
 
 #include "common/check.h"
+#include "server/aggregate.h"
 #include "server/round_state.h"
 
 #include <math.h>

@@ -173,20 +173,3 @@ void sp_vote(const uint8_t *const votes[], unsigned voters, uint64_t first, size
         vote_block(&block, previous, result, counts, disagree);
     }
 }
-
-#define MEAN_BLOCK 512
-
-void sp_mean(const float *const values[], unsigned voters, size_t count, float *mean)
-{
-    for (size_t start = 0; start < count; start += MEAN_BLOCK) {
-        size_t n = count - start < MEAN_BLOCK ? count - start : MEAN_BLOCK;
-        double sum[MEAN_BLOCK] = {0};
-
-        for (unsigned i = 0; i < voters; i++) {
-            for (size_t j = 0; j < n; j++)
-                sum[j] += (double)values[i][start + j];
-        }
-        for (size_t j = 0; j < n; j++)
-            mean[start + j] = voters > 0 ? (float)(sum[j] / (double)voters) : 0.0f;
-    }
-}

@@ -23,6 +23,3 @@ struct sp_vote_counts {
  * disagree[i] the number of coordinates where worker i differs from the result. */
 void sp_vote(const uint8_t *const votes[], unsigned voters, uint64_t first, size_t count, uint32_t t,
              const uint8_t *previous, uint8_t *result, struct sp_vote_counts *counts, uint64_t disagree[]);
-
-/* mean[j] of the votes' float32 values, taken in double in the order of `values`, rounded once. 0 without votes. */
-void sp_mean(const float *const values[], unsigned voters, size_t count, float *mean);

@@ -2,6 +2,7 @@
 #include "golden.h"
 
 #include "common/pack.h"
+#include "server/aggregate.h"
 #include "server/vote.h"
 #include "worker/client/learner.h"
 

@@ -1,10 +1,9 @@
-/* The vote and the mean against plain loops. */
+/* The vote against a plain loop. */
 #include "common/pack.h"
 #include "common/rng.h"
 #include "server/vote.h"
 
 #include <check.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,82 +143,6 @@ START_TEST(test_counts_add_up)
 }
 END_TEST
 
-/* --- mean ----------------------------------------------------------------------------------------------------------
- */
-
-static float values[SP_VOTES_MAX][COUNT_MAX];
-static const float *value_pointers[SP_VOTES_MAX];
-
-START_TEST(test_mean)
-{
-    unsigned voters = numbers[_i];
-    struct sp_rng rng;
-    float mean[COUNT_MAX + 1];
-
-    sp_rng_init(&rng, sp_rng_key(1, SP_RNG_TEST), voters, 0);
-    for (unsigned i = 0; i < voters; i++) {
-        value_pointers[i] = values[i];
-        for (size_t j = 0; j < COUNT_MAX; j++)
-            values[i][j] = ldexpf(sp_rng_unit(sp_rng_next(&rng)) - 0.5f, (int)sp_rng_below(&rng, 60) - 30);
-    }
-    for (size_t k = 0; k < sizeof counts_tried / sizeof counts_tried[0]; k++) {
-        size_t count = counts_tried[k];
-
-        mean[count] = 42.0f;
-        sp_mean(value_pointers, voters, count, mean);
-        ck_assert_float_eq(mean[count], 42.0f);
-        for (size_t j = 0; j < count; j++) {
-            double sum = 0.0;
-
-            for (unsigned i = 0; i < voters; i++)
-                sum += (double)values[i][j];
-            if (mean[j] != (voters > 0 ? (float)(sum / (double)voters) : 0.0f))
-                ck_abort_msg("coordinate %zu of %zu", j, count);
-        }
-    }
-}
-END_TEST
-
-/* Sums in double depend on the order, and the order is that of the slots. */
-START_TEST(test_mean_goes_in_order)
-{
-    const float big = 0x1p60f, one = 1.0f, minus = -0x1p60f;
-    const float *order[2][3] = {{&big, &minus, &one}, {&big, &one, &minus}};
-    float mean;
-
-    sp_mean(order[0], 3, 1, &mean);
-    ck_assert_float_eq(mean, (float)(1.0 / 3.0));
-    sp_mean(order[1], 3, 1, &mean);
-    ck_assert_float_eq(mean, 0.0f);
-}
-END_TEST
-
-/* The mean of equal values is that value to the bit; a sum in float32 would not be, for three of them. */
-START_TEST(test_mean_of_equals)
-{
-    struct sp_rng rng;
-    float mean[COUNT_MAX];
-    unsigned wrong = 0;
-
-    sp_rng_init(&rng, sp_rng_key(2, SP_RNG_TEST), 0, 0);
-    for (size_t j = 0; j < COUNT_MAX; j++)
-        values[0][j] = ldexpf(sp_rng_unit(sp_rng_next(&rng)) - 0.5f, (int)sp_rng_below(&rng, 200) - 100);
-    for (size_t k = 1; k < sizeof numbers / sizeof numbers[0]; k++) {
-        for (unsigned i = 0; i < numbers[k]; i++)
-            value_pointers[i] = values[0];
-        sp_mean(value_pointers, numbers[k], COUNT_MAX, mean);
-        ck_assert_mem_eq(mean, values[0], sizeof mean);
-    }
-    for (size_t j = 0; j < COUNT_MAX; j++) {
-        volatile float sum = values[0][j] + values[0][j];
-
-        sum = sum + values[0][j];
-        wrong += sum / 3.0f != values[0][j];
-    }
-    ck_assert_uint_gt(wrong, 0);
-}
-END_TEST
-
 int main(void)
 {
     const int count = (int)(sizeof numbers / sizeof numbers[0]);
@@ -232,9 +155,6 @@ int main(void)
     tcase_add_loop_test(cases, test_vote, 0, count);
     tcase_add_loop_test(cases, test_unanimity, 0, count);
     tcase_add_test(cases, test_counts_add_up);
-    tcase_add_loop_test(cases, test_mean, 0, count);
-    tcase_add_test(cases, test_mean_goes_in_order);
-    tcase_add_test(cases, test_mean_of_equals);
     suite_add_tcase(all, cases);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

@@ -1,0 +1,173 @@
+#include "server/aggregate.h"
+
+#include "common/check.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MEAN_BLOCK 512
+
+void sp_mean(const float *const values[], unsigned voters, size_t count, float *mean)
+{
+    for (size_t start = 0; start < count; start += MEAN_BLOCK) {
+        size_t n = count - start < MEAN_BLOCK ? count - start : MEAN_BLOCK;
+        double sum[MEAN_BLOCK] = {0};
+
+        for (unsigned i = 0; i < voters; i++) {
+            for (size_t j = 0; j < n; j++)
+                sum[j] += (double)values[i][start + j];
+        }
+        for (size_t j = 0; j < n; j++)
+            mean[start + j] = voters > 0 ? (float)(sum[j] / (double)voters) : 0.0f;
+    }
+}
+
+/* --- median and trimmed mean ---------------------------------------------------------------------------------------
+ *
+ * The workers' values of a block of coordinates are rows, which a sorting network puts in order: whole rows are
+ * compared with each other, so that every column is sorted by the same vector instructions.
+ */
+
+#define COLUMNS 64
+
+struct rows {
+    float row[SP_VALUES_MAX][COLUMNS];
+};
+
+static void order(float low[COLUMNS], float high[COLUMNS])
+{
+    for (size_t j = 0; j < COLUMNS; j++) {
+        float a = low[j], b = high[j];
+
+        low[j] = b < a ? b : a;
+        high[j] = b < a ? a : b;
+    }
+}
+
+/* Batcher's odd-even merge sort for any number of rows: Knuth, The Art of Computer Programming, 5.2.2, algorithm M. */
+static void sort_rows(struct rows *rows, unsigned n)
+{
+    unsigned top = 1;
+
+    while (2 * top < n)
+        top *= 2;
+    for (unsigned p = top; p > 0; p /= 2) {
+        unsigned r = 0, d = p;
+
+        for (unsigned q = top; q >= p; q /= 2) {
+            for (unsigned i = 0; i + d < n; i++) {
+                if ((i & p) == r)
+                    order(rows->row[i], rows->row[i + d]);
+            }
+            d = q - p;
+            r = p;
+        }
+    }
+}
+
+static void load_rows(const float *const values[], unsigned voters, size_t start, size_t n, struct rows *rows)
+{
+    sp_assert(voters <= SP_VALUES_MAX);
+    for (unsigned i = 0; i < voters; i++) {
+        memcpy(rows->row[i], values[i] + start, n * sizeof(float));
+        memset(rows->row[i] + n, 0, (COLUMNS - n) * sizeof(float));
+    }
+    sort_rows(rows, voters);
+}
+
+/* Adding 0 turns -0 into +0 and changes nothing else. Which of two zeros is the lower one depends on the slots. */
+void sp_median(const float *const values[], unsigned voters, size_t count, float *result)
+{
+    struct rows rows;
+
+    for (size_t start = 0; start < count && voters > 0; start += COLUMNS) {
+        size_t n = count - start < COLUMNS ? count - start : COLUMNS;
+        const float *low = rows.row[(voters - 1) / 2], *high = rows.row[voters / 2];
+
+        load_rows(values, voters, start, n, &rows);
+        for (size_t j = 0; j < n; j++)
+            result[start + j] = (float)(((double)low[j] + (double)high[j]) / 2.0) + 0.0f;
+    }
+    if (voters == 0 && count > 0)
+        memset(result, 0, count * sizeof *result);
+}
+
+void sp_trimmed_mean(const float *const values[], unsigned voters, unsigned cut, size_t count, float *result)
+{
+    struct rows rows;
+
+    sp_assert(2 * cut < voters || (voters == 0 && cut == 0));
+    for (size_t start = 0; start < count && voters > 0; start += COLUMNS) {
+        size_t n = count - start < COLUMNS ? count - start : COLUMNS;
+        double sum[COLUMNS] = {0};
+
+        load_rows(values, voters, start, n, &rows);
+        for (unsigned i = cut; i < voters - cut; i++) {
+            for (size_t j = 0; j < COLUMNS; j++)
+                sum[j] += (double)rows.row[i][j];
+        }
+        for (size_t j = 0; j < n; j++)
+            result[start + j] = (float)(sum[j] / (double)(voters - 2 * cut)) + 0.0f;
+    }
+    if (voters == 0 && count > 0)
+        memset(result, 0, count * sizeof *result);
+}
+
+void sp_aggregate_values(enum sp_aggregate rule, double trim, const float *const values[], unsigned voters,
+                         size_t count, float *result)
+{
+    unsigned most = voters > 0 ? (voters - 1) / 2 : 0;
+    unsigned cut = (unsigned)(trim * (double)voters);
+
+    switch (rule) {
+    case SP_AGGREGATE_MEAN:
+        sp_mean(values, voters, count, result);
+        break;
+    case SP_AGGREGATE_MEDIAN:
+        sp_median(values, voters, count, result);
+        break;
+    case SP_AGGREGATE_TRIMMED_MEAN:
+        sp_trimmed_mean(values, voters, cut < most ? cut : most, count, result);
+        break;
+    }
+}
+
+/* --- Adam ----------------------------------------------------------------------------------------------------------
+ */
+
+static double power(double base, uint32_t exponent)
+{
+    double result = 1.0;
+
+    for (; exponent > 0; exponent /= 2) {
+        if (exponent % 2 != 0)
+            result *= base;
+        base *= base;
+    }
+    return result;
+}
+
+void sp_adam_init(struct sp_adam *adam, double beta1, double beta2, double eps, uint32_t t)
+{
+    sp_assert(t > 0);
+    adam->beta1 = (float)beta1;
+    adam->one_minus_beta1 = (float)(1.0 - beta1);
+    adam->beta2 = (float)beta2;
+    adam->one_minus_beta2 = (float)(1.0 - beta2);
+    adam->c1 = (float)(1.0 / (1.0 - power(beta1, t)));
+    adam->c2 = (float)(1.0 / (1.0 - power(beta2, t)));
+    adam->eps = (float)eps;
+}
+
+void sp_adam_update(const struct sp_adam *adam, const float *gradient, size_t count, float *m, float *v, float *update)
+{
+    const struct sp_adam a = *adam;
+
+    for (size_t j = 0; j < count; j++) {
+        float g = gradient[j];
+
+        m[j] = a.beta1 * m[j] + a.one_minus_beta1 * g;
+        v[j] = a.beta2 * v[j] + a.one_minus_beta2 * g * g;
+        update[j] = (m[j] * a.c1) / (sqrtf(v[j] * a.c2) + a.eps);
+    }
+}

@@ -27,6 +27,18 @@ static bool is_tab(const struct reader *r, size_t index)
     return false;
 }
 
+/* What to do about the commonest mistakes. */
+static const char *yaml_advice(const struct reader *r)
+{
+    const yaml_parser_t *p = &r->parser;
+
+    if (is_tab(r, p->problem_mark.index))
+        return "; indent with spaces, not tabs";
+    if (p->context != NULL && strcmp(p->context, "while scanning an alias") == 0)
+        return "; a text that begins with '*' needs quotes";
+    return "";
+}
+
 static void add_yaml_problem(struct reader *r)
 {
     const yaml_parser_t *p = &r->parser;
@@ -50,8 +62,7 @@ static void add_yaml_problem(struct reader *r)
     else if (p->context != NULL)
         (void)snprintf(context, sizeof context, ", %s", p->context);
     sp_reader_problem(r, SP_E_SYNTAX, (unsigned)p->problem_mark.line + 1, (unsigned)p->problem_mark.column + 1,
-                      "not well-formed YAML: %s%s%s", what, context,
-                      is_tab(r, p->problem_mark.index) ? "; indent with spaces, not tabs" : "");
+                      "not well-formed YAML: %s%s%s", what, context, yaml_advice(r));
 }
 
 unsigned sp_reader_line(const struct reader *r)
@@ -107,9 +118,10 @@ static void refuse_decoration(struct reader *r)
                           "tags ('%s') are not allowed in a job file; leave it out",
                           sp_job_quote((const char *)tag, quoted));
     if (r->event.type == YAML_ALIAS_EVENT)
-        sp_reader_problem(r, SP_E_UNSUPPORTED, sp_reader_line(r), sp_reader_column(r),
-                          "aliases ('*%s') are not allowed in a job file; write the value out",
-                          sp_job_quote((const char *)r->event.data.alias.anchor, quoted));
+        sp_reader_problem(
+            r, SP_E_UNSUPPORTED, sp_reader_line(r), sp_reader_column(r),
+            "aliases ('*%s') are not allowed in a job file; write the value out, in quotes if it begins with '*'",
+            sp_job_quote((const char *)r->event.data.alias.anchor, quoted));
 }
 
 bool sp_reader_next(struct reader *r)

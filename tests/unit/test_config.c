@@ -83,7 +83,7 @@ static int parse_with(const char *text, const char *a, const char *b, const char
 
 /* Files that are right. */
 
-/* The example of design.md, section 6, with the wire that this version has. */
+/* The example of the design. */
 static const char example[] =
     "job: digits\n"
     "seed: 1\n"
@@ -100,7 +100,7 @@ static const char example[] =
     "  sign:   {lr: 2.0e-3, schedule: linear}\n"
     "  dither: {sigma0: 0.5, schedule: exponential}\n"
     "  switch: {when: auto}\n"
-    "  sgd:    {lambda: norm_tensor, scale: 0.6, rate: frozen, schedule: continue, wire: f32}\n"
+    "  sgd:    {lambda: norm_tensor, scale: 0.6, rate: frozen, schedule: continue, wire: i8}\n"
     "server: {listen: 127.0.0.1:7700, http: 127.0.0.1:7701, close: all, min_live: 1}\n";
 
 static void check_example(void)
@@ -135,17 +135,94 @@ START_TEST(test_example_of_the_design)
 }
 END_TEST
 
-START_TEST(test_example_with_what_comes_later)
+/* The further keys of the algorithm, each group in the form that the documentation shows. */
+START_TEST(test_every_group_of_the_algorithm)
 {
-    char text[sizeof example];
-    char *wire;
+    expect_ok(parse(HEAD "optimizer:\n"
+                         "  start: margin\n"
+                         "  sign: {lr: 2e-3, schedule: step, warmup: 0.5, step: {epochs: 3, factor: 0.5}}\n"
+                         "  margin: {lr: 8e-3, sigma0: 1.5}\n"
+                         "  switch: {when: swats, to: sgd, tolerance: 0.1, patience: 7}\n"
+                         "  sgd:\n"
+                         "    {rate: tracking, lambda: ratio, lambda_min: 1e-4, lambda_max: 0.5, schedule: step,\n"
+                         "     step: {epochs: 4, factor: 0.25}, wire: bf16, aggregate: trimmed_mean, trim: 0.1}\n"
+                         "  adam: {lr: 1e-2, beta1: 0.8, beta2: 0.99, eps: 1e-6}\n"
+                         "full: {lr: 0.2}\n"));
+    ck_assert_int_eq(job.optimizer.start, SP_START_MARGIN);
+    ck_assert_int_eq(job.optimizer.sign.schedule, SP_SCHEDULE_STEP);
+    ck_assert_double_eq(job.optimizer.sign.warmup, 0.5);
+    ck_assert_double_eq(job.optimizer.sign.step.epochs, 3);
+    ck_assert_double_eq(job.optimizer.sign.step.factor, 0.5);
+    ck_assert_double_eq(job.optimizer.margin.sigma0, 1.5);
+    ck_assert_uint_eq(job.optimizer.switch_.patience, 7);
+    ck_assert_double_eq(job.optimizer.sgd.lambda_max, 0.5);
+    ck_assert_double_eq(job.optimizer.sgd.step.epochs, 4);
+    ck_assert_int_eq(job.optimizer.sgd.wire, SP_SGD_WIRE_BF16);
+    ck_assert_int_eq(job.optimizer.sgd.aggregate, SP_AGGREGATE_TRIMMED_MEAN);
+    ck_assert_double_eq(job.optimizer.sgd.trim, 0.1);
+    ck_assert_double_eq(job.optimizer.adam.eps, 1e-6);
+    ck_assert_double_eq(job.full.lr, 0.2);
+    expect_ok(parse(HEAD "optimizer: {switch: {when: at, to: margin, step: 100}, margin: {until: 0.9}}\n"));
+    ck_assert_uint_eq(job.optimizer.switch_.step, 100);
+    ck_assert_double_eq(job.optimizer.margin.until, 0.9);
+}
+END_TEST
 
-    memcpy(text, example, sizeof text);
-    wire = strstr(text, "wire: f32");
-    ck_assert_ptr_nonnull(wire);
-    memcpy(wire, "wire:  i8", 9);
-    expect_only(text, SP_E_UNSUPPORTED,
-                "t.yaml:16:86: optimizer.sgd.wire: 'i8' is not available in this version; it must be f32");
+/* Rules in flow and in block style, and what --set makes of them. */
+START_TEST(test_rules_for_tensors)
+{
+    static const char two[] = "[{match: \"bn*\", update: full}, {match: \"*.bias\", decay: true}]";
+
+    expect_ok(parse(HEAD "tensors:\n  - {match: \"bn*\", update: full}\n  - {match: '*.bias', decay: true}\n"));
+    ck_assert_str_eq(get("tensors"), two);
+    expect_ok(parse(HEAD "tensors: [{match: bn*, update: 'full'}, {decay: true, match: \"*.bias\"}]\n"));
+    ck_assert_str_eq(get("tensors"), two);
+    expect_ok(parse(HEAD "tensors:\n- match: bn*\n  update: full\n- decay: true\n  match: '*.bias'\n"));
+    ck_assert_str_eq(get("tensors"), two);
+    expect_ok(parse(HEAD "tensors: []\n"));
+    ck_assert_uint_eq(job.tensors.count, 0);
+    expect_ok(parse(HEAD "tensors: [{match: 'a[0-9],{:', update: vote, decay: false}]\n"));
+    ck_assert_str_eq(get("tensors"), "[{match: \"a[0-9],{:\", update: vote, decay: false}]");
+    expect_ok(parse_with(HEAD "tensors: [{match: a, update: full}]\n", "tensors=[{match: b*, decay: true}]", NULL, NULL,
+                         NULL));
+    ck_assert_str_eq(get("tensors"), "[{match: \"b*\", decay: true}]");
+    expect_ok(parse_with(HEAD "tensors: [{match: a, update: full}]\n", "tensors=[]", NULL, NULL, NULL));
+    ck_assert_uint_eq(job.tensors.count, 0);
+}
+END_TEST
+
+START_TEST(test_number_of_rules)
+{
+    char text[4096] = HEAD "tensors:\n";
+
+    for (unsigned i = 0; i < SP_RULES_MAX; i++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "- {match: t%u, update: full}\n", i);
+    expect_ok(parse(text));
+    ck_assert_uint_eq(job.tensors.count, SP_RULES_MAX);
+    ck_assert_str_eq(job.tensors.rule[31].match, "t31");
+    (void)snprintf(text + strlen(text), sizeof text - strlen(text), "- {match: t32, update: full}\n- {}\n- x\n");
+    expect_only(text, SP_E_RANGE, "t.yaml:36:3: tensors: more than 32 rules");
+}
+END_TEST
+
+/* Whatever is wrong with rules is found at once, and what is wrong with the rest of the file as well. */
+START_TEST(test_all_mistakes_in_rules_are_found_at_once)
+{
+    static const char text[] = HEAD "tensors:\n"
+                                    "  - {match: a b, update: some, lr: 3}\n"
+                                    "  - x\n"
+                                    "  - {update: full}\n"
+                                    "  - {match: c, update: full}\n"
+                                    "seed: -1\n";
+    static const unsigned places[][2] = {{4, 13}, {4, 26}, {4, 32}, {5, 5}, {6, 5}, {8, 7}};
+
+    ck_assert_int_eq(parse(text), SP_E_SYNTAX);
+    for (unsigned i = 0; i < COUNT(places); i++) {
+        ck_assert_uint_eq(problems.item[i].line, places[i][0]);
+        ck_assert_uint_eq(problems.item[i].column, places[i][1]);
+    }
+    ck_assert_uint_eq(problems.count, COUNT(places));
+    ck_assert_uint_eq(job.tensors.count, 0);
 }
 END_TEST
 
@@ -232,11 +309,26 @@ START_TEST(test_all_keys_come_back_from_a_file)
                                             {"train.rounds", "4000000000"},
                                             {"train.report", "7"},
                                             {"train.evaluate", "0.3"},
+                                            {"optimizer.start", "margin"},
                                             {"optimizer.beta1", "0.1"},
+                                            {"optimizer.sign.schedule", "step"},
+                                            {"optimizer.sign.warmup", "0.2"},
+                                            {"optimizer.sign.step.epochs", "0.3"},
+                                            {"optimizer.dither.scale", "tensor"},
+                                            {"optimizer.margin.lr", "0.004"},
                                             {"optimizer.switch.when", "at"},
                                             {"optimizer.switch.fraction", "0.3333333333333333"},
                                             {"optimizer.switch.dry_run", "true"},
+                                            {"optimizer.switch.patience", "6"},
                                             {"optimizer.sgd.lambda", "paper"},
+                                            {"optimizer.sgd.lambda_max", "0.7"},
+                                            {"optimizer.sgd.step.factor", "0.3"},
+                                            {"optimizer.sgd.wire", "bf16"},
+                                            {"optimizer.sgd.aggregate", "median"},
+                                            {"optimizer.adam.eps", "1e-05"},
+                                            {"tensors", "[{match: \"*[a,b]\", update: full, decay: true}, "
+                                                        "{match: \"c\", update: vote}]"},
+                                            {"full.lr", "0.05"},
                                             {"server.listen", "[::1]:1"},
                                             {"server.http", "h:1"},
                                             {"server.close.quorum", "3"},
@@ -376,13 +468,67 @@ static const struct {
      "t.yaml:2:16: unknown key 'data.train.\xC3\xBC'; README.md lists all keys"},
     {"job: a\ndata: {train: {images: \xC3\xBC\xC3\xBC, labels: l, x: 3}}\n", SP_E_UNKNOWN,
      "t.yaml:2:39: unknown key 'data.train.x'; README.md lists all keys"},
+    /* rules */
+    {HEAD "tensors: {match: 'bn*', update: full}\n", SP_E_SYNTAX,
+     "t.yaml:3:10: tensors: must be a list of at most 32 rules, such as [{match: \"bn*\", update: full}], not a group "
+     "of "
+     "keys"},
+    {HEAD "tensors: bn*\n", SP_E_SYNTAX,
+     "t.yaml:3:10: tensors: must be a list of at most 32 rules, such as [{match: \"bn*\", update: full}], not a single "
+     "value"},
+    {HEAD "tensors:\n", SP_E_MISSING,
+     "t.yaml:3:9: tensors: must be a list of at most 32 rules, such as [{match: \"bn*\", update: full}], but has no "
+     "value"},
+    {HEAD "tensors: [bn*]\n", SP_E_SYNTAX,
+     "t.yaml:3:11: tensors: rule 1: must be a group such as {match: \"bn*\", update: full}, not a single value"},
+    {HEAD "tensors: [{match: a, decay: true}, [b]]\n", SP_E_SYNTAX,
+     "t.yaml:3:36: tensors: rule 2: must be a group such as {match: \"bn*\", update: full}, not a list"},
+    {HEAD "tensors:\n  - {match: a, decay: true}\n  - {match: b}\n", SP_E_MISSING,
+     "t.yaml:5:5: tensors: rule 2: changes nothing; give it update or decay, or leave it out"},
+    {HEAD "tensors:\n  - update: full\n", SP_E_MISSING,
+     "t.yaml:4:5: tensors: rule 1: 'match' is missing: the pattern of the tensors' names"},
+    {HEAD "tensors: [{}]\n", SP_E_MISSING,
+     "t.yaml:3:11: tensors: rule 1: 'match' is missing: the pattern of the tensors' names"},
+    {HEAD "tensors: [{match: a, updates: full}]\n", SP_E_UNKNOWN,
+     "t.yaml:3:22: tensors: rule 1: unknown member 'updates'; a rule has match, and update or decay or both"},
+    {HEAD "tensors: [{match: a, update: full, match: b}]\n", SP_E_MISMATCH,
+     "t.yaml:3:36: tensors: rule 1: repeated member 'match'"},
+    {HEAD "tensors: [{match: a, update: none}]\n", SP_E_RANGE,
+     "t.yaml:3:30: tensors: rule 1: update: must be vote or full, not 'none'"},
+    {HEAD "tensors: [{match: a, decay: yes}]\n", SP_E_RANGE,
+     "t.yaml:3:29: tensors: rule 1: decay: must be true or false, not 'yes'"},
+    {HEAD "tensors: [{match: a, decay: 'true'}]\n", SP_E_SYNTAX,
+     "t.yaml:3:29: tensors: rule 1: decay: must be true or false, without quotes"},
+    {HEAD "tensors: [{match: a, decay: }]\n", SP_E_MISSING, "t.yaml:3:29: tensors: rule 1: 'decay' has no value"},
+    {HEAD "tensors: [{match: ~, decay: true}]\n", SP_E_MISSING, "t.yaml:3:19: tensors: rule 1: 'match' has no value"},
+    {HEAD "tensors: [{match: [a, b], decay: true}]\n", SP_E_SYNTAX,
+     "t.yaml:3:19: tensors: rule 1: match: must be a single value, not a list"},
+    {HEAD "tensors: [{[match]: a, decay: true}]\n", SP_E_SYNTAX,
+     "t.yaml:3:12: tensors: rule 1: the name of a member must be a word, not a list"},
+    {HEAD "tensors: [{match: '', decay: true}]\n", SP_E_RANGE,
+     "t.yaml:3:19: tensors: rule 1: match: must be a pattern of 1 to 63 ASCII characters without space, '\"' and '\\', "
+     "not ''"},
+    {HEAD "tensors: [{match: \"a\\0b\", decay: true}]\n", SP_E_SYNTAX,
+     "t.yaml:3:19: a text with a NUL character is of no use here"},
+    {HEAD "tensors: [{match: *bias, decay: true}]\n", SP_E_UNSUPPORTED,
+     "t.yaml:3:19: aliases ('*bias') are not allowed in a job file; write the value out, in quotes if it begins with "
+     "'*'"},
+    {HEAD "tensors: [{match: *.bias, decay: true}]\n", SP_E_SYNTAX,
+     "t.yaml:3:20: not well-formed YAML: did not find expected alphabetic or numeric character, while scanning an "
+     "alias; a text that begins with '*' needs quotes"},
+    {HEAD "full: 0.1\n", SP_E_SYNTAX,
+     "t.yaml:3:7: full: must be a group of keys such as 'full.lr', not a single value"},
+    /* optimizer.switch.step is a number, optimizer.sign.step a group */
+    {HEAD "optimizer: {sign: {schedule: step, step: 10}}\n", SP_E_SYNTAX,
+     "t.yaml:3:42: optimizer.sign.step: must be a group of keys such as 'optimizer.sign.step.epochs', not a single "
+     "value"},
+    {HEAD "optimizer: {switch: {when: at, step: {epochs: 10}}}\n", SP_E_SYNTAX,
+     "t.yaml:3:38: optimizer.switch.step: must be a whole number from 0 to 4000000000, not a group of keys"},
+    {HEAD "optimizer: {sign: {step: {epoch: 10}}}\n", SP_E_UNKNOWN,
+     "t.yaml:3:27: unknown key 'optimizer.sign.step.epoch'; did you mean 'optimizer.sign.step.epochs'?"},
     /* later */
-    {HEAD "tensors: [{match: 'bn*', update: full}]\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:1: 'tensors' is not available in this version; leave it out"},
     {HEAD "server: {journal: {fsync: always}}\n", SP_E_UNSUPPORTED,
      "t.yaml:3:10: 'server.journal' is not available in this version; leave it out"},
-    {HEAD "optimizer: {switch: {when: swats}}\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:28: optimizer.switch.when: 'swats' is not available in this version; it must be never, at or auto"},
     /* required */
     {"data: {train: {images: i, labels: l}}\n", SP_E_MISSING,
      "t.yaml: 'job' is missing; every job needs it: name of the job; its run folder is `runs/<job>`"},
@@ -406,16 +552,22 @@ static const struct {
      "more than 0"},
     {HEAD "server: {heartbeat: {interval: 60}}\n", SP_E_MISMATCH,
      "t.yaml:3:10: server.heartbeat.timeout: 15 seconds is less than twice server.heartbeat.interval (60)"},
+    {HEAD "optimizer:\n  sign: {warmup: 3}\ntrain: {epochs: 3}\n", SP_E_MISMATCH,
+     "t.yaml:4:10: optimizer.sign.warmup: 3 epochs leave nothing of the job, which has 3 (train.epochs); make it "
+     "shorter"},
+    {HEAD "optimizer: {mode: adam}\ntensors:\n- {match: a, update: full}\n", SP_E_MISMATCH,
+     "t.yaml:4:1: tensors: rule 1 (\"a\") has update: full, but in mode adam every tensor is updated by Adam; leave "
+     "that out"},
     {HEAD "server: {listen: 7700}\n", SP_E_MISMATCH, "t.yaml:3:10: server.listen: '7700' is not HOST:PORT"},
     /* YAML that is not for a job file */
     {HEAD "seed: &x 3\n", SP_E_UNSUPPORTED, "t.yaml:3:7: anchors ('&x') are not allowed in a job file; leave it out"},
     {HEAD "&k seed: 3\n", SP_E_UNSUPPORTED, "t.yaml:3:1: anchors ('&k') are not allowed in a job file; leave it out"},
     {HEAD "seed: *x\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:7: aliases ('*x') are not allowed in a job file; write the value out"},
+     "t.yaml:3:7: aliases ('*x') are not allowed in a job file; write the value out, in quotes if it begins with '*'"},
     {HEAD "*x : 3\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:1: aliases ('*x') are not allowed in a job file; write the value out"},
+     "t.yaml:3:1: aliases ('*x') are not allowed in a job file; write the value out, in quotes if it begins with '*'"},
     {HEAD "train: *x\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:8: aliases ('*x') are not allowed in a job file; write the value out"},
+     "t.yaml:3:8: aliases ('*x') are not allowed in a job file; write the value out, in quotes if it begins with '*'"},
     {HEAD "seed: !!int 3\n", SP_E_UNSUPPORTED,
      "t.yaml:3:7: tags ('tag:yaml.org,2002:int') are not allowed in a job file; leave it out"},
     {HEAD "train: !x {batch: 3}\n", SP_E_UNSUPPORTED,
@@ -430,7 +582,8 @@ static const struct {
      "t.yaml:2:1: a job file must hold keys and values, such as 'job: digits', not a list"},
     {"digits\n", SP_E_SYNTAX,
      "t.yaml:1:1: a job file must hold keys and values, such as 'job: digits', not a single value"},
-    {"*x\n", SP_E_UNSUPPORTED, "t.yaml:1:1: aliases ('*x') are not allowed in a job file; write the value out"},
+    {"*x\n", SP_E_UNSUPPORTED,
+     "t.yaml:1:1: aliases ('*x') are not allowed in a job file; write the value out, in quotes if it begins with '*'"},
     {HEAD "x: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]\n", SP_E_UNKNOWN, NULL},
     /* not YAML */
     {"job: a\ndata: {train: {images: i\n", SP_E_SYNTAX,
@@ -486,7 +639,7 @@ START_TEST(test_all_mistakes_are_found_at_once)
                                "bogus: {a: [1, 2]}\n"
                                "data:\n"
                                "  train: {images: i, labels: l}\n"
-                               "  shards: iid\n"
+                               "  wdith: 3\n"
                                "model: {hidden: [64, x, 0], type: mpl}\n"
                                "train: {batch: 0, batch: 16, epochs: ten}\n"
                                "optimizer:\n"
@@ -647,8 +800,13 @@ START_TEST(test_mistakes_of_set_name_it)
         {"job=", SP_E_MISSING,
          "--set job=: job: must be a name of 1 to 63 letters, digits, '.', '_' and '-' that begins with a letter or "
          "digit, not ''"},
-        {"optimizer.sgd.wire=i8", SP_E_UNSUPPORTED,
-         "--set optimizer.sgd.wire=i8: optimizer.sgd.wire: 'i8' is not available in this version; it must be f32"},
+        {"optimizer.sgd.wire=i4", SP_E_RANGE,
+         "--set optimizer.sgd.wire=i4: optimizer.sgd.wire: must be auto, f32, bf16 or i8, not 'i4'"},
+        {"optimizer.sign.step=10", SP_E_UNKNOWN,
+         "--set optimizer.sign.step=10: 'optimizer.sign.step' is a group of keys; name one of them, such as "
+         "'optimizer.sign.step.epochs'"},
+        {"tensors=[{match: a, update: all}]", SP_E_RANGE,
+         "--set tensors=[{match: a, update: all}]: tensors: rule 1: update: must be vote or full, not 'all'"},
         {"security.tls.key=1", SP_E_UNSUPPORTED,
          "--set security.tls.key=1: 'security.tls.key' is not available in this version; leave it out"},
         {"security.insecure=yes", SP_E_SYNTAX,
@@ -781,11 +939,24 @@ static void parse_anything(const char *text, size_t bytes)
     }
 }
 
+static const char rules_example[] = HEAD "tensors:\n"
+                                         "  - {match: \"bn*\", update: full}\n"
+                                         "  - match: '*.bias'\n"
+                                         "    decay: true\n"
+                                         "  - {match: head.*, update: vote, decay: false}\n";
+
+static const struct {
+    const char *text;
+    size_t bytes;
+} examples[] = {{example, sizeof example - 1}, {rules_example, sizeof rules_example - 1}};
+
 START_TEST(test_every_cut_of_a_file)
 {
-    for (size_t bytes = 0; bytes < sizeof example; bytes++) {
-        parse_anything(example, bytes);
-        parse_anything(example + sizeof example - 1 - bytes, bytes);
+    const char *text = examples[_i].text;
+
+    for (size_t bytes = 0; bytes <= examples[_i].bytes; bytes++) {
+        parse_anything(text, bytes);
+        parse_anything(text + examples[_i].bytes - bytes, bytes);
     }
 }
 END_TEST
@@ -795,11 +966,12 @@ START_TEST(test_bytes_changed)
     static const char others[] = "\0\t\n\r :-[]{}&*!|>'\"%@`#,?~.\\x0\x80\xFF";
     char text[sizeof example];
 
-    for (size_t i = 0; i < sizeof example - 1; i += 3) { /* all would take valgrind a minute */
-        memcpy(text, example, sizeof text);
+    ck_assert_uint_le(examples[_i].bytes, sizeof text);
+    for (size_t i = 0; i < examples[_i].bytes; i += 3) { /* all would take valgrind a minute */
+        memcpy(text, examples[_i].text, examples[_i].bytes);
         for (size_t j = 0; j < sizeof others - 1; j++) {
             text[i] = others[j];
-            parse_anything(text, sizeof text - 1);
+            parse_anything(text, examples[_i].bytes);
         }
     }
 }
@@ -849,7 +1021,10 @@ static Suite *suite(void)
 
     tcase_set_timeout(c, 120); /* for valgrind and sanitizers */
     tcase_add_test(c, test_example_of_the_design);
-    tcase_add_test(c, test_example_with_what_comes_later);
+    tcase_add_test(c, test_every_group_of_the_algorithm);
+    tcase_add_test(c, test_rules_for_tensors);
+    tcase_add_test(c, test_number_of_rules);
+    tcase_add_test(c, test_all_mistakes_in_rules_are_found_at_once);
     tcase_add_test(c, test_least_job_has_the_defaults);
     tcase_add_test(c, test_other_spellings_of_the_same);
     tcase_add_test(c, test_all_keys_come_back_from_a_file);
@@ -870,8 +1045,8 @@ static Suite *suite(void)
     tcase_add_test(c, test_the_folder_is_that_of_the_file);
     tcase_add_test(c, test_files_that_cannot_be_read);
     tcase_add_test(c, test_files_at_the_limit_of_size);
-    tcase_add_test(c, test_every_cut_of_a_file);
-    tcase_add_test(c, test_bytes_changed);
+    tcase_add_loop_test(c, test_every_cut_of_a_file, 0, (int)COUNT(examples));
+    tcase_add_loop_test(c, test_bytes_changed, 0, (int)COUNT(examples));
     tcase_add_test(c, test_large_and_deep_files);
     tcase_add_test(c, test_a_list_without_end);
     suite_add_tcase(s, c);

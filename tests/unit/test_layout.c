@@ -1,4 +1,5 @@
-/* Layouts: what may be in one, the digest by which two sides compare theirs, which tensor holds a coordinate. */
+/* Layouts: what may be in one, the digest by which two sides compare theirs, which tensor holds a coordinate, buffers,
+ * traits, walks. */
 #include "common/layout.h"
 #include "unit.h"
 
@@ -32,6 +33,8 @@ static void refuse(struct sp_layout *layout, const struct sp_tensor *what, int c
     ck_assert_msg(strstr(error.text, words) != NULL, "'%s' lacks '%s'", error.text, words);
     ck_assert_uint_eq(layout->tensors_count, before.tensors_count);
     ck_assert_uint_eq(layout->coordinates, before.coordinates);
+    ck_assert_uint_eq(layout->trained, before.trained);
+    ck_assert_uint_eq(layout->buffers, before.buffers);
 }
 
 START_TEST(test_add)
@@ -352,6 +355,197 @@ START_TEST(test_copy_of_nothing)
 }
 END_TEST
 
+/* Buffers. */
+
+/* Buffers come last and are counted apart: coordinates are those of trained tensors only. */
+START_TEST(test_buffers)
+{
+    struct sp_layout layout = {0}, copy = {0};
+    struct sp_tensor w = tensor("w", SP_TENSOR_DECAY, 2, 3, 4, 1), v = tensor("v", 0, 1, 5, 1, 1);
+    struct sp_tensor mean = tensor("mean", SP_TENSOR_BUFFER, 1, 7, 1, 1),
+                     deviation = tensor("deviation", SP_TENSOR_BUFFER, 2, 2, 3, 1);
+
+    add(&layout, &w);
+    add(&layout, &mean);
+    refuse(&layout, &v, SP_E_RANGE, "tensor 'v' comes after a buffer; buffers must be the last tensors");
+    add(&layout, &deviation);
+    refuse(&layout, &v, SP_E_RANGE, "tensor 'v' comes after a buffer; buffers must be the last tensors");
+    ck_assert_uint_eq(layout.tensors_count, 3);
+    ck_assert_uint_eq(layout.trained, 1);
+    ck_assert_uint_eq(layout.coordinates, 12);
+    ck_assert_uint_eq(layout.buffers, 13);
+    ck_assert_uint_eq(layout.tensors[1].first, 0);
+    ck_assert_uint_eq(layout.tensors[1].count, 7);
+    ck_assert_uint_eq(layout.tensors[2].first, 7);
+    ck_assert_uint_eq(layout.tensors[2].count, 6);
+    ck_assert(sp_tensor_is(&layout.tensors[2], SP_TENSOR_BUFFER));
+    ck_assert_uint_eq(sp_layout_find(&layout, 11), 0);
+    ck_assert_int_eq(sp_layout_copy(&copy, &layout), SP_OK);
+    ck_assert_uint_eq(copy.trained, 1);
+    ck_assert_uint_eq(copy.buffers, 13);
+    ck_assert_uint_eq(copy.tensors[2].first, 7);
+    sp_layout_finish(&copy);
+    sp_layout_finish(&layout);
+    ck_assert_uint_eq(layout.buffers, 0);
+}
+END_TEST
+
+/* Values of buffers and coordinates are limited together. */
+START_TEST(test_sum_with_buffers)
+{
+    struct sp_layout layout = {0};
+    struct sp_tensor t = tensor("a", 0, 1, SP_COORDINATES_MAX - 3, 1, 1);
+
+    add(&layout, &t);
+    t = tensor("b", SP_TENSOR_BUFFER, 1, 4, 1, 1);
+    refuse(&layout, &t, SP_E_RANGE, "more than 17179869184 coordinates in all");
+    t.shape[0] = 2;
+    add(&layout, &t);
+    (void)strcpy(t.name, "c");
+    refuse(&layout, &t, SP_E_RANGE, "more than 17179869184 coordinates in all");
+    t.shape[0] = 1;
+    add(&layout, &t);
+    ck_assert_uint_eq(layout.buffers, 3);
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+START_TEST(test_a_layout_of_buffers_only)
+{
+    struct sp_layout layout = {0};
+    struct sp_layout_part part = {0};
+    struct sp_tensor t = tensor("mean", SP_TENSOR_BUFFER, 1, 4, 1, 1);
+
+    add(&layout, &t);
+    ck_assert_uint_eq(layout.trained, 0);
+    ck_assert_uint_eq(layout.coordinates, 0);
+    sp_layout_set_traits(&layout, NULL);
+    ck_assert(!sp_layout_next(&layout, 0, 0, &part));
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+/* Traits. */
+
+/* Before the job's rules are known, a tensor's traits are what it declares. */
+START_TEST(test_traits_declared)
+{
+    struct sp_layout layout = {0};
+    struct sp_tensor a = tensor("a", SP_TENSOR_DECAY, 1, 3, 1, 1), b = tensor("b", 0, 1, 3, 1, 1);
+
+    add(&layout, &a);
+    add(&layout, &b);
+    ck_assert(sp_tensor_is(&layout.tensors[0], SP_TENSOR_DECAY));
+    ck_assert(!sp_tensor_is(&layout.tensors[0], SP_TENSOR_FULL));
+    ck_assert_uint_eq(layout.tensors[1].traits, 0);
+    ck_assert_uint_eq(layout.full, 0);
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+/* Tensors in full have their values one after the other, whatever lies between them; what was declared, and with it
+ * the digest, stays. Traits can be set anew. */
+START_TEST(test_traits_set)
+{
+    static const uint8_t first[] = {SP_TENSOR_FULL, SP_TENSOR_DECAY, SP_TENSOR_FULL | SP_TENSOR_DECAY, 0xff};
+    static const uint8_t second[] = {SP_TENSOR_DECAY, SP_TENSOR_FULL, 0, 0};
+    struct sp_layout layout = {0};
+    struct sp_tensor t;
+    uint64_t digest;
+
+    for (unsigned i = 0; i < 4; i++) {
+        const char name[] = {(char)('a' + i), '\0'};
+
+        t = tensor(name, i == 0 ? SP_TENSOR_DECAY : 0, 1, 10 + i, 1, 1);
+        add(&layout, &t);
+    }
+    t = tensor("mean", SP_TENSOR_BUFFER, 1, 100, 1, 1);
+    add(&layout, &t);
+    digest = sp_layout_digest(&layout);
+    sp_layout_set_traits(&layout, first);
+    ck_assert_uint_eq(layout.full, 10 + 12 + 13);
+    ck_assert_uint_eq(layout.tensors[0].full_first, 0);
+    ck_assert_uint_eq(layout.tensors[2].full_first, 10);
+    ck_assert_uint_eq(layout.tensors[3].full_first, 22);
+    ck_assert_uint_eq(layout.tensors[0].traits, SP_TENSOR_FULL);
+    ck_assert_uint_eq(layout.tensors[1].traits, SP_TENSOR_DECAY);
+    ck_assert_uint_eq(layout.tensors[3].traits, SP_TENSOR_DECAY | SP_TENSOR_FULL); /* nothing else can be */
+    ck_assert_uint_eq(layout.tensors[4].traits, SP_TENSOR_BUFFER);
+    ck_assert_uint_eq(layout.tensors[0].flags, SP_TENSOR_DECAY);
+    ck_assert_uint_eq(sp_layout_digest(&layout), digest);
+    sp_layout_set_traits(&layout, second);
+    ck_assert_uint_eq(layout.full, 11);
+    ck_assert_uint_eq(layout.tensors[1].full_first, 0);
+    ck_assert(!sp_tensor_is(&layout.tensors[0], SP_TENSOR_FULL));
+    ck_assert(sp_tensor_is(&layout.tensors[0], SP_TENSOR_DECAY));
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+/* Walks. */
+
+static void walk(const struct sp_layout *layout, uint64_t first, uint64_t count)
+{
+    struct sp_layout_part part = {0};
+    uint64_t at = first;
+
+    while (sp_layout_next(layout, first, count, &part)) {
+        const struct sp_tensor *tensor = part.tensor;
+
+        unit_assert(tensor == &layout->tensors[part.index] && part.index == sp_layout_find(layout, at), "the tensor");
+        unit_assert(part.first == at && part.count > 0 && part.first >= tensor->first &&
+                        part.first + part.count <= tensor->first + tensor->count,
+                    "the part lies in its tensor");
+        at += part.count;
+        unit_assert(at == first + count || at == tensor->first + tensor->count, "as much of it as there is");
+    }
+    unit_assert(at == first + count, "all of the range, and no more");
+    unit_assert(!sp_layout_next(layout, first, count, &part), "the end stays the end");
+}
+
+/* Every range of small layouts: parts follow each other without a gap, each in one tensor. */
+START_TEST(test_next)
+{
+    static const uint64_t sizes[] = {3, 1, 4, 1, 5};
+    struct sp_layout layout = {0};
+
+    for (unsigned i = 0; i <= UNIT_COUNT(sizes); i++) {
+        char name[SP_TENSOR_NAME_BYTES];
+        bool buffer = i == UNIT_COUNT(sizes);
+        struct sp_tensor t;
+
+        (void)snprintf(name, sizeof name, "t%u", i);
+        t = tensor(name, buffer ? SP_TENSOR_BUFFER : 0, 1, buffer ? 9 : sizes[i], 1, 1);
+        add(&layout, &t);
+        for (uint64_t first = 0; first < layout.coordinates; first++)
+            for (uint64_t count = 0; count <= layout.coordinates - first; count++)
+                walk(&layout, first, count);
+    }
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+START_TEST(test_next_of_large_tensors)
+{
+    struct sp_layout layout = {0};
+    struct sp_layout_part part = {0};
+    struct sp_tensor a = tensor("a", 0, 1, SP_COORDINATES_MAX - 5, 1, 1), b = tensor("b", 0, 1, 5, 1, 1);
+
+    add(&layout, &a);
+    add(&layout, &b);
+    ck_assert(sp_layout_next(&layout, 7, SP_COORDINATES_MAX - 8, &part));
+    ck_assert_uint_eq(part.index, 0);
+    ck_assert_uint_eq(part.first, 7);
+    ck_assert_uint_eq(part.count, SP_COORDINATES_MAX - 12);
+    ck_assert(sp_layout_next(&layout, 7, SP_COORDINATES_MAX - 8, &part));
+    ck_assert_ptr_eq(part.tensor, &layout.tensors[1]);
+    ck_assert_uint_eq(part.first, SP_COORDINATES_MAX - 5);
+    ck_assert_uint_eq(part.count, 4);
+    ck_assert(!sp_layout_next(&layout, 7, SP_COORDINATES_MAX - 8, &part));
+    sp_layout_finish(&layout);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("layout");
@@ -370,5 +564,12 @@ int main(void)
     tcase_add_test_raise_signal(tests, test_find_outside_aborts, SIGABRT);
     tcase_add_test(tests, test_copy);
     tcase_add_test(tests, test_copy_of_nothing);
+    tcase_add_test(tests, test_buffers);
+    tcase_add_test(tests, test_sum_with_buffers);
+    tcase_add_test(tests, test_a_layout_of_buffers_only);
+    tcase_add_test(tests, test_traits_declared);
+    tcase_add_test(tests, test_traits_set);
+    tcase_add_test(tests, test_next);
+    tcase_add_test(tests, test_next_of_large_tensors);
     return unit_run(suite_create("layout"), tests);
 }

@@ -325,7 +325,7 @@ static void vote_chunk(struct sp_round *r, uint32_t k, unsigned voters, const ui
     uint64_t margin = r->counts.margin;
 
     sp_vote(votes, voters, first, count, r->round, r->has_previous ? r->previous + first / 8 : NULL,
-            r->bits + first / 8, &r->counts, disagree);
+            r->bits + first / 8, NULL, &r->counts, disagree);
     for (unsigned i = 0; i < voters; i++) {
         r->slots[slots[i]].view.compared += count;
         r->slots[slots[i]].view.disagreed += disagree[i];

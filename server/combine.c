@@ -151,8 +151,8 @@ static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct 
     struct sp_vote_counts counts = {0};
 
     sp_vote(votes->bulk, votes->count, chunk->first, chunk->count, r->round,
-            r->has_previous ? r->previous + chunk->first / 8 : NULL, r->bits + chunk->first / 8, &counts, disagree,
-            planes);
+            r->has_previous ? r->previous + chunk->first / 8 : NULL, r->bits + chunk->first / 8, planes, &counts,
+            disagree);
     for (unsigned i = 0; i < votes->count; i++) {
         r->slots[votes->slots[i]].view.compared += chunk->count - full;
         r->slots[votes->slots[i]].view.disagreed += disagree[i];

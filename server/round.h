@@ -57,7 +57,7 @@ struct sp_event {
     uint32_t round; /* after which it was made, or in which */
     enum sp_phase from, to;
     const char *test;   /* "auto", "at", "swats", "manual", "until", "rate": static */
-    char reason[256];   /* in words */
+    char reason[320];   /* in words */
     double gamma;       /* rate of the phase it leads from; NaN if there is none */
     const char *rule;   /* of lambda: static; NULL where it has no part */
     bool about;         /* lambda is a guess */

@@ -2,26 +2,17 @@
 
 #include "common/check.h"
 #include "common/pack.h"
+#include "common/planes.h"
 
 #include <string.h>
 
 /* A block of words, so that the compiler turns the loops over it into vector instructions. */
 #define WORDS 8
-#define PLANES_MAX 8
 #define BLOCK_BYTES (WORDS * 8u)
 
 struct planes {
-    uint64_t bit[PLANES_MAX][WORDS];
+    uint64_t bit[SP_PLANES_MAX][WORDS];
 };
-
-static unsigned planes_needed(unsigned voters)
-{
-    unsigned planes = 0;
-
-    while (voters >> planes != 0)
-        planes++;
-    return planes;
-}
 
 static void load(const uint8_t *from, size_t bytes, uint64_t word[WORDS])
 {
@@ -109,6 +100,19 @@ struct block {
     uint32_t t;
 };
 
+/* Votes are not trusted to be clear past `count`. */
+static void write_planes(const struct block *block, const struct planes *planes, const uint64_t valid[WORDS],
+                         size_t stride, uint8_t *to)
+{
+    uint64_t word[WORDS];
+
+    for (unsigned p = 0; p < block->needed; p++) {
+        for (unsigned w = 0; w < WORDS; w++)
+            word[w] = planes->bit[p][w] & valid[w];
+        memcpy(to + p * stride + block->offset, word, block->bytes);
+    }
+}
+
 static void count_block(const struct block *block, const struct planes *planes, uint64_t above[WORDS],
                         const uint64_t tie[WORDS], const uint64_t valid[WORDS], struct sp_vote_counts *counts)
 {
@@ -126,24 +130,29 @@ static void count_block(const struct block *block, const struct planes *planes, 
     counts->unanimous += ones(all);
 }
 
-static void vote_block(const struct block *block, const uint8_t *previous, uint8_t *result,
-                       struct sp_vote_counts *counts, uint64_t disagree[])
+static void add_votes(const struct block *block, struct planes *planes)
 {
-    struct planes planes = {0};
-    uint64_t above[WORDS], tie[WORDS], valid[WORDS], word[WORDS], outcome[WORDS];
+    uint64_t word[WORDS];
 
-    valid_bits(block->count, valid);
+    memset(planes, 0, sizeof *planes);
     for (unsigned i = 0; i < block->voters; i++) {
         load(block->votes[i] + block->offset, block->bytes, word);
-        add_vote(&planes, block->needed, word);
+        add_vote(planes, block->needed, word);
     }
-    compare(&planes, block->needed, block->voters / 2, above, tie);
+}
+
+static void vote_block(const struct block *block, const struct planes *planes, const uint64_t valid[WORDS],
+                       const uint8_t *previous, uint8_t *result, struct sp_vote_counts *counts, uint64_t disagree[])
+{
+    uint64_t above[WORDS], tie[WORDS], word[WORDS], outcome[WORDS];
+
+    compare(planes, block->needed, block->voters / 2, above, tie);
     for (unsigned w = 0; w < WORDS; w++) {
         above[w] &= valid[w];
         tie[w] = block->voters % 2 == 0 ? tie[w] & valid[w] : 0;
         outcome[w] = above[w] | (tie[w] & sp_coin_word(block->first + w * 64u, block->t));
     }
-    count_block(block, &planes, above, tie, valid, counts);
+    count_block(block, planes, above, tie, valid, counts);
     if (previous != NULL) {
         load(previous + block->offset, block->bytes, word);
         for (unsigned w = 0; w < WORDS; w++)
@@ -160,9 +169,12 @@ static void vote_block(const struct block *block, const uint8_t *previous, uint8
 }
 
 void sp_vote(const uint8_t *const votes[], unsigned voters, uint64_t first, size_t count, uint32_t t,
-             const uint8_t *previous, uint8_t *result, struct sp_vote_counts *counts, uint64_t disagree[])
+             const uint8_t *previous, uint8_t *result, uint8_t *planes, struct sp_vote_counts *counts,
+             uint64_t disagree[])
 {
-    struct block block = {.votes = votes, .voters = voters, .needed = planes_needed(voters), .t = t};
+    struct block block = {.votes = votes, .voters = voters, .needed = sp_planes(voters), .t = t};
+    struct planes counted;
+    uint64_t valid[WORDS];
 
     sp_assert(voters <= SP_VOTES_MAX && first % 64 == 0);
     for (size_t done = 0; done < count; done += block.count) {
@@ -170,6 +182,10 @@ void sp_vote(const uint8_t *const votes[], unsigned voters, uint64_t first, size
         block.count = count - done < BLOCK_BYTES * 8 ? count - done : BLOCK_BYTES * 8;
         block.bytes = sp_bits_bytes(block.count);
         block.first = first + done;
-        vote_block(&block, previous, result, counts, disagree);
+        valid_bits(block.count, valid);
+        add_votes(&block, &counted);
+        if (planes != NULL)
+            write_planes(&block, &counted, valid, sp_bits_bytes(count), planes);
+        vote_block(&block, &counted, valid, previous, result, counts, disagree);
     }
 }

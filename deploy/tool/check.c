@@ -1,8 +1,9 @@
 /* signpost check: what a job file means, before anything runs. */
 #include "common/cli.h"
+#include "common/rules.h"
 #include "common/secret.h"
 #include "deploy/tool/tool.h"
-#include "proto/frame.h"
+#include "proto/chunks.h"
 #include "worker/train/data.h"
 #include "worker/train/model.h"
 
@@ -81,12 +82,81 @@ static int load(const struct sp_job *job, const char *images, const char *labels
     return sp_idx_load(images_path, labels_path, examples, error);
 }
 
-/* Bytes of one way of a round: the values and a header a chunk. */
-static double round_bytes(uint64_t coordinates, uint32_t chunk, double bytes_each)
+/* Bytes of a worker's round in some form: its chunks and a header for each; up to the server, or down from it. */
+static double round_bytes(const struct sp_layout *layout, const struct sp_round_form *form, unsigned voters)
 {
-    uint64_t chunks = (coordinates + chunk - 1) / chunk;
+    uint32_t chunks = sp_chunks_count(layout, form);
+    double bytes = 0.0;
 
-    return bytes_each * (double)coordinates + (double)(chunks * SP_FRAME_HEADER_BYTES);
+    for (uint32_t k = 0; k < chunks; k++) {
+        struct sp_chunk chunk = sp_chunk_at(layout, form, k);
+
+        bytes += SP_FRAME_HEADER_BYTES;
+        bytes += (double)(voters > 0 ? sp_chunk_update_bytes(form, &chunk, voters) : chunk.bytes);
+    }
+    return bytes;
+}
+
+static void print_phase(const struct sp_job *job, const struct sp_layout *layout, const struct sp_round_form *form,
+                        const char *name)
+{
+    (void)printf("  %-16s %s up, %s down\n", name, tool_bytes(round_bytes(layout, form, 0)),
+                 tool_bytes(round_bytes(layout, form, job->workers)));
+}
+
+/* What a round costs in each phase that the job may have; all of its workers take part. */
+static void print_phases(const struct sp_job *job, const struct sp_layout *layout)
+{
+    static const char *const wires[] = {"sgd, float32", "sgd, bfloat16", "sgd, int8"};
+    enum sp_wire wire = sp_job_wire(job);
+    bool hybrid = job->optimizer.mode == SP_MODE_HYBRID;
+    bool margin = job->optimizer.start == SP_START_MARGIN || job->optimizer.switch_.to == SP_SWITCH_TO_MARGIN;
+
+    (void)printf("a worker's round, without the 600 bytes of statistics that ride on it:\n");
+    if (hybrid && job->optimizer.start == SP_START_SIGN)
+        print_phase(job, layout, &(struct sp_round_form){.phase = SP_PHASE_SIGN}, "sign");
+    if (hybrid && margin)
+        print_phase(job, layout, &(struct sp_round_form){.phase = SP_PHASE_MARGIN}, "margin");
+    print_phase(job, layout, &(struct sp_round_form){.phase = SP_PHASE_SGD, .wire = wire}, wires[wire]);
+    if (wire != SP_WIRE_F32)
+        print_phase(job, layout, &(struct sp_round_form){.phase = SP_PHASE_SGD}, "(float32)");
+}
+
+/* The model's layout with the job's rules; those that match no tensor are said. */
+static int print_tensors(const struct sp_job *job, struct sp_layout *layout, struct sp_error *error)
+{
+    uint8_t *traits = calloc(layout->trained, 1);
+    const struct sp_tensor_rule *idle;
+
+    if (traits == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory");
+    (void)sp_job_traits(job, layout, traits);
+    sp_layout_set_traits(layout, traits);
+    free(traits);
+    for (unsigned i = 0; (idle = sp_job_idle_rule(job, layout, i)) != NULL; i++)
+        (void)printf("tensors: no tensor of the model matches '%s'; that rule does nothing\n", idle->match);
+    for (uint32_t i = 0; i < layout->trained; i++) {
+        const struct sp_tensor *tensor = &layout->tensors[i];
+
+        (void)printf("  %-24s %10llu parameters%s%s\n", tensor->name, (unsigned long long)tensor->count,
+                     sp_tensor_is(tensor, SP_TENSOR_FULL) ? ", in full precision" : "",
+                     sp_tensor_is(tensor, SP_TENSOR_DECAY) ? ", weight decay" : "");
+    }
+    return SP_OK;
+}
+
+static int print_model(const struct sp_job *job, const struct sp_layout *model, struct sp_error *error)
+{
+    struct sp_layout layout;
+    int rc = sp_layout_copy(&layout, model);
+
+    if (rc != SP_OK)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory");
+    rc = print_tensors(job, &layout, error);
+    if (rc == SP_OK)
+        print_phases(job, &layout);
+    sp_layout_finish(&layout);
+    return rc;
 }
 
 static int print_costs(const struct sp_job *job, struct sp_error *error)
@@ -110,10 +180,7 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
                      (unsigned long long)train.count, train.inputs, train.classes, (unsigned long long)d);
         (void)printf("%u rounds, %u an epoch\n", sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
-        (void)printf("a worker's round, each way: %s in the sign phase (and about 600 bytes of statistics up), %s in "
-                     "the SGD phase\n",
-                     tool_bytes(round_bytes(d, SP_CHUNK_SIGNS, 0.125)),
-                     tool_bytes(round_bytes(d, SP_CHUNK_VALUES, 4.0)));
+        rc = print_model(job, sp_model_layout(model), error);
     }
     sp_model_destroy(model);
     sp_examples_finish(&train);

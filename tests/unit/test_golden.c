@@ -142,7 +142,7 @@ static void sign_round(uint32_t t)
         votes[i] = bits[i];
     }
     expect_scalars(t, scalars);
-    sp_vote(votes, golden.workers, 0, GOLDEN_D, t, NULL, result, &counts, disagree);
+    sp_vote(votes, golden.workers, 0, GOLDEN_D, t, NULL, result, NULL, &counts, disagree);
     expect_bits(round->s, result);
     if (t == GOLDEN_SWITCH)
         commit.next_phase = SP_PHASE_SGD;

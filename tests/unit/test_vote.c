@@ -1,5 +1,6 @@
 /* The vote against a plain loop. */
 #include "common/pack.h"
+#include "common/planes.h"
 #include "common/rng.h"
 #include "server/vote.h"
 
@@ -47,6 +48,8 @@ struct naive {
     uint8_t result[ROOM];
     struct sp_vote_counts counts;
     uint64_t disagree[SP_VOTES_MAX];
+    uint8_t planes[SP_PLANES_MAX * ROOM];
+    float values[COUNT_MAX]; /* V/M */
 };
 
 static void vote_naive(unsigned voters, uint64_t first, size_t count, uint32_t t, bool has_previous,
@@ -58,6 +61,9 @@ static void vote_naive(unsigned voters, uint64_t first, size_t count, uint32_t t
 
         for (unsigned i = 0; i < voters; i++)
             v += bit(votes[i], j) ? 1 : -1;
+        for (unsigned p = 0, c = (unsigned)(v + (int)voters) / 2; c >> p != 0; p++)
+            naive->planes[p * sp_bits_bytes(count) + j / 8] |= (uint8_t)(((c >> p) & 1u) << (j % 8));
+        naive->values[j] = voters > 0 ? (float)v / (float)voters : 0.0f;
         s = v > 0 || (v == 0 && sp_coin(first + j, t));
         naive->result[j / 8] |= (uint8_t)(s << (j % 8));
         naive->counts.coordinates++;
@@ -70,6 +76,20 @@ static void vote_naive(unsigned voters, uint64_t first, size_t count, uint32_t t
     }
 }
 
+static uint8_t planes[SP_PLANES_MAX * ROOM];
+
+/* The planes are the naive counts, not a byte more is written, and they decode to V/M. */
+static void check_planes(unsigned voters, size_t count, const struct naive *naive)
+{
+    size_t bytes = sp_planes_bytes(voters, count);
+    static float values[COUNT_MAX];
+
+    ck_assert_mem_eq(planes, naive->planes, bytes);
+    ck_assert_uint_eq(planes[bytes], 0xee);
+    ck_assert(sp_planes_decode(planes, voters, count, values));
+    ck_assert_mem_eq(values, naive->values, count * sizeof *values);
+}
+
 static void compare(unsigned voters, uint64_t first, size_t count, uint32_t t, bool has_previous)
 {
     struct sp_vote_counts counts = {0};
@@ -79,13 +99,15 @@ static void compare(unsigned voters, uint64_t first, size_t count, uint32_t t, b
     memset(&naive, 0, sizeof naive);
     draw(voters, count, first + t);
     memset(result, 0xee, sizeof result);
+    memset(planes, 0xee, sizeof planes);
     vote_naive(voters, first, count, t, has_previous, &naive);
-    sp_vote(pointers, voters, first, count, t, has_previous ? previous : NULL, result, &counts, disagree);
+    sp_vote(pointers, voters, first, count, t, has_previous ? previous : NULL, result, planes, &counts, disagree);
     ck_assert_mem_eq(result, naive.result, sp_bits_bytes(count));
     ck_assert_uint_eq(result[sp_bits_bytes(count)], 0xee); /* and not a byte more */
     ck_assert(sp_bits_tail_clear(result, count));
     ck_assert_mem_eq(&counts, &naive.counts, sizeof counts);
     ck_assert_mem_eq(disagree, naive.disagree, sizeof disagree);
+    check_planes(voters, count, &naive);
 }
 
 START_TEST(test_vote)
@@ -112,7 +134,7 @@ START_TEST(test_unanimity)
         votes[i][1] = i == voters - 1 ? 0xf0 : 0x00;
         pointers[i] = votes[i];
     }
-    sp_vote(pointers, voters, 0, 16, 1, NULL, result, &counts, disagree);
+    sp_vote(pointers, voters, 0, 16, 1, NULL, result, NULL, &counts, disagree);
     ck_assert_uint_eq(counts.coordinates, 16);
     ck_assert_uint_eq(counts.flips, 0);
     ck_assert_uint_eq(counts.unanimous, voters == 1 ? 16 : 4 + 4);
@@ -130,16 +152,34 @@ START_TEST(test_counts_add_up)
     const uint8_t *shifted[SP_VOTES_MAX];
 
     draw(6, 2000, 5);
-    sp_vote(pointers, 6, 0, 2000, 3, previous, result, &whole, whole_disagree);
+    sp_vote(pointers, 6, 0, 2000, 3, previous, result, NULL, &whole, whole_disagree);
     for (size_t first = 0; first < 2000; first += 640) {
         for (int i = 0; i < 6; i++)
             shifted[i] = votes[i] + first / 8;
         sp_vote(shifted, 6, first, 2000 - first < 640 ? 2000 - first : 640, 3, previous + first / 8, other + first / 8,
-                &parts, parts_disagree);
+                NULL, &parts, parts_disagree);
     }
     ck_assert_mem_eq(result, other, 250);
     ck_assert_mem_eq(&whole, &parts, sizeof whole);
     ck_assert_mem_eq(whole_disagree, parts_disagree, sizeof whole_disagree);
+}
+END_TEST
+
+/* Bits of a vote past the last coordinate get neither into the result nor into the planes. */
+START_TEST(test_planes_are_clear_past_the_end)
+{
+    struct sp_vote_counts counts = {0};
+    uint64_t disagree[SP_VOTES_MAX] = {0};
+    static float values[COUNT_MAX];
+
+    for (size_t count = 513; count < 520; count++) {
+        draw(5, count, count);
+        for (unsigned i = 0; i < 5; i++)
+            votes[i][count / 8] |= (uint8_t)(0xffu << (count % 8));
+        sp_vote(pointers, 5, 0, count, 1, NULL, result, planes, &counts, disagree);
+        ck_assert(sp_bits_tail_clear(result, count));
+        ck_assert(sp_planes_decode(planes, 5, count, values));
+    }
 }
 END_TEST
 
@@ -155,6 +195,7 @@ int main(void)
     tcase_add_loop_test(cases, test_vote, 0, count);
     tcase_add_loop_test(cases, test_unanimity, 0, count);
     tcase_add_test(cases, test_counts_add_up);
+    tcase_add_test(cases, test_planes_are_clear_past_the_end);
     suite_add_tcase(all, cases);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

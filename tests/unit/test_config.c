@@ -486,7 +486,7 @@ START_TEST(test_all_mistakes_are_found_at_once)
                                "bogus: {a: [1, 2]}\n"
                                "data:\n"
                                "  train: {images: i, labels: l}\n"
-                               "  shards: iid\n"
+                               "  shard: iid\n"
                                "model: {hidden: [64, x, 0], type: mpl}\n"
                                "train: {batch: 0, batch: 16, epochs: ten}\n"
                                "optimizer:\n"

@@ -14,6 +14,7 @@ _Static_assert(offsetof(struct sp_job, model.hidden_count) ==
 
 /* Each list of choices is in the order of its enum. */
 static const char *const formats[] = {"idx", NULL};
+static const char *const shards[] = {"iid", "by_label", NULL};
 static const char *const models[] = {"softmax", "mlp", NULL};
 static const char *const modes[] = {"hybrid", "sgd", "adam", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", "step", NULL};
@@ -93,6 +94,10 @@ const struct sp_key sp_job_keys[] = {
          "a pixel x becomes (x / divide - mean) / std"),
     REAL("data.scale.mean", data.mean, PLAN, "0", -PIXEL_MAX, PIXEL_MAX, "see `data.scale.divide`"),
     REAL("data.scale.std", data.std, PLAN | POSITIVE, "1", 0, PIXEL_MAX, "see `data.scale.divide`"),
+    CHOICE(
+        "data.shards", data.shards, PLAN, "iid", shards,
+        "`iid`: every worker draws from all training data; `by_label`: each sees only its own part of them, cut after "
+        "sorting by label"),
 
     CHOICE("model.type", model.type, PLAN, "mlp", models,
            "`softmax`: one linear layer; `mlp`: hidden layers with ReLU before it"),
@@ -232,7 +237,7 @@ const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
 /* What the design names but this version does not do yet; a path stands for all keys under it as well. */
 static const char *const later[] = {
-    "data.shards", "model.width", "server.journal", "server.checkpoint", "server.quarantine", "security.tls",
+    "model.width", "server.journal", "server.checkpoint", "server.quarantine", "security.tls",
 };
 
 bool sp_path_is_under(const char *path, const char *group)

@@ -20,6 +20,7 @@
 #define SP_QUOTED_BYTES 128 /* of a user's text as messages show it */
 
 enum sp_data_format { SP_DATA_IDX };
+enum sp_shards { SP_SHARDS_IID, SP_SHARDS_BY_LABEL };
 enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP };
 enum sp_mode { SP_MODE_HYBRID, SP_MODE_SGD, SP_MODE_ADAM };
 enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR, SP_SCHEDULE_COSINE, SP_SCHEDULE_STEP };
@@ -79,6 +80,7 @@ struct sp_job {
         char train_images[SP_STRING_BYTES], train_labels[SP_STRING_BYTES]; /* as written in the file */
         char test_images[SP_STRING_BYTES], test_labels[SP_STRING_BYTES];
         double divide, mean, std; /* a pixel x becomes (x/divide - mean)/std */
+        enum sp_shards shards;    /* which examples a slot sees: worker/train/batch.h */
     } data;
     struct {
         enum sp_model_type type;

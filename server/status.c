@@ -31,6 +31,15 @@ static json_t *seed_json(uint64_t seed)
     return json_string(text);
 }
 
+/* A key's value in the job file's words. */
+static json_t *key_json(const struct sp_job *job, const char *path)
+{
+    char text[SP_VALUE_BYTES];
+
+    sp_job_get(job, sp_job_key(path), text, sizeof text);
+    return json_string(text);
+}
+
 static double seconds_since(uint64_t ms)
 {
     return ms > 0 ? (double)(sp_server_now_ms() - ms) / 1e3 : 0.0;
@@ -180,6 +189,7 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "params_full", view.layout != NULL ? count(view.layout->full) : json_null());
     sp_json_put(&summary, "workers", json_integer(server->job.workers));
     sp_json_put(&summary, "examples", count(view.examples));
+    sp_json_put(&summary, "shards", key_json(&server->job, "data.shards"));
     sp_json_put(&summary, "rounds", json_integer(view.rounds));
     sp_json_put(&summary, "rounds_done", json_integer(view.round));
     sp_json_put(&summary, "stopped", json_boolean(view.stopped));

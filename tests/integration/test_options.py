@@ -186,6 +186,20 @@ class Sizes(harness.Case):
         self.assertEqual(s['rounds_done'], 2 * math.ceil(1437 / 16))
 
 
+class Shards(harness.Case):
+    def test_by_label(self):
+        """Each worker sees labels that the others do not, and by their votes all learn all of them."""
+        sets = ('data.shards=by_label', 'train.epochs=20')
+        _, s = self.whole_job(*sets, run='one')
+        again = self.whole_job(*sets, run='again')[1]
+        iid = self.whole_job('train.epochs=20', run='iid')[1]
+        self.assertEqual((s['shards'], iid['shards']), ('by_label', 'iid'))
+        self.assertEqual(s['weights_digest'], again['weights_digest'])
+        self.assertNotEqual(s['weights_digest'], iid['weights_digest'])
+        self.assertGreater(s['test_accuracy'], 0.6)
+        self.assertGreater(s['train_loss'], iid['train_loss'], 'it is harder than with data of the same kind for all')
+
+
 class Quorum(harness.Case):
     def test_a_quorum_job_ends_like_any_other(self):
         _, s = self.whole_job('server.close.quorum=3', 'train.epochs=20')

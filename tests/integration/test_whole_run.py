@@ -20,7 +20,7 @@ class WholeRun(harness.Case):
         for key, value in integers.items():
             self.assertIs(type(s[key]), int, key)
             self.assertEqual(s[key], value, key)
-        self.assertEqual(s['job'], 'digits')
+        self.assertEqual((s['job'], s['shards']), ('digits', 'iid'))
         self.assertIs(type(s['switch_round']), int)
         self.assertTrue(0.1 * ROUNDS <= s['switch_round'] <= 0.7 * ROUNDS + 1, s['switch_round'])
         self.assertIn('auto', s['switch_reason'])

@@ -214,6 +214,8 @@ class Client:
         plan = {s.key: s.value for s in w.plan}
         if (plan['optimizer.sgd.wire'], plan['optimizer.sgd.aggregate']) != ('f32', 'mean'):
             raise Refused('this job needs a newer client')
+        if plan.get('data.shards', 'iid') != 'iid':
+            raise Refused(f"this job says data.shards: {plan['data.shards']}, and this client knows iid only")
         self.model.take_plan(plan)
         self.learner = self.learner or Learner(self.model.layout)
         self.learner.set_up(plan, w.slot)

@@ -346,6 +346,10 @@ class Interop(harness.Case):
             server.ask('stop')
             self.finish(server, [first])
 
+    def test_refuses_shards_that_it_does_not_know(self):
+        server = self.start_server('workers=2', 'data.shards=by_label')
+        self.assert_refused(self.start_client(server), 'data.shards: by_label, and this client knows iid only')
+
 
 if __name__ == '__main__':
     harness.main()

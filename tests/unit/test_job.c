@@ -93,6 +93,7 @@ START_TEST(test_defaults_are_the_documented_ones)
     ck_assert_uint_eq(job.workers, 1);
     ck_assert_double_eq(job.data.divide, 255);
     ck_assert_double_eq(job.data.std, 1);
+    ck_assert_int_eq(job.data.shards, SP_SHARDS_IID);
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
     ck_assert_uint_eq(job.model.hidden[0], 64);
@@ -525,6 +526,9 @@ START_TEST(test_lists_bools_and_choices_are_checked)
     refuse("optimizer.switch.dry_run", "1", SP_E_SYNTAX, NULL);
     refuse("model.type", "mpl", SP_E_RANGE, "model.type: must be softmax or mlp, not 'mpl'");
     refuse("model.type", "MLP", SP_E_RANGE, NULL);
+    refuse("data.shards", "sorted", SP_E_RANGE, "data.shards: must be iid or by_label, not 'sorted'");
+    set("data.shards", "by_label");
+    ck_assert_int_eq(job.data.shards, SP_SHARDS_BY_LABEL);
     refuse("optimizer.dither.schedule", "", SP_E_RANGE,
            "optimizer.dither.schedule: must be none, constant, exponential, linear, cosine or inverse, not ''");
 }

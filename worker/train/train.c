@@ -84,6 +84,12 @@ static int make_model(struct trainer *t, struct sp_error *error)
 
 static int make_batches(struct trainer *t, struct sp_error *error)
 {
+    const struct sp_batches_options options = {.seed = t->job.seed,
+                                               .examples = t->train.count,
+                                               .workers = t->job.workers,
+                                               .batch = t->job.train.batch,
+                                               .shards = t->job.data.shards,
+                                               .labels = t->train.labels};
     uint32_t n = batch_max(t);
 
     forget_batches(t);
@@ -93,7 +99,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
     if (t->indices == NULL || t->labels == NULL || t->x == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a batch of %u examples", n);
     sp_scale_init(&t->scale, t->job.data.divide, t->job.data.mean, t->job.data.std);
-    return sp_batches_create(&t->batches, t->job.seed, t->train.count, t->job.workers, t->job.train.batch, error);
+    return sp_batches_create(&t->batches, &options, error);
 }
 
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */

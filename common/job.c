@@ -197,7 +197,9 @@ const struct sp_key sp_job_keys[] = {
     REAL("optimizer.adam.eps", optimizer.adam.eps, PLAN | POSITIVE, "1e-8", 0, 1, "its least divisor"),
 
     RULES("tensors", tensors, PLAN, "[]",
-          "which tensors, by their names, travel in full precision, and which have weight decay (see below)"),
+          "rules for tensors by their names: `update: full` lets them travel in full precision, `decay` says whether "
+          "they "
+          "have weight decay"),
     REAL("full.lr", full.lr, PLAN | POSITIVE, "0.1", 0, RATE_MAX,
          "SGD rate of tensors that travel in full precision (`tensors`); it follows `optimizer.sign.schedule`"),
 

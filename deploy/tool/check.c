@@ -58,16 +58,34 @@ static error_t parse(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+/* One rule a line: together they can be thousands of characters. */
+static void print_rules(const char *path, const struct sp_tensor_rules *rules)
+{
+    char text[SP_VALUE_BYTES];
+
+    for (uint32_t i = 0; i < rules->count; i++) {
+        sp_rule_write(&rules->rule[i], text, sizeof text);
+        (void)printf("%-28s - %s\n", i == 0 ? path : "", text);
+    }
+}
+
 static void print_keys(const struct sp_job *job)
 {
-    char value[SP_VALUE_BYTES];
+    static struct sp_job defaults;
+    char value[SP_VALUE_BYTES], fallback[SP_VALUE_BYTES];
 
+    sp_job_init(&defaults);
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         const struct sp_key *key = &sp_job_keys[i];
         bool standard;
 
+        if (key->type == SP_KEY_RULES && job->tensors.count > 0) {
+            print_rules(key->path, &job->tensors);
+            continue;
+        }
         sp_job_get(job, key, value, sizeof value);
-        standard = key->fallback != NULL && strcmp(value, key->fallback) == 0;
+        sp_job_get(&defaults, key, fallback, sizeof fallback); /* written alike: the table may say 1e-3 for 0.001 */
+        standard = key->fallback != NULL && strcmp(value, fallback) == 0;
         (void)printf("%-28s %-16s %s\n", key->path, value[0] != '\0' ? value : "\"\"", standard ? "(default)" : "");
     }
 }
@@ -157,6 +175,16 @@ static int print_model(const struct sp_job *job, const struct sp_layout *model, 
         print_phases(job, &layout);
     sp_layout_finish(&layout);
     return rc;
+}
+
+/* They are no mistake, as one file may be for several models, but a slip of the pen looks the same. */
+static void print_idle_rules(const struct sp_job *job, const struct sp_layout *layout)
+{
+    const struct sp_tensor_rule *rule;
+
+    for (unsigned i = 0; (rule = sp_job_idle_rule(job, layout, i)) != NULL; i++)
+        (void)printf("note: no tensor of this model is called \"%s\"; that rule of `tensors` does nothing\n",
+                     rule->match);
 }
 
 static int print_costs(const struct sp_job *job, struct sp_error *error)

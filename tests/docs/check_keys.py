@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fails if README.md's table of keys and the program's own table differ: a key, or its default, missing or wrong."""
+"""Fails if README.md's table of keys and the program's own differ: a key, its default or its place missing or wrong."""
 
 import os
 import re
@@ -35,6 +35,8 @@ def main():
         for key in sorted(program.keys() & readme.keys())
         if program[key] != readme[key]
     ]
+    if not wrong and list(program) != list(readme):
+        wrong.append("README.md has the keys in another order than the program")
     if len(program) < 40:
         wrong.append(f"only {len(program)} keys were listed; the test reads the wrong thing")
     print("\n".join(wrong) or f"{len(program)} keys agree")

@@ -8,6 +8,7 @@ import subprocess
 
 import harness
 
+SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 PROGRAMS = ((harness.SIGNPOSTD, 'signpostd'), (harness.WORKER, 'signpost-worker'))
 
 
@@ -65,6 +66,17 @@ class CommandLine(harness.Case):
                 path = harness.ROOT / 'configs' / config
                 self.assertEqual(self.call(program, '--config', path, '--validate', code=0), (f'{path}: valid\n', ''))
         self.assertEqual(list(self.folder.iterdir()), [], 'checking a file leaves nothing behind')
+
+    def test_check_says_every_key(self):
+        rules = 'tensors=[{match: "bn*", update: full}, {match: "*.bias", decay: true}]'
+        out, _ = self.call(SIGNPOST, 'check', harness.DIGITS, '--set', rules, code=0)
+        self.assertRegex(out, r'(?m)^optimizer\.sign\.lr +0\.002 *$')
+        self.assertRegex(out, r'(?m)^optimizer\.adam\.lr +0\.001 +\(default\)$', 'which the table writes 1e-3')
+        self.assertRegex(out, r'(?m)^tensors +- \{match: "bn\*", update: full\}\n +- \{match: "\*\.bias", decay: true\}$')
+        self.assertEqual(re.findall('note: .*', out),
+                         ['note: no tensor of this model is called "bn*"; that rule of `tensors` does nothing'])
+        self.assertRegex(self.call(SIGNPOST, 'check', harness.DIGITS, code=0)[0],
+                         r'(?m)^tensors +\[\] +\(default\)$')
 
     def test_usage_errors(self):
         for program, name in PROGRAMS:

@@ -177,16 +177,6 @@ static int print_model(const struct sp_job *job, const struct sp_layout *model, 
     return rc;
 }
 
-/* They are no mistake, as one file may be for several models, but a slip of the pen looks the same. */
-static void print_idle_rules(const struct sp_job *job, const struct sp_layout *layout)
-{
-    const struct sp_tensor_rule *rule;
-
-    for (unsigned i = 0; (rule = sp_job_idle_rule(job, layout, i)) != NULL; i++)
-        (void)printf("note: no tensor of this model is called \"%s\"; that rule of `tensors` does nothing\n",
-                     rule->match);
-}
-
 static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};

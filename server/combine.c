@@ -25,21 +25,16 @@ static bool need(float **array, uint64_t count)
     return *array != NULL || count == 0;
 }
 
+/* Each phase has a place of its own, taken once: frames of the round before may still be read from theirs. */
 static bool need_encoded(struct sp_round *r, const struct sp_round_form *form)
 {
     uint64_t chunks = (r->layout.coordinates + sp_chunk_size(form) - 1) / sp_chunk_size(form);
     size_t bytes = (size_t)chunks * stride_of(r, form);
-    uint8_t *grown;
+    uint8_t **encoded = &r->encoded[form->phase];
 
-    r->encoded_stride = stride_of(r, form);
-    if (bytes <= r->encoded_bytes)
-        return true;
-    grown = realloc(r->encoded, bytes);
-    if (grown == NULL)
-        return false;
-    r->encoded = grown;
-    r->encoded_bytes = bytes;
-    return true;
+    if (*encoded == NULL && bytes > 0)
+        *encoded = malloc(bytes);
+    return *encoded != NULL || bytes == 0;
 }
 
 /* The form that the rounds of a phase have, but for a first one in float32. */
@@ -71,12 +66,12 @@ void sp_combine_finish(struct sp_round *r)
     free(r->mean);
     free(r->residual);
     free(r->decoded);
-    free(r->encoded);
+    for (unsigned phase = 0; phase < SP_PHASES; phase++)
+        free(r->encoded[phase]);
     free(r->adam_m);
     free(r->adam_v);
     r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
-    r->encoded = NULL;
-    r->encoded_bytes = 0;
+    memset(r->encoded, 0, sizeof r->encoded);
 }
 
 void sp_combine_begin(struct sp_round *r)
@@ -85,7 +80,6 @@ void sp_combine_begin(struct sp_round *r)
     r->margin = 0.0;
     memset(&r->now_whole, 0, sizeof r->now_whole);
     memset(&r->now_tensor, 0, sizeof r->now_tensor);
-    r->encoded_stride = stride_of(r, &r->form);
 }
 
 /* --- what came -------------------------------------------------------------------------------------------------------
@@ -237,7 +231,8 @@ static void average_values(struct sp_round *r, const struct sp_chunk *chunk, con
 
 static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
 {
-    uint8_t *coded = r->encoded_stride > 0 ? r->encoded + (size_t)r->tally.base * r->encoded_stride : NULL;
+    size_t stride = stride_of(r, &r->form);
+    uint8_t *coded = stride > 0 ? r->encoded[r->form.phase] + (size_t)r->tally.base * stride : NULL;
 
     if (r->form.phase == SP_PHASE_SIGN) {
         vote(r, chunk, votes, NULL);

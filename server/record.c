@@ -225,19 +225,24 @@ static void put_numbers(json_t **line, const struct sp_numbers *numbers)
                   {"e", numbers->e},
                   {"d", numbers->d},
                   {"noise_scale", numbers->noise_scale},
-                  {"rounds_seen", numbers->rounds_seen},
                   {"first_loss", numbers->first_loss},
                   {"best_loss", numbers->best_loss},
                   {"last_gain", numbers->last_gain},
+                  {"lambda_now", numbers->lambda_now},
+                  {"lambda_mean", numbers->lambda_mean}};
+    const struct {
+        const char *key;
+        uint32_t value;
+    } counts[] = {{"rounds_seen", numbers->rounds_seen},
                   {"window", numbers->window},
                   {"windows", numbers->windows},
                   {"flat_windows", numbers->flat},
-                  {"lambda_now", numbers->lambda_now},
-                  {"lambda_mean", numbers->lambda_mean},
                   {"settled_rounds", numbers->settled}};
 
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         sp_json_put(line, values[i].key, sp_json_number(values[i].value));
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        sp_json_put(line, counts[i].key, json_integer(counts[i].value));
 }
 
 static json_t *event_json(const struct sp_event *event, const struct sp_layout *layout, double seconds)

@@ -94,11 +94,10 @@ struct sp_round {
     struct sp_norms now;         /* of this round's values, before they are coded */
     struct sp_running_sum now_whole, now_tensor;
     /* Owned, taken when the first margin or SGD round comes near; NULL before: */
-    float *mean;      /* the update of this round */
-    float *residual;  /* what int8 left out of updates so far */
-    float *decoded;   /* values of one chunk of every slot */
-    uint8_t *encoded; /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
-    size_t encoded_stride, encoded_bytes;
+    float *mean;                 /* the update of this round */
+    float *residual;             /* what int8 left out of updates so far */
+    float *decoded;              /* values of one chunk of every slot */
+    uint8_t *encoded[SP_PHASES]; /* the bulk of this round's updates as they are sent, chunk by chunk */
     float *adam_m, *adam_v;
     bool has_weights;
     uint32_t init_next; /* next chunk of the weights that come in */

@@ -15,6 +15,7 @@ static const struct {
     {"run", tool_run, "one server and all workers of a job on this machine"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
+    {"switch", tool_switch, "begin the next phase of a running job"},
     {"stop", tool_stop, "end a running job in order"},
     {"token", tool_token, "make the secret that server and workers share"},
 };

@@ -69,19 +69,34 @@ static void print_rate(FILE *to, const json_t *summary)
     }
 }
 
-static void print_switch(FILE *to, const json_t *summary)
+static void print_mode(FILE *to, const json_t *summary)
 {
-    const json_t *round = json_object_get(summary, "switch_round");
+    const char *mode = words(summary, "mode");
 
-    if (json_is_integer(round)) {
-        (void)fprintf(to, "  switch          after round %lld; %s\n", (long long)json_integer_value(round),
-                      words(summary, "switch_reason"));
-        print_rate(to, summary);
-    } else if (json_is_true(json_object_get(summary, "switch_dry_run"))) {
-        (void)fprintf(to, "  switch          none; %s\n", words(summary, "switch_reason"));
-    } else {
-        (void)fprintf(to, "  switch          none: signs all the way\n");
+    if (strcmp(mode, "hybrid") == 0)
+        return;
+    (void)fprintf(to, "  mode            %s, full precision from the first round on\n", mode);
+    print_rate(to, summary);
+}
+
+static void print_switches(FILE *to, const json_t *summary)
+{
+    const json_t *switches = json_object_get(summary, "switches");
+    size_t index;
+    json_t *s;
+
+    if (strcmp(words(summary, "mode"), "hybrid") != 0)
+        return;
+    json_array_foreach((json_t *)switches, index, s)
+    {
+        (void)fprintf(to, "  switch          from %s to %s after round %lld; %s\n", words(s, "from"), words(s, "to"),
+                      (long long)json_integer_value(json_object_get(s, "round")), words(s, "reason"));
     }
+    if (!json_is_null(json_object_get(summary, "sgd_lr")) && json_array_size(switches) > 0)
+        print_rate(to, summary);
+    if (json_array_size(switches) == 0)
+        (void)fprintf(to, "  switch          none%s%s\n", words(summary, "switch_reason")[0] != '\0' ? "; " : "",
+                      words(summary, "switch_reason"));
 }
 
 static void print_bytes(FILE *to, const json_t *summary, const char *label, const char *key, double float32)
@@ -104,7 +119,8 @@ static void print_summary(FILE *to, const json_t *summary, const char *folder)
     (void)fprintf(to, "  train loss      %.4f\n", number(summary, "train_loss"));
     (void)fprintf(to, "  model           %.0f parameters, %.0f workers\n", number(summary, "params"),
                   number(summary, "workers"));
-    print_switch(to, summary);
+    print_mode(to, summary);
+    print_switches(to, summary);
     print_bytes(to, summary, "pushed", "bytes_pushed", float32);
     print_bytes(to, summary, "updated", "bytes_updated", float32);
     if (received > 0.0)

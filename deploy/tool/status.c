@@ -1,4 +1,4 @@
-/* signpost status, signpost stop: what a running server says, and telling it to end. */
+/* signpost status, stop, switch: what a running server says, and telling it to end or to go on to the next phase. */
 #include "common/cli.h"
 #include "deploy/tool/tool.h"
 
@@ -86,6 +86,18 @@ static void print_slots(const json_t *slots)
     }
 }
 
+static void print_switches(const json_t *switches)
+{
+    size_t index;
+    json_t *s;
+
+    json_array_foreach((json_t *)switches, index, s)
+    {
+        (void)printf("  switch          from %s to %s after round %.0f; %s\n", words(s, "from"), words(s, "to"),
+                     number(s, "round"), words(s, "reason"));
+    }
+}
+
 static void print_status(const json_t *status)
 {
     double accuracy = number(status, "test_accuracy");
@@ -102,9 +114,7 @@ static void print_status(const json_t *status)
         (void)printf("  train loss      %.4f in the last whole epoch\n", number(status, "train_loss"));
     if (!isnan(accuracy))
         (void)printf("  test accuracy   %.2f %%\n", 100.0 * accuracy);
-    if (json_is_integer(json_object_get(status, "switch_round")))
-        (void)printf("  switch          after round %.0f; %s\n", number(status, "switch_round"),
-                     words(status, "switch_reason"));
+    print_switches(json_object_get(status, "switches"));
     (void)printf("  pushed          %s; float32 all the way would be %s\n", tool_bytes(number(status, "bytes_pushed")),
                  tool_bytes(number(status, "bytes_float32")));
     (void)printf("  updated         %s\n", tool_bytes(number(status, "bytes_updated")));
@@ -156,25 +166,33 @@ int tool_status(int argc, char **argv)
     return rc;
 }
 
-int tool_stop(int argc, char **argv)
+/* A command whose answer says no more than that it was taken: `words` follow the name of the run. */
+static int command(int argc, char **argv, const char *line, const char *meaning, const char *words)
 {
     static const struct argp_option options[] = {REMOTE_OPTIONS, {0}};
-    static const struct argp argp = {
-        options,
-        parse,
-        "RUN",
-        "Ends a running job in order: its files are written, its workers told. RUN is its folder "
-        "(runs/<job>) or its job file.",
-        NULL,
-        NULL,
-        NULL};
+    const struct argp argp = {options, parse, "RUN", meaning, NULL, NULL, NULL};
     struct arguments arguments = {0};
     json_t *answer = NULL;
-    int rc = ask(argc, argv, &argp, "stop", &arguments, &answer);
+    int rc = ask(argc, argv, &argp, line, &arguments, &answer);
 
     if (rc == SP_EXIT_DONE)
-        (void)printf("%s: stopping; the results are in its folder in a moment\n",
-                     arguments.run != NULL ? arguments.run : arguments.server);
+        (void)printf("%s: %s\n", arguments.run != NULL ? arguments.run : arguments.server, words);
     json_decref(answer);
     return rc;
+}
+
+int tool_stop(int argc, char **argv)
+{
+    return command(argc, argv, "stop",
+                   "Ends a running job in order: its files are written, its workers told. RUN is its folder "
+                   "(runs/<job>) or its job file.",
+                   "stopping; the results are in its folder in a moment");
+}
+
+int tool_switch(int argc, char **argv)
+{
+    return command(argc, argv, "switch",
+                   "Begins the next phase of a running job after its present round: from sign to SGD (or margin, as "
+                   "optimizer.switch.to says), or from margin to SGD. RUN is its folder (runs/<job>) or its job file.",
+                   "the next phase begins after this round; its log and history.jsonl tell of it");
 }

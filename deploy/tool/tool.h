@@ -14,6 +14,7 @@ int tool_run(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);
+int tool_switch(int argc, char **argv);
 int tool_token(int argc, char **argv);
 
 /* --- operator.c --- */

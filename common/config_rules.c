@@ -135,11 +135,10 @@ void sp_reader_rules(struct reader *r, const struct sp_key *key, struct place *p
 {
     struct sp_tensor_rules rules = {.count = 0};
     char text[SP_VALUE_BYTES];
-    unsigned number = 0;
     bool good = true;
 
-    while (sp_reader_next(r) && r->event.type != YAML_SEQUENCE_END_EVENT) {
-        struct draft draft = {.number = ++number, .good = number <= SP_RULES_MAX};
+    for (unsigned number = 1; sp_reader_next(r) && r->event.type != YAML_SEQUENCE_END_EVENT; number++) {
+        struct draft draft = {.number = number, .good = number <= SP_RULES_MAX};
 
         if (number == SP_RULES_MAX + 1)
             sp_reader_problem(r, SP_E_RANGE, sp_reader_line(r), sp_reader_column(r), "%s: more than %d rules",

@@ -61,6 +61,7 @@ struct sp_tensor_rule {
     enum sp_rule_decay decay;
 };
 
+/* As text, and what they make of a layout: common/rules.h. */
 struct sp_tensor_rules {
     struct sp_tensor_rule rule[SP_RULES_MAX];
     uint32_t count;

@@ -5,6 +5,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #define TABLE_STEPS 64
 #define TABLE_END 4.0f
@@ -77,5 +78,56 @@ void sp_dither_pack(const float *m, uint64_t first, size_t count, float gain, st
 
         sp_rng_block(key, first / 8 + i, t, slot, block);
         bits[i] = (uint8_t)dither_byte(m + i * 8, n, gain, block);
+    }
+}
+
+/* What all calls of one range have in common. */
+struct draw {
+    struct sp_rng_key key;
+    uint32_t slot, t;
+};
+
+/* `n` coordinates within one byte, of which other bits belong to other tensors. */
+static void pack_within_byte(const float *m, uint64_t first, size_t n, float gain, const struct draw *draw,
+                             uint8_t *byte)
+{
+    size_t at = (size_t)(first % 8);
+    float whole[8] = {0};
+    uint8_t drawn;
+
+    memcpy(whole + at, m, n * sizeof *m);
+    sp_dither_pack(whole, first - at, 8, gain, draw->key, draw->slot, draw->t, &drawn);
+    *byte |= (uint8_t)(drawn & (((1u << n) - 1) << at));
+}
+
+/* The ends of a part may share their bytes with other tensors; the bytes between them are its own. */
+static void pack_part(const float *m, uint64_t first, size_t count, float gain, const struct draw *draw, uint8_t *bits)
+{
+    size_t head = (size_t)(-first % 8), body;
+
+    if (head > count)
+        head = count;
+    body = (count - head) / 8 * 8;
+    if (head > 0)
+        pack_within_byte(m, first, head, gain, draw, bits++);
+    if (body > 0)
+        sp_dither_pack(m + head, first + head, body, gain, draw->key, draw->slot, draw->t, bits);
+    if (head + body < count)
+        pack_within_byte(m + head + body, first + head + body, count - head - body, gain, draw, bits + body / 8);
+}
+
+void sp_dither_pack_tensors(const struct sp_layout *layout, const float *gains, const float *m, uint64_t first,
+                            size_t count, struct sp_rng_key key, uint32_t slot, uint32_t t, uint8_t *bits)
+{
+    const struct draw draw = {.key = key, .slot = slot, .t = t};
+    struct sp_layout_part part = {0};
+
+    sp_assert(first % 8 == 0);
+    memset(bits, 0, sp_bits_bytes(count));
+    while (sp_layout_next(layout, first, count, &part)) {
+        uint64_t at = part.first - first;
+
+        if (!sp_tensor_is(part.tensor, SP_TENSOR_FULL))
+            pack_part(m + at, part.first, (size_t)part.count, gains[part.index], &draw, bits + at / 8);
     }
 }

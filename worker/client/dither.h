@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "common/layout.h"
 #include "common/rng.h"
 
 #include <stddef.h>
@@ -28,3 +29,8 @@ uint32_t sp_dither_flip(float x);
  * of stream SP_RNG_DITHER: the low half of word (j%8)/2 for even j, the high half for odd j. */
 void sp_dither_pack(const float *m, uint64_t first, size_t count, float gain, struct sp_rng_key key, uint32_t slot,
                     uint32_t t, uint8_t *bits);
+
+/* The same with a gain a tensor: gains[i] for the coordinates of tensor i of the layout, 0 for plain signs. Tensors end
+ * anywhere in a byte. Those with SP_TENSOR_FULL, whose values travel elsewhere, get bits 0. */
+void sp_dither_pack_tensors(const struct sp_layout *layout, const float *gains, const float *m, uint64_t first,
+                            size_t count, struct sp_rng_key key, uint32_t slot, uint32_t t, uint8_t *bits);

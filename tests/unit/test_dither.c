@@ -4,11 +4,13 @@
  * five standard deviations: a right generator would break one of them with probability 6e-7.
  */
 #include "common/pack.h"
+#include "layouts.h"
 #include "worker/client/dither.h"
 
 #include <check.h>
 #include <float.h>
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -325,6 +327,102 @@ START_TEST(test_ranges_do_not_matter)
 }
 END_TEST
 
+/* --- a gain a tensor -----------------------------------------------------------------------------------------------
+ */
+
+#define TENSORS_D 1500
+
+/* Some are 0, of either sign, so that coins are drawn with and without a gain. */
+static void draw_momentum(struct sp_rng *rng)
+{
+    for (size_t j = 0; j < TENSORS_D; j++)
+        m[j] = sp_rng_below(rng, 5) == 0 ? (j % 2 ? 0.0f : -0.0f) : unit_uniform(rng);
+}
+
+static unsigned naive_bit(const struct sp_layout *layout, const float *gains, uint64_t j, uint32_t slot, uint32_t t)
+{
+    uint32_t i = sp_layout_find(layout, j), block[4], u;
+
+    if (sp_tensor_is(&layout->tensors[i], SP_TENSOR_FULL))
+        return 0;
+    if (gains[i] == 0.0f)
+        return m[j] == 0.0f ? sp_coin(j, t) : m[j] > 0.0f;
+    sp_rng_block(key(6), j / 8, t, slot, block);
+    u = (block[j % 8 / 2] >> (j % 2 ? 16 : 0)) & 0xffff;
+    return (m[j] > 0.0f) != (u < sp_dither_flip(fabsf(m[j]) * gains[i]));
+}
+
+static void compare_tensors(const struct sp_layout *layout, const float *gains, uint64_t first, size_t count)
+{
+    size_t bytes = sp_bits_bytes(count);
+
+    memset(bits, 0xa5, bytes + 1);
+    sp_dither_pack_tensors(layout, gains, m + first, first, count, key(6), 4, 11, bits);
+    for (size_t j = 0; j < count; j++)
+        unit_assert(is_set(bits, j) == naive_bit(layout, gains, first + j, 4, 11), "bit %zu of %zu", j, count);
+    ck_assert(sp_bits_tail_clear(bits, count));
+    ck_assert_uint_eq(bits[bytes], 0xa5);
+}
+
+/* Tensors from mostly one coordinate to mostly several bytes; gains of 0 and others side by side. */
+START_TEST(test_tensors)
+{
+    static const uint32_t largest[] = {5, 9, 20, 100};
+    struct sp_rng rng = unit_rng((uint64_t)_i);
+
+    for (int turn = 0; turn < 40; turn++) {
+        struct sp_layout layout = unit_random_layout(&rng, TENSORS_D, largest[_i], turn % 2 != 0);
+        float gains[UNIT_TENSORS_MAX];
+
+        for (uint32_t i = 0; i < layout.tensors_count; i++)
+            gains[i] = turn < 4 || sp_rng_below(&rng, 3) == 0 ? 0.0f : sp_dither_gain(1.0, 0.01 * (i + 1));
+        draw_momentum(&rng);
+        compare_tensors(&layout, gains, 0, TENSORS_D);
+        for (int range = 0; range < 40; range++) {
+            uint64_t first = 8 * (uint64_t)sp_rng_below(&rng, TENSORS_D / 8);
+
+            compare_tensors(&layout, gains, first, sp_rng_below(&rng, (uint32_t)(TENSORS_D - first)) + 1);
+        }
+        sp_layout_finish(&layout);
+    }
+}
+END_TEST
+
+/* With one gain for all, and every tensor taking part, it is sp_dither_pack(). */
+START_TEST(test_tensors_with_one_gain)
+{
+    static const float gain[] = {0.0f, 1.3f, 40.0f, FLT_MAX, FLT_MIN};
+    struct sp_rng rng = unit_rng(8);
+    float gains[UNIT_TENSORS_MAX];
+
+    for (size_t k = 0; k < UNIT_COUNT(gain); k++) {
+        struct sp_layout layout = unit_random_layout(&rng, TENSORS_D, 30, false);
+
+        for (uint32_t i = 0; i < layout.tensors_count; i++)
+            gains[i] = gain[k];
+        draw_momentum(&rng);
+        for (uint64_t first = 0; first < TENSORS_D; first += 72) {
+            size_t count = 1 + sp_rng_below(&rng, (uint32_t)(TENSORS_D - first));
+
+            sp_dither_pack(m + first, first, count, gain[k], key(3), 9, 5, others);
+            sp_dither_pack_tensors(&layout, gains, m + first, first, count, key(3), 9, 5, bits);
+            ck_assert_mem_eq(bits, others, sp_bits_bytes(count));
+        }
+        sp_layout_finish(&layout);
+    }
+}
+END_TEST
+
+START_TEST(test_tensors_from_within_a_byte_abort)
+{
+    static const uint64_t size = 64;
+    struct sp_layout layout = unit_layout(&size, NULL, 1);
+    const float gain = 0.0f;
+
+    sp_dither_pack_tensors(&layout, &gain, m, 4, 8, key(1), 0, 1, bits);
+}
+END_TEST
+
 int main(void)
 {
     Suite *all = suite_create("dither");
@@ -346,6 +444,9 @@ int main(void)
     tcase_add_test(cases, test_sums_over_slots);
     tcase_add_test(cases, test_pinned);
     tcase_add_test(cases, test_ranges_do_not_matter);
+    tcase_add_loop_test(cases, test_tensors, 0, 4);
+    tcase_add_test(cases, test_tensors_with_one_gain);
+    tcase_add_test_raise_signal(cases, test_tensors_from_within_a_byte_abort, SIGABRT);
     suite_add_tcase(all, cases);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

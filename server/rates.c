@@ -173,6 +173,34 @@ static bool calibrate(struct sp_round *r)
     return r->lambda_known;
 }
 
+/* The share of a rate that keeps its step within optimizer.sgd.clip lengths of a step before the switch. */
+static double within_clip(const struct sp_round *r, double rate, double mean2, double step2, double factor)
+{
+    double clip = r->job.optimizer.sgd.clip, length = rate * sqrt(mean2);
+    double longest = clip * r->gamma_switch * factor * sqrt(step2);
+
+    if (clip == 0.0 || r->job.optimizer.mode != SP_MODE_HYBRID || r->decide.fixed > 0.0 || length <= longest)
+        return 1.0;
+    return longest / length;
+}
+
+static void clip_steps(struct sp_round *r, struct sp_commit *commit, double factor)
+{
+    double share = within_clip(r, r->lambda * factor, r->now.whole, r->step.whole, factor);
+    bool clipped = share < 1.0;
+
+    if (!r->rates_in_use) {
+        commit->rate = (float)(r->lambda * factor * share);
+        commit->decay = decay_of(r, r->lambda * factor * share);
+    }
+    for (uint32_t i = 0; r->rates_in_use && i < r->layout.trained; i++) {
+        share = within_clip(r, (double)r->scaled[i], r->now.tensor[i], r->step.tensor[i], factor);
+        r->scaled[i] = (float)((double)r->scaled[i] * share);
+        clipped |= share < 1.0;
+    }
+    r->clipped += clipped;
+}
+
 void sp_rates_values(struct sp_round *r, struct sp_commit *commit)
 {
     double factor;
@@ -190,4 +218,5 @@ void sp_rates_values(struct sp_round *r, struct sp_commit *commit)
     commit->decay = decay_of(r, r->lambda * factor);
     if (r->rates_in_use || r->layout.full > 0)
         set_rates(r, commit, r->rates_in_use ? r->rates : NULL, r->lambda * factor, factor);
+    clip_steps(r, commit, factor);
 }

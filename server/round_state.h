@@ -121,6 +121,7 @@ struct sp_round {
     double gamma_switch, factor_switch;
     uint32_t sgd_from; /* the last round before the SGD phase, or 0 */
     bool rates_in_use, lambda_known;
+    uint32_t clipped; /* rounds whose step optimizer.sgd.clip made shorter */
     double lambda;
 
     struct evaluation evaluation;

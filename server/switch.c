@@ -150,8 +150,8 @@ static void add_lambda(struct sp_round *r, struct sp_event *event)
     event->rule = sp_decide_rule_name(&r->decide);
     if (event->type == SP_EVENT_SWITCH && sp_decide_needs_mean(&r->decide))
         return;
-    event->about = sp_decide_needs_mean(&r->decide);
     event->lambda = sp_decide_lambda(&r->decide, event->gamma, sqrt(r->step.whole), &event->unbounded);
+    event->about = sp_decide_needs_mean(&r->decide) && !isnan(event->lambda);
 }
 
 static void dry_run(struct sp_round *r, const struct sp_decision *decision)

@@ -10,12 +10,10 @@
 /* --- memory ----------------------------------------------------------------------------------------------------------
  */
 
-/* Room for the largest bulk of an UPDATE's main chunk in this form; 0 where the update is sent as it lies. */
-static size_t stride_of(const struct sp_round *r, const struct sp_round_form *form)
+/* Bytes of the largest bulk of a margin round's update. */
+static size_t margin_stride(const struct sp_round *r)
 {
-    if (form->phase == SP_PHASE_MARGIN)
-        return sp_planes_bytes(r->job.workers, SP_CHUNK_MARGIN);
-    return form->phase == SP_PHASE_SGD && form->wire != SP_WIRE_F32 ? SP_BULK_BYTES_MAX : 0;
+    return sp_planes_bytes(r->job.workers, SP_CHUNK_MARGIN);
 }
 
 static bool need(float **array, uint64_t count)
@@ -25,21 +23,15 @@ static bool need(float **array, uint64_t count)
     return *array != NULL || count == 0;
 }
 
-static bool need_encoded(struct sp_round *r, const struct sp_round_form *form)
+/* Room for the bulk of a round's main section. Each phase has its own: the updates of the last margin round are not
+ * sent yet when the first SGD round is prepared. */
+static bool need_bulk(const struct sp_round *r, const struct sp_round_form *form, uint8_t **array, size_t stride)
 {
     uint64_t chunks = (r->layout.coordinates + sp_chunk_size(form) - 1) / sp_chunk_size(form);
-    size_t bytes = (size_t)chunks * stride_of(r, form);
-    uint8_t *grown;
 
-    r->encoded_stride = stride_of(r, form);
-    if (bytes <= r->encoded_bytes)
-        return true;
-    grown = realloc(r->encoded, bytes);
-    if (grown == NULL)
-        return false;
-    r->encoded = grown;
-    r->encoded_bytes = bytes;
-    return true;
+    if (*array == NULL)
+        *array = calloc((size_t)chunks, stride);
+    return *array != NULL;
 }
 
 /* The form that the rounds of a phase have, but for a first one in float32. */
@@ -56,13 +48,14 @@ bool sp_combine_prepare(struct sp_round *r, enum sp_phase phase)
 
     if (phase == SP_PHASE_SIGN)
         return true;
-    if (!need(&r->mean, d) || !need_encoded(r, &form))
+    if (!need(&r->mean, d))
         return false;
     if (phase == SP_PHASE_MARGIN)
-        return true;
+        return need_bulk(r, &form, &r->planes, margin_stride(r));
     if (r->job.optimizer.mode == SP_MODE_ADAM && (!need(&r->adam_m, d) || !need(&r->adam_v, d)))
         return false;
-    return !coded || (need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
+    return !coded || (need_bulk(r, &form, &r->coded, SP_BULK_BYTES_MAX) &&
+                      need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
                       (form.wire != SP_WIRE_I8 || need(&r->residual, d)));
 }
 
@@ -71,12 +64,12 @@ void sp_combine_finish(struct sp_round *r)
     free(r->mean);
     free(r->residual);
     free(r->decoded);
-    free(r->encoded);
+    free(r->planes);
+    free(r->coded);
     free(r->adam_m);
     free(r->adam_v);
     r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
-    r->encoded = NULL;
-    r->encoded_bytes = 0;
+    r->planes = r->coded = NULL;
 }
 
 void sp_combine_begin(struct sp_round *r)
@@ -85,7 +78,6 @@ void sp_combine_begin(struct sp_round *r)
     r->margin = 0.0;
     memset(&r->now_whole, 0, sizeof r->now_whole);
     memset(&r->now_tensor, 0, sizeof r->now_tensor);
-    r->encoded_stride = stride_of(r, &r->form);
 }
 
 /* --- what came -------------------------------------------------------------------------------------------------------
@@ -237,18 +229,20 @@ static void average_values(struct sp_round *r, const struct sp_chunk *chunk, con
 
 static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
 {
-    uint8_t *coded = r->encoded_stride > 0 ? r->encoded + (size_t)r->tally.base * r->encoded_stride : NULL;
+    uint8_t *bulk;
 
     if (r->form.phase == SP_PHASE_SIGN) {
         vote(r, chunk, votes, NULL);
         return r->bits + chunk->first / 8;
     }
     if (r->form.phase == SP_PHASE_MARGIN) {
-        count_margins(r, chunk, votes, coded);
-        return coded;
+        bulk = r->planes + (size_t)r->tally.base * margin_stride(r);
+        count_margins(r, chunk, votes, bulk);
+        return bulk;
     }
-    average_values(r, chunk, votes, coded);
-    return coded != NULL ? (const void *)coded : r->mean + chunk->first;
+    bulk = r->form.wire != SP_WIRE_F32 ? r->coded + (size_t)r->tally.base * SP_BULK_BYTES_MAX : NULL;
+    average_values(r, chunk, votes, bulk);
+    return bulk != NULL ? (const void *)bulk : r->mean + chunk->first;
 }
 
 void sp_combine_chunk(struct sp_round *r)

@@ -94,11 +94,10 @@ struct sp_round {
     struct sp_norms now;         /* of this round's values, before they are coded */
     struct sp_running_sum now_whole, now_tensor;
     /* Owned, taken when the first margin or SGD round comes near; NULL before: */
-    float *mean;      /* the update of this round */
-    float *residual;  /* what int8 left out of updates so far */
-    float *decoded;   /* values of one chunk of every slot */
-    uint8_t *encoded; /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
-    size_t encoded_stride, encoded_bytes;
+    float *mean;             /* the update of this round */
+    float *residual;         /* what int8 left out of updates so far */
+    float *decoded;          /* values of one chunk of every slot */
+    uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
     float *adam_m, *adam_v;
     bool has_weights;
     uint32_t init_next; /* next chunk of the weights that come in */
@@ -204,7 +203,7 @@ double sp_rates_factor(const struct sp_round *r, uint32_t t);
 /* Fills in rates and decays of the COMMIT of this round. */
 void sp_rates_signs(struct sp_round *r, struct sp_commit *commit);
 void sp_rates_values(struct sp_round *r, struct sp_commit *commit);
-/* ||step|| per unit of gamma of the present sign or margin round, squared, into r->step. */
+/* ||step|| per unit of gamma of the present round, squared, into r->step: of a sign round, or of a margin round. */
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase);
 
 /* --- switch.c --- */

@@ -163,6 +163,7 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->factor_switch = 1.0;
     r->lambda = r->decide.fixed;
     r->lambda_known = r->job.optimizer.mode != SP_MODE_HYBRID;
+    sp_rates_take_step(r, SP_PHASE_SIGN);
     sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch",
                   r->rounds, (unsigned long long)r->layout.coordinates, r->epoch_rounds);
     say_tensors(r);

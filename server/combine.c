@@ -34,6 +34,13 @@ static bool need_bulk(const struct sp_round *r, const struct sp_round_form *form
     return *array != NULL;
 }
 
+static bool need_moments(struct sp_round *r)
+{
+    uint64_t d = r->layout.coordinates;
+
+    return need(&r->adam.m, d) && need(&r->adam.v, d) && need(&r->adam_next.m, d) && need(&r->adam_next.v, d);
+}
+
 /* The form that the rounds of a phase have, but for a first one in float32. */
 static struct sp_round_form usual_form(const struct sp_round *r, enum sp_phase phase)
 {
@@ -52,7 +59,7 @@ bool sp_combine_prepare(struct sp_round *r, enum sp_phase phase)
         return false;
     if (phase == SP_PHASE_MARGIN)
         return need_bulk(r, &form, &r->planes, margin_stride(r));
-    if (r->job.optimizer.mode == SP_MODE_ADAM && (!need(&r->adam_m, d) || !need(&r->adam_v, d)))
+    if (r->job.optimizer.mode == SP_MODE_ADAM && !need_moments(r))
         return false;
     return !coded || (need_bulk(r, &form, &r->coded, SP_BULK_BYTES_MAX) &&
                       need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
@@ -66,9 +73,13 @@ void sp_combine_finish(struct sp_round *r)
     free(r->decoded);
     free(r->planes);
     free(r->coded);
-    free(r->adam_m);
-    free(r->adam_v);
-    r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
+    free(r->adam.m);
+    free(r->adam.v);
+    free(r->adam_next.m);
+    free(r->adam_next.v);
+    r->mean = r->residual = r->decoded = NULL;
+    memset(&r->adam, 0, sizeof r->adam);
+    memset(&r->adam_next, 0, sizeof r->adam_next);
     r->planes = r->coded = NULL;
 }
 
@@ -190,12 +201,24 @@ static void count_margins(struct sp_round *r, const struct sp_chunk *chunk, cons
     add_norms(r, chunk, r->mean + chunk->first);
 }
 
+/* Moments go to a place of their own until the round is final: one that begins anew begins from those before it. */
 static void adam(struct sp_round *r, const struct sp_chunk *chunk, float *values)
 {
+    float *m = r->adam_next.m + chunk->first, *v = r->adam_next.v + chunk->first;
     struct sp_adam adam;
 
+    memcpy(m, r->adam.m + chunk->first, chunk->count * sizeof *m);
+    memcpy(v, r->adam.v + chunk->first, chunk->count * sizeof *v);
     sp_adam_init(&adam, r->job.optimizer.adam.beta1, r->job.optimizer.adam.beta2, r->job.optimizer.adam.eps, r->round);
-    sp_adam_update(&adam, values, chunk->count, r->adam_m + chunk->first, r->adam_v + chunk->first, values);
+    sp_adam_update(&adam, values, chunk->count, m, v, values);
+}
+
+void sp_combine_commit(struct sp_round *r)
+{
+    struct moments swap = r->adam;
+
+    r->adam = r->adam_next;
+    r->adam_next = swap;
 }
 
 static void aggregate(struct sp_round *r, const float *const *values, unsigned voters, size_t count, float *result)

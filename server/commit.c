@@ -73,6 +73,7 @@ static void apply(struct sp_round *r, const struct sp_round_form *form)
         sp_weights_apply_signs(&r->layout, &step, r->bits, r->theta);
     else
         sp_weights_apply_values(&r->layout, &step, r->mean, r->theta);
+    sp_combine_commit(r);
     if (form->phase != SP_PHASE_SGD)
         swap_previous(r);
     if (form->buffers && r->voters > 0)

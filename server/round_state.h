@@ -46,6 +46,11 @@ struct slot {
     struct sp_slot_view view;
 };
 
+/* Adam's, of every coordinate. */
+struct moments {
+    float *m, *v;
+};
+
 struct part {
     bool done;
     int worker; /* who evaluates it, or -1 */
@@ -98,7 +103,7 @@ struct sp_round {
     float *residual;         /* what int8 left out of updates so far */
     float *decoded;          /* values of one chunk of every slot */
     uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
-    float *adam_m, *adam_v;
+    struct moments adam, adam_next;
     bool has_weights;
     uint32_t init_next; /* next chunk of the weights that come in */
     uint64_t init_deadline_ms;
@@ -185,6 +190,8 @@ int sp_combine_check(const struct sp_round *r, const struct sp_chunk *chunk, con
                      struct sp_error *error);
 /* Makes the update of the chunk that is to be tallied next, and the action that sends it. */
 void sp_combine_chunk(struct sp_round *r);
+/* The round is final. */
+void sp_combine_commit(struct sp_round *r);
 
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */

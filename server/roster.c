@@ -442,6 +442,8 @@ static int place_weights(struct sp_round *r, const struct worker *worker, const 
 
     if (worker->state != WORKER_INITING)
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
+    if (r->init_next == sp_chunks_count(&r->layout, &sp_weights_form))
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS after the last of them");
     chunk = sp_chunk_at(&r->layout, &sp_weights_form, r->init_next);
     if (!sp_chunk_is(&chunk, chunk.bytes, frame))
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS out of order or beyond the layout");

@@ -147,15 +147,37 @@ static uint64_t full_in(const struct sp_round *r, const struct sp_chunk *chunk)
     return full;
 }
 
+/* Without votes there are coins for them too. Returns how many it took back. */
+static uint64_t clear_full(const struct sp_round *r, const struct sp_chunk *chunk, uint8_t *bits)
+{
+    struct sp_layout_part part = {0};
+    uint64_t cleared = 0;
+
+    while (r->layout.full > 0 && sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
+        for (uint64_t j = part.first; sp_tensor_is(part.tensor, SP_TENSOR_FULL) && j < part.first + part.count; j++) {
+            uint8_t bit = (uint8_t)(1u << ((j - chunk->first) % 8));
+
+            cleared += (bits[(j - chunk->first) / 8] & bit) != 0;
+            bits[(j - chunk->first) / 8] &= (uint8_t)~bit;
+        }
+    }
+    return cleared;
+}
+
 static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *planes)
 {
     uint64_t disagree[SP_SLOTS_MAX] = {0};
-    uint64_t full = votes->count > 0 ? full_in(r, chunk) : 0;
+    uint64_t full = full_in(r, chunk), cleared;
     struct sp_vote_counts counts = {0};
+    uint8_t *bits = r->bits + chunk->first / 8;
 
     sp_vote(votes->bulk, votes->count, chunk->first, chunk->count, r->round,
-            r->has_previous ? r->previous + chunk->first / 8 : NULL, r->bits + chunk->first / 8, planes, &counts,
-            disagree);
+            r->has_previous ? r->previous + chunk->first / 8 : NULL, bits, planes, &counts, disagree);
+    if (votes->count == 0) {
+        cleared = clear_full(r, chunk, bits);
+        counts.ties -= full;
+        counts.flips -= r->has_previous ? cleared : 0; /* they were zeros before */
+    }
     for (unsigned i = 0; i < votes->count; i++) {
         r->slots[votes->slots[i]].view.compared += chunk->count - full;
         r->slots[votes->slots[i]].view.disagreed += disagree[i];
@@ -268,6 +290,18 @@ static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk
     return bulk != NULL ? (const void *)bulk : r->mean + chunk->first;
 }
 
+/* Values of tensors in full, or buffers. Buffers that nobody gives stay as they are. */
+static const void *combine_section(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
+{
+    float *to = (chunk->section == SP_SECTION_FULL ? r->full : r->averages) + chunk->first;
+
+    if (chunk->section == SP_SECTION_BUFFERS && votes->count == 0)
+        memcpy(to, r->buffers + chunk->first, chunk->bytes);
+    else
+        aggregate(r, (const float *const *)(const void *)votes->bulk, votes->count, chunk->count, to);
+    return to;
+}
+
 void sp_combine_chunk(struct sp_round *r)
 {
     struct sp_chunk chunk = sp_tally_chunk(&r->tally, r->tally.base);
@@ -276,14 +310,7 @@ void sp_combine_chunk(struct sp_round *r)
     const void *bulk;
 
     votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
-    if (chunk.section == SP_SECTION_MAIN) {
-        bulk = combine_main(r, &chunk, &votes);
-    } else {
-        float *to = (chunk.section == SP_SECTION_FULL ? r->full : r->averages) + chunk.first;
-
-        aggregate(r, (const float *const *)(const void *)votes.bulk, votes.count, chunk.count, to);
-        bulk = to;
-    }
+    bulk = chunk.section == SP_SECTION_MAIN ? combine_main(r, &chunk, &votes) : combine_section(r, &chunk, &votes);
     action = sp_round_act(r, SP_ACTION_UPDATE, 0);
     action->round = r->round;
     action->update.first = chunk.first;

@@ -44,7 +44,8 @@ struct sp_event sp_switch_new_event(struct sp_round *r, enum sp_event_type type,
     struct sp_event event = {.type = type, .round = r->round, .test = test, .from = r->form.phase};
 
     event.to = event.from;
-    event.gamma = event.from == SP_PHASE_SGD ? (double)NAN : sp_rates_gamma(r, event.from, r->round);
+    /* Before round 1 there is none, nor a schedule to ask. */
+    event.gamma = event.from == SP_PHASE_SGD || r->round == 0 ? (double)NAN : sp_rates_gamma(r, event.from, r->round);
     event.lambda = (double)NAN;
     event.rule = event.from == SP_PHASE_SGD ? sp_decide_rule_name(&r->decide) : NULL;
     sp_decide_numbers(&r->decide, &event.numbers);

@@ -66,17 +66,20 @@ void sp_rates_signs(struct sp_round *r, struct sp_commit *commit)
         set_rates(r, commit, NULL, gamma, 1.0);
 }
 
+/* Votes that all tie have no length, which would make the rate 0 to the job's end: the length before it stays. */
+static void take_length(double *length, double now)
+{
+    if (now > 0.0)
+        *length = now;
+}
+
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
 {
-    if (phase == SP_PHASE_MARGIN) {
-        r->step.whole = r->now.whole;
-        for (uint32_t i = 0; i < r->layout.trained; i++)
-            r->step.tensor[i] = r->now.tensor[i];
-        return;
-    }
-    r->step.whole = (double)(r->layout.coordinates - r->layout.full);
+    bool margin = phase == SP_PHASE_MARGIN;
+
+    take_length(&r->step.whole, margin ? r->now.whole : (double)(r->layout.coordinates - r->layout.full));
     for (uint32_t i = 0; i < r->layout.trained; i++)
-        r->step.tensor[i] = (double)r->layout.tensors[i].count;
+        take_length(&r->step.tensor[i], margin ? r->now.tensor[i] : (double)r->layout.tensors[i].count);
 }
 
 /* --- the SGD phase ---------------------------------------------------------------------------------------------------

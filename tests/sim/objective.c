@@ -1,6 +1,7 @@
 /* What is trained: slot i has the loss 0.5 * sum of a_ij*(theta_j - c_ij)^2 / d, and noise on its gradient. */
 #include "cluster_state.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define NOISE 0.5f
@@ -46,6 +47,20 @@ void objective_finish(struct cluster *c)
 float objective_first_weight(const struct cluster *c, uint64_t j)
 {
     return 4.0f * draw(4, (uint32_t)c->job.seed & 0xffff, j) - 2.0f;
+}
+
+float objective_first_buffer(const struct cluster *c, uint64_t j)
+{
+    return draw(5, (uint32_t)c->job.seed & 0xffff, j);
+}
+
+void objective_buffers(const struct cluster *c, uint32_t slot, uint32_t round, float *buffers)
+{
+    for (uint64_t j = 0; j < c->layout.buffers; j++) {
+        float own = draw(6, slot, j * UINT64_C(1000003) + round);
+
+        buffers[j] = isfinite(buffers[j]) ? 0.5f * buffers[j] + own : own;
+    }
 }
 
 double objective_gradient(struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient)

@@ -75,7 +75,15 @@ START_TEST(test_delays_change_nothing)
                                     "optimizer.switch.fraction=0.5",
                                     "optimizer.weight_decay=0.001",
                                     NULL};
-    struct cluster_options options = {settings, small, 960, 30, 1, 6, false, quiet};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = small,
+                                      .decay = 1,
+                                      .examples = 960,
+                                      .test_examples = 30,
+                                      .seed = 1,
+                                      .processes = 6,
+                                      .alike = false,
+                                      .faults = quiet};
     struct cluster_result result, other;
 
     cluster_run(&options, &result);
@@ -109,7 +117,15 @@ START_TEST(test_equal_workers)
     uint64_t digests[3];
 
     for (unsigned i = 0; i < 3; i++) {
-        struct cluster_options options = {settings, small, 480, 0, i, i == 0 ? 1 : i + 2, true, quiet};
+        struct cluster_options options = {.settings = settings,
+                                          .tensors = small,
+                                          .decay = 1,
+                                          .examples = 480,
+                                          .test_examples = 0,
+                                          .seed = i,
+                                          .processes = i == 0 ? 1 : i + 2,
+                                          .alike = true,
+                                          .faults = quiet};
         struct cluster_result result;
 
         settings[0] = numbers[i];
@@ -141,7 +157,15 @@ START_TEST(test_storm)
                                     "server.start_timeout=1",
                                     _i == 0 ? "server.close=all" : "server.close.quorum=80",
                                     NULL};
-    struct cluster_options options = {settings, small, 16000, 1000, 11, 104, false, storm};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = small,
+                                      .decay = 1,
+                                      .examples = 16000,
+                                      .test_examples = 1000,
+                                      .seed = 11,
+                                      .processes = 104,
+                                      .alike = false,
+                                      .faults = storm};
     struct cluster_result result;
 
     run_three_times(&options, &result);
@@ -169,7 +193,15 @@ START_TEST(test_storm_of_signs)
                                     "optimizer.switch.when=never",
                                     "server.start_timeout=1",
                                     NULL};
-    struct cluster_options options = {settings, small, 16000, 0, 5, 42, false, storm};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = small,
+                                      .decay = 1,
+                                      .examples = 16000,
+                                      .test_examples = 0,
+                                      .seed = 5,
+                                      .processes = 42,
+                                      .alike = false,
+                                      .faults = storm};
     struct cluster_result result;
 
     run_three_times(&options, &result);
@@ -190,7 +222,15 @@ START_TEST(test_storm_of_255)
                                     "optimizer.beta2=0.9",
                                     "server.start_timeout=1",
                                     NULL};
-    struct cluster_options options = {settings, small, 65000, 4000, 7, 260, false, storm};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = small,
+                                      .decay = 1,
+                                      .examples = 65000,
+                                      .test_examples = 4000,
+                                      .seed = 7,
+                                      .processes = 260,
+                                      .alike = false,
+                                      .faults = storm};
     struct cluster_result result;
 
     run_twice(&options, &result);
@@ -214,7 +254,15 @@ START_TEST(test_storm_of_chunks)
                                     "optimizer.sgd.momentum=none",
                                     "server.start_timeout=1",
                                     NULL};
-    struct cluster_options options = {settings, large, 640, 0, 3, 4, false, hard};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = large,
+                                      .decay = 1,
+                                      .examples = 640,
+                                      .test_examples = 0,
+                                      .seed = 3,
+                                      .processes = 4,
+                                      .alike = false,
+                                      .faults = hard};
     struct cluster_result result;
 
     run_twice(&options, &result);
@@ -238,7 +286,15 @@ START_TEST(test_storm_of_two_chunks)
                                     "server.start_timeout=1",
                                     _i == 0 ? "server.close=all" : "server.close.quorum=5",
                                     NULL};
-    struct cluster_options options = {settings, middle, 2560, 100, 9, 9, false, hard};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = middle,
+                                      .decay = 1,
+                                      .examples = 2560,
+                                      .test_examples = 100,
+                                      .seed = 9,
+                                      .processes = 9,
+                                      .alike = false,
+                                      .faults = hard};
     struct cluster_result result;
 
     run_twice(&options, &result);
@@ -260,7 +316,15 @@ START_TEST(test_hardly_anybody)
         "train.rounds=250", "optimizer.sign.lr=0.04", "optimizer.switch.when=at", "optimizer.switch.step=100",
         numbers[_i][0],     numbers[_i][1],           "server.start_timeout=1",   NULL};
     /* Of two chunks after the switch for the first two: then nobody may be left to finish a round. */
-    struct cluster_options options = {settings, _i < 2 ? middle : small, 1600, 50, 22, processes[_i], false, hard};
+    struct cluster_options options = {.settings = settings,
+                                      .tensors = _i < 2 ? middle : small,
+                                      .decay = 1,
+                                      .examples = 1600,
+                                      .test_examples = 50,
+                                      .seed = 22,
+                                      .processes = processes[_i],
+                                      .alike = false,
+                                      .faults = hard};
     struct cluster_result result;
 
     run_three_times(&options, &result);
@@ -335,7 +399,7 @@ START_TEST(test_any_job)
 {
     for (uint32_t seed = 0; seed < any_count(); seed++) {
         struct any any = {.count = 0};
-        struct cluster_options options = {.settings = any.settings, .seed = seed};
+        struct cluster_options options = {.settings = any.settings, .decay = 1, .seed = seed};
         struct cluster_result result;
         uint32_t workers, rounds;
 

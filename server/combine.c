@@ -25,19 +25,21 @@ static bool need(float **array, uint64_t count)
     return *array != NULL || count == 0;
 }
 
+/* What was encoded so far may have to be sent yet: it stays where it is until the next chunk is combined. */
 static bool need_encoded(struct sp_round *r, const struct sp_round_form *form)
 {
     uint64_t chunks = (r->layout.coordinates + sp_chunk_size(form) - 1) / sp_chunk_size(form);
     size_t bytes = (size_t)chunks * stride_of(r, form);
-    uint8_t *grown;
+    uint8_t *larger;
 
-    r->encoded_stride = stride_of(r, form);
     if (bytes <= r->encoded_bytes)
         return true;
-    grown = realloc(r->encoded, bytes);
-    if (grown == NULL)
+    larger = malloc(bytes);
+    if (larger == NULL)
         return false;
-    r->encoded = grown;
+    free(r->outgrown);
+    r->outgrown = r->encoded;
+    r->encoded = larger;
     r->encoded_bytes = bytes;
     return true;
 }
@@ -72,10 +74,11 @@ void sp_combine_finish(struct sp_round *r)
     free(r->residual);
     free(r->decoded);
     free(r->encoded);
+    free(r->outgrown);
     free(r->adam_m);
     free(r->adam_v);
     r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
-    r->encoded = NULL;
+    r->encoded = r->outgrown = NULL;
     r->encoded_bytes = 0;
 }
 
@@ -258,6 +261,8 @@ void sp_combine_chunk(struct sp_round *r)
     struct votes votes;
     const void *bulk;
 
+    free(r->outgrown);
+    r->outgrown = NULL;
     votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
     if (chunk.section == SP_SECTION_MAIN) {
         bulk = combine_main(r, &chunk, &votes);

@@ -99,6 +99,7 @@ struct sp_round {
     float *decoded;   /* values of one chunk of every slot */
     uint8_t *encoded; /* the bulk of this round's updates as they are sent, encoded_stride bytes a chunk */
     size_t encoded_stride, encoded_bytes;
+    uint8_t *outgrown; /* owned: the one before, until its updates are sent */
     float *adam_m, *adam_v;
     bool has_weights;
     uint32_t init_next; /* next chunk of the weights that come in */

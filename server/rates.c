@@ -68,15 +68,14 @@ void sp_rates_signs(struct sp_round *r, struct sp_commit *commit)
 
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
 {
-    if (phase == SP_PHASE_MARGIN) {
-        r->step.whole = r->now.whole;
-        for (uint32_t i = 0; i < r->layout.trained; i++)
-            r->step.tensor[i] = r->now.tensor[i];
+    bool counts = phase == SP_PHASE_MARGIN && r->now.whole > 0.0;
+
+    /* A round of counts that nobody voted in, or that was tied everywhere, has no length: the one before it has. */
+    if (phase == SP_PHASE_MARGIN && !counts && r->step.whole > 0.0)
         return;
-    }
-    r->step.whole = (double)(r->layout.coordinates - r->layout.full);
+    r->step.whole = counts ? r->now.whole : (double)(r->layout.coordinates - r->layout.full);
     for (uint32_t i = 0; i < r->layout.trained; i++)
-        r->step.tensor[i] = (double)r->layout.tensors[i].count;
+        r->step.tensor[i] = counts ? r->now.tensor[i] : (double)r->layout.tensors[i].count;
 }
 
 /* --- the SGD phase ---------------------------------------------------------------------------------------------------

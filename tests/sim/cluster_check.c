@@ -402,14 +402,19 @@ void check_server(struct cluster *c)
         must(memcmp(view.buffers, o->buffers, c->layout.buffers * sizeof(float)) == 0);
 }
 
+uint64_t check_buffers(const struct cluster *c, const struct process *p)
+{
+    return buffers_digest(c, p->learner.buffers);
+}
+
 void check_worker(struct cluster *c, const struct process *p, bool replaced)
 {
     uint32_t round = p->learner.round;
 
     must(round <= c->oracle.committed);
-    must_say((!replaced && !c->oracle.averages[round]) ||
-                 buffers_digest(c, p->learner.buffers) == c->oracle.averaged[round],
-             "the buffers of slot %u after round %u are not the server's", p->slot, round);
+    must_say(check_buffers(c, p) ==
+                 (replaced || c->oracle.averages[round] ? c->oracle.averaged[round] : p->buffers_before),
+             "the buffers of slot %u after round %u are not what they should be", p->slot, round);
     if (p->stray)
         return;
     must_say(sp_weights_digest(p->learner.theta, c->layout.coordinates) == c->oracle.digests[round],

@@ -89,6 +89,7 @@ struct process {
     bool gradient_due, busy;
     uint32_t stamp; /* of the work that is going on */
     float *gradient;
+    uint64_t buffers_before; /* the last COMMIT */
     double loss;
     uint64_t cuts[PIECES_MAX + 1]; /* where the pieces of the gradient end */
     unsigned piece, pieces;
@@ -230,7 +231,10 @@ void check_commit(struct cluster *c, const struct sp_action *action);
 void check_ready(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_gone(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_server(struct cluster *c);
-/* `replaced`: its weights came from the server, not from a COMMIT. */
+/* Digest of a worker's buffers; before a COMMIT it goes to p->buffers_before. */
+uint64_t check_buffers(const struct cluster *c, const struct process *p);
+/* The worker's weights have just become those after a round. `replaced`: its weights came from the server, not from a
+ * COMMIT. */
 void check_worker(struct cluster *c, const struct process *p, bool replaced);
 void check_trace(struct cluster *c, const void *bytes, size_t count);
 

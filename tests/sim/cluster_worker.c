@@ -245,6 +245,7 @@ static void got_commit(struct cluster *c, struct process *p, const struct sp_mes
     if (p->stage == STAGE_WEIGHTS)
         return;
     must(p->stage == STAGE_READY);
+    p->buffers_before = check_buffers(c, p);
     rc = sp_learner_commit(&p->learner, message->frame.round, &message->commit, &error);
     if (rc == SP_E_MISMATCH) {
         ask_for_weights(c, p);

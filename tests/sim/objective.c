@@ -65,18 +65,16 @@ void objective_buffers(const struct cluster *c, uint32_t slot, uint32_t round, f
 
 double objective_gradient(struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient)
 {
-    struct sp_rng_key key = sp_rng_key(c->job.seed, SP_RNG_TEST);
+    uint64_t noise = 0, key = sp_mix64(c->job.seed + 1) ^ ((uint64_t)slot << 32 | round);
     const float *q = quadratic(c, slot);
     uint64_t d = c->layout.coordinates;
-    uint32_t block[4] = {0};
     double loss = 0.0;
 
     for (uint64_t j = 0; j < d; j++) {
         float a = q[2 * j], off = theta[j] - q[2 * j + 1];
 
-        if (j % 4 == 0)
-            sp_rng_block(key, j / 4, round, slot, block);
-        gradient[j] = a * off + (c->options->alike ? 0.0f : NOISE * (sp_rng_unit(block[j % 4]) - 0.5f));
+        noise = j % 4 == 0 ? sp_mix64(sp_mix64(key) + j + 1) : noise >> 16;
+        gradient[j] = a * off + (c->options->alike ? 0.0f : NOISE * ((float)(noise & 0xffff) * 0x1p-16f - 0.5f));
         loss += 0.5 * (double)a * (double)off * (double)off;
     }
     return loss / (double)d;

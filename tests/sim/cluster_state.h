@@ -130,6 +130,8 @@ struct oracle {
     double *norms, whole_norm; /* ||update||^2 before it is coded: of each tensor, and of all that is voted on */
     /* what lasts */
     float *residual, *adam_m, *adam_v;
+    float adam_c1, adam_c2; /* of adam_round */
+    uint32_t adam_round;
     struct rates *rates; /* oracle_rates.c */
     enum sp_phase next;  /* of the next round, by the events so far */
     bool asked;          /* an operator asked for a switch, which must come */

@@ -44,18 +44,27 @@ float oracle_aggregate(const struct cluster *c, float *values, unsigned n)
     return mean(values + cut, n - 2 * cut) + 0.0f;
 }
 
+/* 1/(1 - beta^t) */
+static float correction(double beta, uint32_t t)
+{
+    return (float)(1.0L / (1.0L - powl((long double)beta, (long double)t)));
+}
+
 /* The moments keep what a round gave that later began anew, as the server's do. */
 float oracle_adam(struct cluster *c, uint64_t j, float gradient)
 {
-    long double t = (long double)c->oracle.committed + 1.0L;
-    long double beta1 = (long double)c->job.optimizer.adam.beta1, beta2 = (long double)c->job.optimizer.adam.beta2;
-    float *m = &c->oracle.adam_m[j], *v = &c->oracle.adam_v[j], fresh;
+    double beta1 = c->job.optimizer.adam.beta1, beta2 = c->job.optimizer.adam.beta2;
+    struct oracle *o = &c->oracle;
+    float fresh = (float)(1.0 - beta2) * gradient;
 
-    *m = (float)beta1 * *m + (float)(1.0 - (double)beta1) * gradient;
-    fresh = (float)(1.0 - (double)beta2) * gradient;
-    *v = (float)beta2 * *v + fresh * gradient;
-    return (*m * (float)(1.0L / (1.0L - powl(beta1, t)))) /
-           (sqrtf(*v * (float)(1.0L / (1.0L - powl(beta2, t)))) + (float)c->job.optimizer.adam.eps);
+    if (o->adam_round != o->committed + 1) {
+        o->adam_round = o->committed + 1;
+        o->adam_c1 = correction(beta1, o->adam_round);
+        o->adam_c2 = correction(beta2, o->adam_round);
+    }
+    o->adam_m[j] = (float)beta1 * o->adam_m[j] + (float)(1.0 - beta1) * gradient;
+    o->adam_v[j] = (float)beta2 * o->adam_v[j] + fresh * gradient;
+    return (o->adam_m[j] * o->adam_c1) / (sqrtf(o->adam_v[j] * o->adam_c2) + (float)c->job.optimizer.adam.eps);
 }
 
 /* --- blocks of int8 --------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ START_TEST(test_any_job)
         sp_rng_init(&any.rng, sp_rng_key(seed, SP_RNG_TEST), 0, 1);
         workers = 1 + pick(&any, 9);
         rounds = 2 + pick(&any, 130);
-        options.tensors = pick(&any, 8) == 0 ? sim_middle : sim_small;
+        options.tensors = pick(&any, 12) == 0 ? sim_middle : sim_small;
         options.buffers = pick(&any, 2) == 0 ? buffers : NULL;
         any_settings(&any, &options, workers, rounds);
         options.examples = 16ull * workers * (1 + pick(&any, 40));

@@ -66,20 +66,27 @@ void sp_rates_signs(struct sp_round *r, struct sp_commit *commit)
         set_rates(r, commit, NULL, gamma, 1.0);
 }
 
-/* Votes that all tie have no length, which would make the rate 0 to the job's end: the length before it stays. */
-static void take_length(double *length, double now)
+/* Counts that all tie have no length, which would make the rate 0 to the job's end: the one before it stays, or that of
+ * signs if there was none. */
+static void take_length(double *length, double counts, double signs)
 {
-    if (now > 0.0)
-        *length = now;
+    if (counts > 0.0)
+        *length = counts;
+    else if (*length == 0.0)
+        *length = signs;
 }
 
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
 {
     bool margin = phase == SP_PHASE_MARGIN;
 
-    take_length(&r->step.whole, margin ? r->now.whole : (double)(r->layout.coordinates - r->layout.full));
-    for (uint32_t i = 0; i < r->layout.trained; i++)
-        take_length(&r->step.tensor[i], margin ? r->now.tensor[i] : (double)r->layout.tensors[i].count);
+    double signs = (double)(r->layout.coordinates - r->layout.full);
+
+    take_length(&r->step.whole, margin ? r->now.whole : signs, signs);
+    for (uint32_t i = 0; i < r->layout.trained; i++) {
+        signs = (double)r->layout.tensors[i].count;
+        take_length(&r->step.tensor[i], margin ? r->now.tensor[i] : signs, signs);
+    }
 }
 
 /* --- the SGD phase ---------------------------------------------------------------------------------------------------

@@ -151,11 +151,12 @@ static bool mean_has_length(struct sp_round *r)
 
     if (r->voters > 0 && r->now.whole > 0.0)
         return true;
-    if (r->lambda_known)
+    if (r->lambda_known || r->refused)
         return false;
+    r->refused = true; /* recorded once; it is tried again with every round */
     event = sp_switch_new_event(r, SP_EVENT_REFUSAL, "rate");
     (void)snprintf(event.reason, sizeof event.reason,
-                   "round %u brought no mean to take the SGD rate from; it changes nothing, and the next one is asked",
+                   "round %u brought no mean to take the SGD rate from; it changes nothing, and the next ones are asked",
                    r->round);
     sp_switch_event(r, &event);
     return false;

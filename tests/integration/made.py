@@ -28,7 +28,7 @@ class Case(harness.Case):
     @staticmethod
     def said(worker, *at):
         """The lines that it printed, of these events or all."""
-        lines = [json.loads(line) for line in worker.out().splitlines()]
+        lines = [json.loads(line, parse_float=lambda text: float32(float(text))) for line in worker.out().splitlines()]
         return [line for line in lines if not at or line['at'] in at]
 
     def made_job(self, *sets, workers=4, shift=0, more='', run='run'):

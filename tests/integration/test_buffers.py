@@ -12,8 +12,8 @@ def written(slot, round_, shift=0):
 
 
 def averaged(round_, slots=range(M), shift=0):
-    """The mean over workers; all numbers here have few bits, so it is exact."""
-    return [sum(values) / len(values) for values in zip(*(written(slot, round_, shift) for slot in slots))]
+    """The mean over workers, rounded once."""
+    return [made.float32(sum(values) / len(values)) for values in zip(*(written(slot, round_, shift) for slot in slots))]
 
 
 class Buffers(made.Case):

@@ -260,7 +260,7 @@ class Manual(Decisions):
         stuck = server.status()
         self.assertEqual(stuck['phase'], 'sign', 'the change is between rounds')
         workers[0].send(harness.signal.SIGCONT)
-        self.wait_for(lambda: server.status()['phase'] == 'sgd', 'the SGD phase')
+        self.wait_for_round(server, stuck['round'] + 10)
         s, events = self.stop(server, workers)
         self.assertEqual([e['event'] for e in events], ['switch', 'rates'])
         self.assertEqual(s['switch_round'], stuck['round'] + 1)

@@ -155,9 +155,10 @@ static bool mean_has_length(struct sp_round *r)
         return false;
     r->refused = true; /* recorded once; it is tried again with every round */
     event = sp_switch_new_event(r, SP_EVENT_REFUSAL, "rate");
-    (void)snprintf(event.reason, sizeof event.reason,
-                   "round %u brought no mean to take the SGD rate from; it changes nothing, and the next ones are asked",
-                   r->round);
+    (void)snprintf(
+        event.reason, sizeof event.reason,
+        "round %u brought no mean to take the SGD rate from; it changes nothing, and the next ones are asked",
+        r->round);
     sp_switch_event(r, &event);
     return false;
 }
@@ -197,17 +198,25 @@ static double within_clip(const struct sp_round *r, double rate, double mean2, d
 
 static void clip_steps(struct sp_round *r, struct sp_commit *commit, double factor)
 {
-    double share = within_clip(r, r->lambda * factor, r->now.whole, r->step.whole, factor);
-    bool clipped = share < 1.0;
+    double whole = within_clip(r, r->lambda * factor, r->now.whole, r->step.whole, factor);
+    bool clipped = !r->rates_in_use && whole < 1.0;
 
-    if (!r->rates_in_use) {
-        commit->rate = (float)(r->lambda * factor * share);
-        commit->decay = decay_of(r, r->lambda * factor * share);
+    if (clipped) {
+        commit->rate = (float)(r->lambda * factor * whole);
+        commit->decay = decay_of(r, r->lambda * factor * whole);
     }
-    for (uint32_t i = 0; r->rates_in_use && i < r->layout.trained; i++) {
-        share = within_clip(r, (double)r->scaled[i], r->now.tensor[i], r->step.tensor[i], factor);
-        r->scaled[i] = (float)((double)r->scaled[i] * share);
-        clipped |= share < 1.0;
+    for (uint32_t i = 0; commit->rates != NULL && i < r->layout.trained; i++) {
+        double share = whole, own = (double)r->scaled[i];
+
+        if (sp_tensor_is(&r->layout.tensors[i], SP_TENSOR_FULL))
+            continue;
+        if (r->rates_in_use)
+            share = within_clip(r, own, r->now.tensor[i], r->step.tensor[i], factor);
+        if (share == 1.0)
+            continue;
+        r->scaled[i] = (float)(own * share);
+        r->decays[i] = decay_of(r, own * share);
+        clipped = true;
     }
     r->clipped += clipped;
 }

@@ -185,7 +185,6 @@ static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct 
     /* The zeros of tensors in full are no votes: all of them agree. */
     r->counts.coordinates += counts.coordinates - full;
     r->counts.unanimous += counts.unanimous - full;
-    r->counts.margin += counts.margin - full * votes->count;
     r->counts.ties += counts.ties;
     r->counts.flips += counts.flips;
     if (votes->count > 0)

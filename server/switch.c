@@ -130,14 +130,14 @@ static void decide(const struct sp_round *r, struct sp_decision *decision)
         decision->fires = false;
 }
 
-/* Recorded once; it is tried again after every round. */
+/* Recorded once, and whenever an operator asks; it is tried again after every round. */
 static void refuse(struct sp_round *r, const struct sp_decision *decision, const char *why)
 {
     struct sp_event event;
 
     if (r->refused && !r->asked)
         return;
-    r->refused = true;
+    r->refused = r->refused || !r->asked;
     event = sp_switch_new_event(r, SP_EVENT_REFUSAL, decision->test);
     event.to = destination(r);
     (void)snprintf(event.reason, sizeof event.reason, "%s, but %s", decision->reason, why);

@@ -79,6 +79,20 @@ START_TEST(test_rounds_that_average_them)
 }
 END_TEST
 
+/* Round 8 would be one of them, but the job ends with 7: nothing is announced of a round that does not come. */
+START_TEST(test_nothing_after_the_last_round)
+{
+    open_buffers(1, "workers=1", "train.rounds=7");
+    for (uint32_t t = 1; t <= 7; t++) {
+        drive_clear(&d);
+        one_round(up);
+    }
+    ck_assert(drive_last(&d, SP_ACTION_COMMIT)->action.commit.last);
+    ck_assert(!drive_last(&d, SP_ACTION_COMMIT)->action.commit.next_buffers);
+    drive_close(&d);
+}
+END_TEST
+
 /* Without a test set: the first round of a phase, and the last one. */
 START_TEST(test_rounds_without_evaluations)
 {
@@ -246,6 +260,7 @@ TCase *round_buffers_cases(void)
 
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_rounds_that_average_them);
+    tcase_add_test(cases, test_nothing_after_the_last_round);
     tcase_add_test(cases, test_rounds_without_evaluations);
     tcase_add_test(cases, test_initial_and_late);
     tcase_add_loop_test(cases, test_averages, 0, 4);

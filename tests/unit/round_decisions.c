@@ -339,6 +339,21 @@ START_TEST(test_refused_by_hand_without_statistics)
 }
 END_TEST
 
+/* That an operator was refused is not what the job's own test is told. */
+START_TEST(test_refused_by_hand_and_by_itself)
+{
+    open_job("optimizer.switch.when=at", "optimizer.switch.step=3", "optimizer.sgd.lambda=ratio", NULL);
+    ck_assert_int_eq(drive_switch(&d, NULL), SP_OK);
+    for (uint32_t t = 1; t <= 5; t++)
+        plain_round();
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_EVENT), 2);
+    ck_assert_str_eq(event(0)->test, "manual");
+    ck_assert_str_eq(event(1)->test, "at");
+    ck_assert_uint_eq(event(1)->round, 3);
+    drive_close(&d);
+}
+END_TEST
+
 /* Margin needs no statistics. */
 START_TEST(test_no_refusal_to_margin)
 {
@@ -420,6 +435,7 @@ TCase *round_decisions_cases(void)
     tcase_add_test(cases, test_dry_run_to_margin);
     tcase_add_loop_test(cases, test_refused_without_statistics, 0, (int)UNIT_COUNT(statistics_rules));
     tcase_add_loop_test(cases, test_refused_by_hand_without_statistics, 0, 2);
+    tcase_add_test(cases, test_refused_by_hand_and_by_itself);
     tcase_add_test(cases, test_no_refusal_to_margin);
     tcase_add_loop_test(cases, test_bounds_are_told, 0, 2);
     tcase_add_test(cases, test_rates_are_told);

@@ -170,6 +170,26 @@ START_TEST(test_report_of_a_margin_round)
 }
 END_TEST
 
+/* Statistics of margin rounds are taken with the rate of margin rounds. */
+START_TEST(test_statistics_of_margin_rounds)
+{
+    struct sp_push push = {.has_scalars = true, .loss = 1.0, .gradient_norm2 = 4.0, .examples = 16};
+
+    push.has_sketch = true;
+    push.sketch[3] = 2.0f;
+    drive_open(&d,
+               (const char *[]){"optimizer.start=margin", "optimizer.margin.lr=0.5", "optimizer.sign.schedule=linear",
+                                "train.report=1", NULL},
+               (const uint64_t[]){8, 0});
+    (void)drive_join(&d, 0);
+    for (uint32_t t = 1; t <= 2; t++)
+        ck_assert_int_eq(drive_push_scalars(&d, 1, d.theta, 0.125, &push), SP_OK);
+    expect_rate(0.5 * 0.125 / 4.0, drive_last(&d, SP_ACTION_REPORT)->action.report.estimates.paper);
+    expect_rate(0.45 * 0.125 / 4.0, drive_last(&d, SP_ACTION_REPORT)->action.report.estimates.ratio);
+    drive_close(&d);
+}
+END_TEST
+
 /* --- from phase to phase -------------------------------------------------------------------------------------------
  */
 
@@ -350,6 +370,7 @@ TCase *round_margin_cases(void)
     tcase_add_loop_test(cases, test_counts_of_votes, 0, (int)UNIT_COUNT(numbers));
     tcase_add_loop_test(cases, test_abstaining_midway, 0, 2);
     tcase_add_test(cases, test_report_of_a_margin_round);
+    tcase_add_test(cases, test_statistics_of_margin_rounds);
     tcase_add_loop_test(cases, test_sign_margin_sgd, 0, 2);
     tcase_add_test(cases, test_margin_to_the_end);
     tcase_add_test(cases, test_until_before_the_switch);

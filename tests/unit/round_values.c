@@ -213,7 +213,8 @@ START_TEST(test_begins_anew_without_the_residual)
     other = draw(2, 0.5f);
     residual = calloc(d.layout.coordinates, sizeof *residual);
     mean = unit_alloc(d.layout.coordinates * sizeof *mean);
-    all_push(one);
+    ck_assert_int_eq(drive_push(&d, 1, one), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, other), SP_OK);
     ck_assert_uint_eq(d.committed, 2);
     ck_assert_int_eq(push_first(1, one), SP_OK);
     ck_assert_int_eq(push_first(2, one), SP_OK);
@@ -231,6 +232,31 @@ START_TEST(test_begins_anew_without_the_residual)
     free(other);
     free(residual);
     free(mean);
+    drive_close(&d);
+}
+END_TEST
+
+/* The lengths that the rates come from begin anew as well: of a tensor of which a half was counted, too. */
+START_TEST(test_begins_anew_with_its_lengths)
+{
+    uint64_t first = SP_CHUNK_SHORT - 100;
+    float *ones;
+
+    open_coded("optimizer.sgd.wire=i8", "optimizer.sgd.scale=1");
+    ones = unit_alloc(d.layout.coordinates * sizeof *ones);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        ones[j] = j < first ? 1.0f : 4.0f;
+    ck_assert_int_eq(push_first(1, ones), SP_OK);
+    ck_assert_int_eq(push_first(2, ones), SP_OK);
+    drive_left(&d, 1);
+    drive_left(&d, 2);
+    ck_assert_int_eq(drive_ready(&d, drive_return(&d, 1)), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 3, ones), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    expect_rate(0.0625, (double)drive_last(&d, SP_ACTION_COMMIT)->rates[0]);
+    expect_rate(0.0625 / 4.0, (double)drive_last(&d, SP_ACTION_COMMIT)->rates[1]);
+    expect_rate(0.0625 * sqrt(((double)first + 400.0) / ((double)first + 6400.0)), (double)last_commit()->rate);
+    free(ones);
     drive_close(&d);
 }
 END_TEST
@@ -480,27 +506,32 @@ END_TEST
  * do not look at them. */
 START_TEST(test_tracking_of_statistics)
 {
-    double a = 0.0, b = 0.0, frozen = 0.0;
+    bool paper = _i % 2 == 1, tracks = _i < 2;
+    double a = 0.0, b = 0.0, ratios = 0.0, bias = 1.0, frozen = 0.0;
 
     drive_open(&d,
                (const char *[]){"optimizer.sign.lr=0.5", "optimizer.sign.schedule=linear", "optimizer.switch.when=at",
-                                "optimizer.switch.step=3", "optimizer.sgd.lambda=ratio", "optimizer.beta2=0.5",
-                                "optimizer.sgd.schedule=constant", "optimizer.sgd.wire=i8",
-                                _i == 0 ? "optimizer.sgd.rate=tracking" : "optimizer.sgd.rate=frozen", NULL},
+                                "optimizer.switch.step=3", "optimizer.beta2=0.5", "optimizer.sgd.schedule=constant",
+                                "optimizer.sgd.wire=i8",
+                                paper ? "optimizer.sgd.lambda=paper" : "optimizer.sgd.lambda=ratio",
+                                tracks ? "optimizer.sgd.rate=tracking" : "optimizer.sgd.rate=frozen", NULL},
                small);
     (void)drive_join(&d, 0);
     for (uint32_t t = 1; t <= 9; t++) {
         const struct sp_push scalars = scalars_of((float)(4 + t)); /* B of round t is (4+t)^2 */
+        double gamma = t <= 4 ? 0.5 * (12.0 - t) / 10.0 : 0.4;     /* of the round before */
 
         ck_assert_int_eq(drive_push_scalars(&d, 1, ramp, 1.5 * t, &scalars), SP_OK);
         if (t >= 2) {
             a = 0.5 * a + 0.5 * 1.5 * t;
             b = 0.5 * b + 0.5 * (3.0 + t) * (3.0 + t);
+            ratios = 0.5 * ratios + 0.5 * gamma * 1.5 * t / ((3.0 + t) * (3.0 + t));
+            bias *= 0.5;
         }
-        if (t == 3)
-            frozen = 0.4 * a / b;
+        if (t == 3 || (t > 3 && tracks))
+            frozen = paper ? ratios / (1.0 - bias) : 0.4 * a / b;
         if (t >= 4)
-            expect_rate(_i == 0 ? 0.4 * a / b : frozen, (double)last_commit()->rate);
+            expect_rate(frozen, (double)last_commit()->rate);
     }
     ck_assert_uint_eq(drive_number(&d, SP_ACTION_EVENT), 1);
     drive_close(&d);
@@ -559,13 +590,14 @@ TCase *round_values_cases(void)
     tcase_add_loop_test(cases, test_coded_at_once, 0, 2);
     tcase_add_loop_test(cases, test_coded_values_that_are_not_finite, 0, 2);
     tcase_add_test(cases, test_begins_anew_without_the_residual);
+    tcase_add_test(cases, test_begins_anew_with_its_lengths);
     tcase_add_loop_test(cases, test_robust_means, 0, 2);
     tcase_add_loop_test(cases, test_mode_sgd, 0, 2);
     tcase_add_loop_test(cases, test_mode_adam, 0, 2);
     tcase_add_loop_test(cases, test_schedules_of_the_sgd_phase, 0, 3);
     tcase_add_test(cases, test_warmup);
     tcase_add_test(cases, test_tracking_of_norms);
-    tcase_add_loop_test(cases, test_tracking_of_statistics, 0, 2);
+    tcase_add_loop_test(cases, test_tracking_of_statistics, 0, 4);
     tcase_add_loop_test(cases, test_events_of_rounds_without_a_mean, 0, 2);
     return cases;
 }

@@ -304,7 +304,8 @@ double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const stru
     for (uint32_t i = 0; rates != NULL && i < layout->trained; i++) {
         double rate = length * sqrt(step->tensor[i]) / (sqrt(mean->tensor[i]) + EPS);
 
-        if (step->tensor[i] == 0.0)
+        /* Nothing says what its rate should be; a hundred times the whole's would soon decay its weights to nothing. */
+        if (step->tensor[i] == 0.0 || mean->tensor[i] == 0.0)
             rate = whole;
         rates[i] = (float)fmin(rate, NORM_TENSOR_TIMES_MAX * whole);
     }

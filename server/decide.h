@@ -112,7 +112,7 @@ double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, double s
 
 /* norm: scale*gamma_s*||step||/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with ||step_l|| and
  * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL, for tensors that are voted on. A
- * tensor whose step has no length (all its counts were tied) gets the rate of the whole: by its own it would stand
- * still to the end. */
+ * tensor whose step has no length (all its counts were tied), or whose mean has none, gets the rate of the whole: by
+ * its own it would stand still to the end, or its weights would decay to nothing. */
 double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
                       const struct sp_norms *step, const struct sp_norms *mean, float *rates);

@@ -135,7 +135,7 @@ static void norm_rates(struct cluster *c)
             norm = average(&rates->averages[i], norm, beta2, rates->weights);
         rates->lambdas[i] =
             fmin(scale * sqrt(rates->steps[i]) / (sqrt(norm) + 1e-12), TENSOR_TIMES_MAX * rates->lambda);
-        if (rates->steps[i] == 0.0)
+        if (rates->steps[i] == 0.0 || norm == 0.0)
             rates->lambdas[i] = rates->lambda;
     }
     rates->known = true;

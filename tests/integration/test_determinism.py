@@ -68,7 +68,7 @@ class Determinism(harness.Case):
                  'optimizer.sgd.momentum=none', 'optimizer.sgd.scale=0.5',
                  'optimizer.sgd.schedule=constant', 'optimizer.sgd.schedule=linear', 'optimizer.sgd.schedule=cosine',
                  'optimizer.sgd.wire=f32', 'optimizer.sgd.wire=bf16', 'optimizer.sgd.aggregate=median',
-                 'optimizer.sgd.rate=tracking', 'optimizer.sgd.lr=0.2',
+                 'optimizer.sgd.rate=tracking', 'optimizer.sgd.lr=0.2', 'optimizer.sgd.clip=0.1',
                  'optimizer.sgd.lambda=norm', 'optimizer.sgd.lambda=ratio', 'optimizer.sgd.lambda=denoised',
                  'optimizer.sgd.lambda=paper', 'optimizer.weight_decay=0.01', 'train.batch=15', 'data.scale.mean=0.3',
                  'data.shards=by_label', 'optimizer.dither.schedule=cosine', 'optimizer.dither.scale=absolute',

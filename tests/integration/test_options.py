@@ -101,6 +101,22 @@ class Rate(harness.Case):
         self.assertEqual({line['lambda'] for line in history[80:]}, {0.25})
         self.assertRegex(server.err(), r'lambda = 0\.25 \(optimizer\.sgd\.lr\)')
 
+    def test_a_step_is_no_longer_than_one_before_the_switch(self):
+        """optimizer.sgd.clip: of a calibrated rate, for each tensor; never of a fixed one."""
+        steps = {}
+        for clip in ('0', '0.01', '1'):
+            _, s, history = self.run_rule(f'optimizer.sgd.clip={clip}', 'optimizer.sgd.lambda=norm',
+                                          'optimizer.sgd.scale=2', 'optimizer.sgd.schedule=constant')
+            steps[clip] = [line['lambda'] for line in history[80:]]
+            self.assertEqual(s['clipped_rounds'] > 0, clip != '0')
+            self.assertEqual(s['clipped_rounds'] == len(steps[clip]), clip == '0.01')
+        self.assertEqual(len(set(steps['0'])), 1)
+        # The first mean is the same for all: twice the length of a sign step, of which so much is left.
+        self.assertAlmostEqual(steps['1'][0] / steps['0'][0], 0.5, places=4)
+        self.assertAlmostEqual(steps['0.01'][0] / steps['0'][0], 0.005, places=4)
+        _, s, history = self.run_rule('optimizer.sgd.clip=0.01', 'optimizer.sgd.lr=0.25', 'optimizer.sgd.schedule=constant')
+        self.assertEqual((s['clipped_rounds'], {line['lambda'] for line in history[80:]}), (0, {0.25}))
+
     def test_without_momentum(self):
         # The paper's plain SGD; it must go on learning.
         _, s, history = self.run_rule('optimizer.sgd.momentum=none', 'optimizer.sgd.lr=0.1')

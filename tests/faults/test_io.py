@@ -10,6 +10,8 @@ import harness
 import wire
 
 JOB = ('workers=2', 'train.rounds=60', 'train.evaluate=0.3')
+ALL_PHASES = ('optimizer.switch.when=at', 'optimizer.switch.step=15', 'optimizer.switch.to=margin',
+              'optimizer.margin.until=0.6', 'tensors=[{match: "*.bias", update: full}]')
 BEAT = ('server.heartbeat.interval=0.5', 'server.heartbeat.timeout=3')
 
 
@@ -49,6 +51,12 @@ class Io(faults.Case):
 
     def test_short_reads_and_writes(self):
         self.check(short=300, seed=faults.SEED)
+
+    def test_short_reads_and_writes_in_all_phases(self):
+        """Several chunks a round, whose bulk is as it is sent, or coded, or planes of bits."""
+        io = {'short': 300, 'eintr': 5, 'seed': faults.SEED}
+        self.assertEqual(self.end_job(*self.start_job(*ALL_PHASES, server_io=io, worker_io=io)),
+                         self.end_job(*self.start_job(*ALL_PHASES)))
 
     def test_interrupted_calls(self):
         self.check(eintr=3, seed=faults.SEED)

@@ -1,4 +1,4 @@
-"""A program of somebody else's with libsignpost.so (worker/examples) whose memory runs out at any one allocation of the
+"""A program of somebody else's with libsignpost.so (worker/examples, and one with buffers, in all phases) whose memory runs out at any one allocation of the
 library: a code and words, or the same end; never a crash, a hang or wrong weights."""
 import os
 import re
@@ -6,16 +6,23 @@ import re
 import faults
 import harness
 
-PROGRAMS = (os.environ['SP_EXAMPLE_QUADRATIC'], os.environ['SP_EXAMPLE_OWN_LOOP'])
-JOB = harness.ROOT / 'worker/examples/quadratic.yaml'
+QUADRATIC = harness.ROOT / 'worker/examples/quadratic.yaml'
+ALL_PHASES = ('train.evaluate=3', 'optimizer.switch.step=3', 'optimizer.switch.to=margin', 'optimizer.margin.until=0.5',
+              'optimizer.dither.sigma0=0.5', 'optimizer.dither.scale=tensor', 'tensors=[{match: "*.bias", update: full}]')
+# (program, its job, settings)
+JOBS = ((os.environ['SP_EXAMPLE_QUADRATIC'], QUADRATIC, ('train.evaluate=0',)),
+        (os.environ['SP_EXAMPLE_OWN_LOOP'], QUADRATIC, ('train.evaluate=0',)),
+        (os.environ['SP_MADE_WORKER'], harness.ROOT / 'tests/integration/made.yaml', ALL_PHASES))
 
 
 class Memory(faults.Case):
-    def job(self, one, program):
+    def job(self, one, program, config, sets):
         """A job whose worker is watched. If it fails, another one comes in its place. Returns the digest of the end."""
         run = one.folder / 'run'
-        server = one.start('server', harness.SIGNPOSTD, '--config', JOB, '--listen', '127.0.0.1:0', '--out', run, '--set',
-                           'workers=1', '--set', 'train.rounds=12', '--set', 'train.evaluate=0')
+        argv = [harness.SIGNPOSTD, '--config', config, '--listen', '127.0.0.1:0', '--out', run]
+        for item in ('workers=1', 'train.rounds=12', *sets):
+            argv += ['--set', item]
+        server = one.start('server', *argv)
         address = run / 'address'
         one.watched = server
         one.expect(one.wait_for(address.exists), 'the server does not listen')
@@ -34,11 +41,11 @@ class Memory(faults.Case):
         return digest
 
     def test_any_allocation(self):
-        for program in PROGRAMS:
-            expected, sites = self.plain(lambda one, p=program: self.job(one, p))
+        for job in JOBS:
+            expected, sites = self.plain(lambda one, j=job: self.job(one, *j))
 
-            def attempt(one, _, p=program, digest=expected):
-                got = self.job(one, p)
+            def attempt(one, _, j=job, digest=expected):
+                got = self.job(one, *j)
                 again = 'left slot' in one.processes[0].err()  # it may give a gradient twice then
                 one.expect(got == digest or again, 'the digest differs')
 

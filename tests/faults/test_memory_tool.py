@@ -34,6 +34,8 @@ class Memory(faults.Case):
 
     def test_check(self):
         self.check(faults.TOOL, 'check', harness.DIGITS, '--set', 'seed=7')
+        sets = [word for item in faults.JOBS['all phases'] for word in ('--set', item)]
+        self.check(faults.TOOL, 'check', harness.DIGITS, *sets)
 
     def test_compare(self):
         """Of runs that are there already; without gnuplot, which would be under faults as well."""

@@ -5,11 +5,11 @@ import harness
 
 
 class Memory(faults.Case):
-    def job(self, one):
+    def job(self, one, sets):
         """A job whose worker is watched. If it fails, another one comes in its place. Returns the results."""
         run = one.folder / 'run'
         argv = [harness.SIGNPOSTD, '--config', harness.DIGITS, '--listen', '127.0.0.1:0', '--out', run]
-        for item in faults.JOB:
+        for item in sets:
             argv += ['--set', item]
         server = one.start('server', *argv)
         address = run / 'address'
@@ -26,11 +26,10 @@ class Memory(faults.Case):
         return faults.results(run)
 
     def test_any_allocation(self):
-        expected, sites = self.plain(self.job)
         silent = []
 
-        def attempt(one, site):
-            got = self.job(one)
+        def attempt(one, site, sets, expected):
+            got = self.job(one, sets)
             words = one.watched.err()
             for key in ('keys', 'rounds', 'history', 'slots'):
                 one.expect(got[key] == expected[key], f'{key} is {got[key]!r:.300}, not {expected[key]!r:.300}')
@@ -39,7 +38,7 @@ class Memory(faults.Case):
                 if one.hit() and not faults.NO_MEMORY.search(words):
                     silent.append(site)
 
-        self.sweep(sites, attempt, budget_s=15)
+        self.sweeps(self.job, attempt, budget_s=15)
         self.assertEqual([s.frames for s in silent if not s.frames[0].startswith('libc.')], [])
 
 

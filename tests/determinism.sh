@@ -1,29 +1,45 @@
 #!/usr/bin/env bash
 # "Same job, same bits": builds with gcc and clang, without optimisation and with all that this processor has, runs the digits
-# job with each (dither on), and compares the digests of the weights.
+# job with each, as it is shipped (signs with dither, then int8) and through the other phases, and compares the digests of the
+# weights.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-first=
+
+names=(shipped again margin adam)
+declare -A sets=(
+    [shipped]="" [again]=""
+    [margin]="optimizer.switch.to=margin optimizer.margin.until=0.7 optimizer.dither.scale=tensor optimizer.sgd.rate=tracking
+              optimizer.sgd.aggregate=trimmed_mean optimizer.weight_decay=0.01 tensors=[{match:dense2.*,update:full}]"
+    [adam]="optimizer.mode=adam optimizer.sgd.wire=bf16 train.epochs=10"
+)
+declare -A first=()
+
 for compiler in gcc clang; do
     for level in "-O0" "-O3 -march=native"; do
-        name=build-det-$compiler-${level%% *}
-        rm -rf "$name"
-        CC=$compiler CFLAGS="$level" meson setup "$name" -Dtests=false -Dbuildtype=plain -Doptimization=plain > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
-        ninja -C "$name" > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
-        for run in 1 2; do
-            "$name/deploy/tool/signpost" run configs/digits.yaml --out "$out/$name-$run" --set server.listen=127.0.0.1:0 \
+        build=build-det-$compiler-${level%% *}
+        rm -rf "$build"
+        CC=$compiler CFLAGS="$level" meson setup "$build" -Dtests=false -Dbuildtype=plain -Doptimization=plain > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
+        ninja -C "$build" > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
+        for name in "${names[@]}"; do
+            arguments=()
+            read -r -d '' -a items <<< "${sets[$name]}" || true
+            for item in "${items[@]}"; do
+                arguments+=(--set "$item")
+            done
+            "$build/deploy/tool/signpost" run configs/digits.yaml --out "$out/run" --set server.listen=127.0.0.1:0 "${arguments[@]}" \
                 > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
-            digest=$(sed -n 's/.*"weights_digest": "\([0-9a-f]*\)".*/\1/p' "$out/$name-$run/summary.json")
-            echo "$compiler $level, run $run: $digest"
-            first=${first:-$digest}
-            if [ -z "$digest" ] || [ "$digest" != "$first" ]; then
+            digest=$(sed -n 's/.*"weights_digest": "\([0-9a-f]*\)".*/\1/p' "$out/run/summary.json")
+            echo "$compiler $level, $name: $digest"
+            job=${name/again/shipped}
+            first[$job]=${first[$job]:-$digest}
+            if [ -z "$digest" ] || [ "$digest" != "${first[$job]}" ]; then
                 echo "digests differ" >&2
                 exit 1
             fi
         done
-        rm -rf "$name"
+        rm -rf "$build"
     done
 done
-echo "all equal: $first"
+echo "all equal: ${first[*]}"

@@ -9,7 +9,6 @@ it; SP_FAULTS_SHOWN=N shows more than five failures.
 """
 import concurrent.futures
 import json
-import math
 import os
 import random
 import re
@@ -152,15 +151,23 @@ class Case(harness.Case):
     def sweeps(self, job, attempt, budget_s):
         """job(one, sets) of each of JOBS, and of its sites those that the jobs before it do not have:
         attempt(one, site, sets, what the job gives without a fault)."""
-        seen = set()
+        seen, hits, done = set(), 0, 0
         for name, sets in JOBS.items():
             with self.subTest(name):
                 given, sites = self.plain(lambda one, s=sets: job(one, s))
                 new = [site for site in sites if site.hash not in seen]
                 seen |= {site.hash for site in sites}
-                self.sweep(new, lambda one, site, s=sets, g=given: attempt(one, site, s, g), budget_s)
+                counts = self.try_all(new, lambda one, site, s=sets, g=given: attempt(one, site, s, g), budget_s)
+                hits, done = hits + counts[0], done + counts[1]
+        self.check_reach(hits, done)
 
     def sweep(self, sites, attempt, budget_s):
+        self.check_reach(*self.try_all(sites, attempt, budget_s))
+
+    def check_reach(self, hits, done):
+        self.assertGreater(hits, done // 2, 'most of the allocations that a sweep aims at should be reached')
+
+    def try_all(self, sites, attempt, budget_s):
         """Every site once, its first allocation; then, as long as there is time, seeded random later ones."""
         rng = random.Random(SEED)
         tries = [(s, 1) for s in sites]
@@ -191,7 +198,7 @@ class Case(harness.Case):
         print(f'{len(sites)} sites, {done} attempts (seed {SEED}), {len(hits)} allocations failed, '
               f'{time.monotonic() - begun:.0f} s', file=sys.stderr)
         self.assertFalse(wrong, f'{len(wrong)} of them went wrong; the first ones:\n' + '\n'.join(wrong[:SHOWN]))
-        self.assertGreaterEqual(len(hits), math.ceil(done / 2), 'most of the allocations that a sweep aims at should be reached')
+        return len(hits), done
 
 
 def results(run):

@@ -73,8 +73,8 @@ class CommandLine(harness.Case):
         self.assertRegex(out, r'(?m)^optimizer\.sign\.lr +0\.002 *$')
         self.assertRegex(out, r'(?m)^optimizer\.adam\.lr +0\.001 +\(default\)$', 'which the table writes 1e-3')
         self.assertRegex(out, r'(?m)^tensors +- \{match: "bn\*", update: full\}\n +- \{match: "\*\.bias", decay: true\}$')
-        self.assertEqual(re.findall('note: .*', out),
-                         ['note: no tensor of this model is called "bn*"; that rule of `tensors` does nothing'])
+        self.assertEqual(re.findall('tensors: .*', out),
+                         ["tensors: no tensor of the model matches 'bn*'; that rule does nothing"])
         self.assertRegex(self.call(SIGNPOST, 'check', harness.DIGITS, code=0)[0],
                          r'(?m)^tensors +\[\] +\(default\)$')
 

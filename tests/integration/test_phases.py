@@ -51,7 +51,8 @@ class Phases(harness.Case):
             made.append((after, before, to))
         self.assertEqual([(w['round'], w['from'], w['to']) for w in s['switches']], made)
         self.assertEqual([(e['round'], e['phase'], e['to']) for e in server.events('switch')], made)
-        self.assertEqual([w['reason'] for w in s['switches']], [e['reason'] for e in server.events('switch')])
+        self.assertEqual([(w['test'], w['reason']) for w in s['switches']],
+                         [(e['test'], e['reason']) for e in server.events('switch')])
         self.assertEqual((s['switch_round'], s['switch_reason']),
                          (made[-1][0], s['switches'][-1]['reason']) if made else (None, None))
 

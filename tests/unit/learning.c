@@ -138,6 +138,8 @@ void learning_pull(struct learning *p, const struct sp_push *scalars)
         unit_assert(p->pushes < LEARNING_PUSHES_MAX, "no room");
         unit_assert(sp_chunk_is(&chunk, chunk.bytes, &message.frame), "push %u is not that chunk", p->pushes);
         unit_assert(message.frame.type == SP_FRAME_PUSH && message.frame.round == p->learner.round + 1, "its frame");
+        unit_assert(!message.push.has_dot || p->pushes == 0, "a dot in push %u", p->pushes);
+        unit_assert(!message.push.has_scalars || (chunk.flags & SP_FRAME_LAST) != 0, "scalars in push %u", p->pushes);
         *push = (struct learning_push){.message = message, .bytes = bytes, .bulk = unit_alloc(bytes)};
         memcpy(push->bulk, bulk, bytes);
         p->pushes++;

@@ -8,7 +8,7 @@ new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 [ -f $folder/build.ninja ] || CC=clang meson setup $folder -Dfuzz=true -Dwerror=true > /dev/null
 ninja -C $folder > /dev/null
-for target in codec frame; do
+for target in codec frame planes values; do
     mkdir "$new/$target"
     $folder/tests/fuzz/fuzz_$target -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$new/" \
         "$new/$target" "tests/fuzz/corpus/$target" > "$new/log" 2>&1 || { cat "$new/log" >&2; exit 1; }

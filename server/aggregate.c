@@ -34,13 +34,15 @@ struct rows {
     float row[SP_VALUES_MAX][COLUMNS];
 };
 
+/* Of two zeros with different signs one may come out twice, which is nothing to a sum or a middle: two comparisons that
+ * do not depend on each other are what compilers make a minimum and a maximum of. */
 static void order(float low[COLUMNS], float high[COLUMNS])
 {
     for (size_t j = 0; j < COLUMNS; j++) {
         float a = low[j], b = high[j];
 
         low[j] = b < a ? b : a;
-        high[j] = b < a ? a : b;
+        high[j] = b > a ? b : a;
     }
 }
 

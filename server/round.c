@@ -168,11 +168,11 @@ static uint64_t quorum_deadline(const struct sp_round *r)
     return r->quorum_ms + (uint64_t)fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
 }
 
-static void count_late(struct sp_round *r, struct slot *s, const struct sp_frame *frame)
+/* Once a round: by its first chunk. */
+static void count_late(struct slot *s, const struct sp_frame *frame)
 {
-    if (frame->first != 0)
-        return;
-    s->view.late++;
+    if (frame->first == 0 && (frame->flags & (SP_FRAME_FULL | SP_FRAME_BUFFERS)) == 0)
+        s->view.late++;
 }
 
 static void abstain(struct sp_round *r, int slot, const char *why)
@@ -230,7 +230,7 @@ int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *me
     /* The round may have gone on while the bulk was read: ask again. */
     rc = sp_round_place(r, peer, frame, &unused, error);
     if (rc == SP_E_STATE) {
-        count_late(r, &r->slots[worker->slot], frame);
+        count_late(&r->slots[worker->slot], frame);
         return SP_OK;
     }
     sp_assert(rc != SP_ROUND_HOLD);

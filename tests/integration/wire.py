@@ -7,9 +7,10 @@ import threading
 import time
 
 HEADER = struct.Struct('<4sBBHIIQIIII')
-MAGIC, VERSION = b'SGNP', 2
+MAGIC, VERSION = b'SGNP', 3
 HELLO, WELCOME, INIT, WEIGHTS, READY, PUSH, UPDATE, COMMIT, EVAL, SCORE, RESYNC, ALIVE, BYE, \
     CHALLENGE, PROOF, LAYOUT, ASK, ANSWER = range(1, 19)
+LAST, ABSTAIN, FULL, BUFFERS = 1, 2, 4, 8  # flags
 UP, DOWN = 'up', 'down'  # worker to server, server to worker
 
 

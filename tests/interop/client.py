@@ -2,10 +2,9 @@
 
     client.py HOST:PORT --data configs/digits [--job NAME] [--hidden N ...] [--slot N] [--token-file FILE]
 
-It takes part in a job like configs/digits.yaml: handshake, signs, switch, SGD, evaluation, resync, reconnect. Exit
-code 0: the job is over, and the last line is the digest of the weights; 1: refused, with the server's words. The
-wire is in frames.py, what makes votes and weights in learner.py; here are the model (any other will do) and the
-states.
+It takes part in a job like configs/digits.yaml: handshake, every phase, evaluation, resync, reconnect. Exit code 0: the
+job is over, and the last line is the digest of the weights; 1: refused, with the server's words. The wire is in
+frames.py, what makes votes and weights in learner.py; here are the model (any other will do) and the states.
 """
 import argparse
 import hmac
@@ -18,8 +17,8 @@ import time
 
 import numpy as np
 
-from frames import LAST, Link, Lost, frame, proof, read_secret
-from learner import CHUNK, SGD, Learner, blocks, layout_digest, philox, tensors, weights_digest, xxh64
+from frames import BUFFERS, LAST, Link, Lost, frame, proof, read_secret
+from learner import DECAY, Layout, Learner, blocks, philox, weights_digest, xxh64
 
 DONE, STOPPED, VERSION_DIFFERS, LEAVING, SECRET = 0, 1, 3, 11, 16
 COME_BACK = {2, 8, 9, 10, 14, 15}
@@ -49,8 +48,8 @@ class Model:
         pixels, labels = self.train
         self.digest = xxh64(struct.pack('<QI', *pixels.shape) + pixels.tobytes() + labels.tobytes())
         sizes = [pixels.shape[1], *hidden, int(labels.max()) + 1]
-        self.layout = tensors(*(item for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:]), 1) for item in (
-            (f'dense{i}.weight', (outputs, inputs), 1), (f'dense{i}.bias', (outputs,), 0))))
+        self.layout = Layout(*(item for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:]), 1) for item in (
+            (f'dense{i}.weight', (outputs, inputs), DECAY), (f'dense{i}.bias', (outputs,), 0))))
 
     @staticmethod
     def load(folder, part):
@@ -68,9 +67,9 @@ class Model:
             ((pixels / divide - mean) / std).astype(np.float32) for pixels, _ in (self.train, self.test))
 
     def initial_weights(self):
-        theta = np.zeros(self.layout[-1].end, np.float32)
-        for k, t in list(enumerate(self.layout))[::2]:
-            n, last = t.end - t.begin, k + 2 == len(self.layout)
+        theta, layers = np.zeros(self.layout.d, np.float32), self.layout.trained
+        for k, t in list(enumerate(layers))[::2]:
+            n, last = t.end - t.begin, k + 2 == len(layers)
             a = np.float32(math.sqrt((1 if last else 6) / t.shape[1]))
             words = philox(self.seed, 3, blocks(0, -(-n // 4)), k, 0).ravel()[:n]
             theta[t.begin:t.end] = a * (2 * ((words >> 8) / 2**24) - 1).astype(np.float32)
@@ -85,10 +84,10 @@ class Model:
 
     def forward(self, theta, inputs, labels):
         """The inputs of each layer and the outputs; the losses; their gradients by the outputs."""
-        layers, rows = [inputs], np.arange(len(labels))
-        for weight, bias in zip(self.layout[::2], self.layout[1::2]):
+        layers, rows, tensors = [inputs], np.arange(len(labels)), self.layout.trained
+        for weight, bias in zip(tensors[::2], tensors[1::2]):
             y = layers[-1] @ theta[weight.begin:weight.end].reshape(weight.shape).T + theta[bias.begin:bias.end]
-            layers.append(np.maximum(y, 0) if bias is not self.layout[-1] else y)
+            layers.append(np.maximum(y, 0) if bias is not tensors[-1] else y)
         y = y - y.max(axis=1, keepdims=True)
         p = np.exp(y)
         losses = np.log(p.sum(axis=1)) - y[rows, labels]
@@ -101,7 +100,7 @@ class Model:
         chosen = self.batch_of(t, slot)
         layers, losses, delta = self.forward(theta, self.inputs[chosen], self.train[1][chosen])
         delta, g = delta / np.float32(len(chosen)), np.empty_like(theta)
-        for weight, bias, x in reversed(list(zip(self.layout[::2], self.layout[1::2], layers))):
+        for weight, bias, x in reversed(list(zip(self.layout.trained[::2], self.layout.trained[1::2], layers))):
             g[weight.begin:weight.end] = (delta.T @ x).ravel()
             g[bias.begin:bias.end] = delta.sum(axis=0)
             delta = delta @ theta[weight.begin:weight.end].reshape(weight.shape) * (x > 0)
@@ -146,14 +145,14 @@ class Client:
     def session(self):
         """One connection, to the end of the job."""
         self.state, self.gradient_due, self.evaluations = 'JOINING', False, []
-        hello = {'job': self.job, 'program': 'client.py 1', 'layout_digest': layout_digest(self.model.layout),
+        hello = {'job': self.job, 'program': 'client.py 1', 'layout_digest': self.model.layout.digest(),
                  'examples': len(self.model.train[1]), 'test_examples': len(self.model.test[1]),
                  'data_digest': self.model.digest, 'wanted_slot': self.wanted_slot, 'ticket': self.ticket}
         if self.secret:
             self.prove(hello)
         else:
             self.send('HELLO', **hello)
-        self.send('LAYOUT', tensors=[vars(t) for t in self.model.layout])
+        self.send('LAYOUT', tensors=[vars(t) for t in self.model.layout.tensors])
         self.link.start_alive()
         while True:
             if self.gradient_due and not self.link.waiting():
@@ -212,43 +211,41 @@ class Client:
             self.state = 'SPARE'
             return self.say('a spare: no slot is free')
         plan = {s.key: s.value for s in w.plan}
-        if (plan['optimizer.sgd.wire'], plan['optimizer.sgd.aggregate']) != ('f32', 'mean'):
-            raise Refused('this job needs a newer client')
         if plan.get('data.shards', 'iid') != 'iid':
             raise Refused(f"this job says data.shards: {plan['data.shards']}, and this client knows iid only")
         self.model.take_plan(plan)
         self.learner = self.learner or Learner(self.model.layout)
-        self.learner.set_up(plan, w.slot)
+        self.learner.set_up(plan, w.slot, w.traits)
         self.ticket = w.ticket
         self.await_weights()
         self.say(f'slot {w.slot}, round {w.round} of {w.rounds}')
 
     def await_weights(self):
         self.state, self.gradient_due, self.evaluations = 'WEIGHTS', False, []
-        self.incoming, self.incoming_n = np.empty(self.learner.d, np.float32), 0
+        layout = self.learner.layout
+        self.incoming = {0: np.empty(layout.d, np.float32), BUFFERS: np.empty(layout.buffers_n, np.float32)}
+        self.incoming_chunks = layout.weight_chunks()
 
     def give_weights(self):
+        """The digits model has no buffers."""
         theta = self.model.initial_weights()
-        for first in range(0, len(theta), CHUNK[SGD]):
-            part = theta[first:first + CHUNK[SGD]]
-            last = first + len(part) == len(theta)
-            self.send('WEIGHTS', first=first, count=len(part), bulk=part.astype('<f4').tobytes(), flags=LAST * last,
-                      digest=weights_digest(theta) if last else 0)
-        self.ready(theta, 0)
+        for _, first, count, flags in self.learner.layout.weight_chunks():
+            self.send('WEIGHTS', first=first, count=count, bulk=theta[first:first + count].astype('<f4').tobytes(),
+                      flags=flags, digest=weights_digest(theta) if flags & LAST else 0)
+        self.ready(theta, self.learner.buffers, 0)
 
     def take_weights(self, f):
-        end = f.first + f.count
-        if f.first != self.incoming_n or end > len(self.incoming) or len(f.bulk) != 4 * f.count:
+        section, first, count, flags = self.incoming_chunks.pop(0)
+        if (f.first, f.count, f.flags, len(f.bulk)) != (first, count, flags, 4 * count):
             raise Lost('WEIGHTS that are not due')
-        self.incoming[f.first:end] = np.frombuffer(f.bulk, '<f4')
-        self.incoming_n = end
-        if f.flags & LAST:
-            if end != len(self.incoming) or f.message.digest != weights_digest(self.incoming):
+        self.incoming[section][first:first + count] = np.frombuffer(f.bulk, '<f4')
+        if flags & LAST:
+            if f.message.digest != weights_digest(self.incoming[0]):
                 raise Lost('damaged weights')
-            self.ready(self.incoming, f.round)
+            self.ready(self.incoming[0], self.incoming[BUFFERS], f.round)
 
-    def ready(self, theta, round_):
-        self.learner.new_weights(theta, round_)
+    def ready(self, theta, buffers, round_):
+        self.learner.new_weights(theta, buffers, round_)
         self.send('READY', round=round_, digest=weights_digest(theta))
         self.state = 'READY'
 

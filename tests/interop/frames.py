@@ -8,22 +8,22 @@ import time
 import zlib
 from types import SimpleNamespace
 
-VERSION = 2
-LAST, ABSTAIN = 1, 2    # flags
+VERSION = 3
+LAST, ABSTAIN, FULL, BUFFERS = 1, 2, 4, 8     # flags
 
 # The fields of each message, in the order of their numbers from 1; * is repeated.
 MESSAGES = {line.split()[0]: [field.split(':') for field in line.split()[1:]] for line in '''
     HELLO job:string program:string role:int layout_digest:u64 examples:int data_digest:u64 wanted_slot:int \
         ticket:bytes test_examples:int nonce:bytes
     WELCOME spare:int slot:int ticket:bytes plan:SETTING* rounds:int round:int phase:int sigma:float rate:float \
-        alive_interval_ms:int silence_ms_max:int
+        alive_interval_ms:int silence_ms_max:int traits:bytes
     INIT
     WEIGHTS digest:u64
     READY digest:u64
     PUSH has_dot:int dot:double has_scalars:int loss:double gradient_norm2:double examples:int sketch:float*
-    UPDATE
+    UPDATE voters:int
     COMMIT rate:float rates:float* decay:float voters:bytes last:int next_phase:int next_sigma:float has_digest:int \
-        digest:u64 decays:float*
+        digest:u64 decays:float* next_wire:int next_buffers:int
     EVAL part:int parts:int
     SCORE part:int correct:int total:int loss_sum:double
     RESYNC digest:u64
@@ -35,7 +35,7 @@ MESSAGES = {line.split()[0]: [field.split(':') for field in line.split()[1:]] fo
     SETTING key:string value:string
     TENSOR name:string shape:int* flags:int'''.strip().splitlines()}
 NAMES = list(MESSAGES)[:16]             # the type's number is the place here, from 1
-LIMITS = {'WELCOME': 1 << 20, 'INIT': 0, 'UPDATE': 0, 'ALIVE': 0, 'BYE': 4096, 'CHALLENGE': 4096}   # else 40 KiB
+LIMITS = {'WELCOME': 1 << 20, 'INIT': 0, 'UPDATE': 16, 'ALIVE': 0, 'BYE': 4096, 'CHALLENGE': 4096}   # else 40 KiB
 FIXED = {'u64': (1, '<Q'), 'double': (1, '<d'), 'float': (5, '<f')}
 HEADER = struct.Struct('<4sBBHIIQIII')
 
@@ -158,7 +158,7 @@ class Link:
         head = self.read(40)
         magic, version, number, flags, round_, control_n, first, count, bulk_n, bulk_crc = HEADER.unpack(head[:36])
         name = NAMES[number - 1] if 1 <= number <= len(NAMES) else ''
-        if (magic != b'SGNP' or version != VERSION and name != 'BYE' or not name or flags > 3 or bulk_n > 65536 or
+        if (magic != b'SGNP' or version != VERSION and name != 'BYE' or not name or flags > 15 or bulk_n > 65536 or
                 control_n > LIMITS.get(name, 40960) or bool(count) != bool(bulk_n) or first + count > 2**34):
             raise Lost('what came is no frame')
         control = self.read(control_n)

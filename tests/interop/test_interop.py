@@ -163,6 +163,26 @@ class Interop(harness.Case):
                      ('optimizer.dither.sigma0=0', 'seed=18446744073709551615', 'optimizer.switch.when=never')):
             self.whole(1, 1, ('train.epochs=6', *sets))
 
+    def test_every_form_of_a_round(self):
+        """The server makes updates of every kind, and clients in both languages the same weights of them."""
+        at = ('optimizer.switch.when=at', 'optimizer.switch.step=60')
+        for sets, phases in (
+                (('optimizer.sgd.wire=f32', *at), {'sign', 'sgd'}),
+                (('optimizer.sgd.wire=bf16', *at), {'sign', 'sgd'}),
+                (('optimizer.sgd.wire=i8', 'optimizer.dither.scale=tensor', *at), {'sign', 'sgd'}),
+                (('optimizer.start=margin', *at), {'margin', 'sgd'}),
+                (('optimizer.switch.to=margin', 'optimizer.margin.until=0.6', *at), {'sign', 'margin', 'sgd'}),
+                (('optimizer.sgd.rate=tracking', 'optimizer.sgd.aggregate=median', *at), {'sign', 'sgd'}),
+                (('tensors=[{match: "*.bias", update: full, decay: true}]', 'optimizer.weight_decay=0.1',
+                  'optimizer.start=margin', 'optimizer.sgd.rate=tracking', *at), {'margin', 'sgd'}),
+                (('tensors=[{match: "dense1.*", update: full}]', 'optimizer.dither.scale=tensor', *at), {'sign', 'sgd'}),
+                (('optimizer.mode=sgd', 'optimizer.sgd.lr=0.5'), {'sgd'}),
+                (('optimizer.mode=adam', 'optimizer.sgd.wire=i8'), {'sgd'})):
+            with self.subTest(sets=sets):
+                server, summary = self.whole(1, 2, ('train.rounds=150', *sets))
+                self.assertEqual({line['phase'] for line in server.history() if 'phase' in line}, phases)
+                self.assertGreater(summary['test_accuracy'], 0.8)
+
     def test_other_models(self):
         for words, hidden in ((('model.type=mlp', 'model.hidden=[32, 16]'), ('--hidden', 32, 16)),
                               (('model.type=softmax',), ('--hidden',))):
@@ -202,7 +222,7 @@ class Interop(harness.Case):
                         self.assert_done(summary)
 
     def test_connection_cut_between_chunks(self):
-        """675,010 weights: two chunks a sign round, 42 in an SGD round."""
+        """675,010 weights: two chunks a sign round, 21 or 42 in an SGD round."""
         sets = ('model.hidden=[9000]', 'train.rounds=16', 'optimizer.switch.when=at', 'optimizer.switch.step=8')
         for workers in (1, 2):
             for at in (4, 12):

@@ -2,15 +2,16 @@
  *
  *     votes IN OUT
  *
- * IN, little-endian: u64 seed, u32 slot, f64 beta1, u8 dither is absolute, u8 momentum after the switch, u32 tensors;
- * of each tensor u32 flags and u64 size. Then steps, each a letter and what belongs to it:
+ * IN, little-endian: u64 seed, u32 slot, f64 beta1, u8 scale of the dither (enum sp_dither_scale), u8 whether momentum
+ * is pushed after the switch, u8 tracking, u32 tensors; of each tensor u32 flags, u8 traits and u64 size. Then steps,
+ * each a letter and what belongs to it:
  *
- *     W  u32 round, all weights: they are replaced
- *     G  f64 loss, u32 examples, the gradient: a round is begun and pushed
+ *     W  u32 round, all weights, all buffers: they are replaced
+ *     G  f64 loss, u32 examples, the gradient, all buffers: a round is begun and pushed
  *     F  a frame as the server sends it, UPDATE or COMMIT
  *
- * OUT: the PUSH frames of each G; for each COMMIT u8 1 if the weights differed from its digest, else 0, and the u64
- * digest of the weights after it.
+ * OUT: the PUSH frames of each G; for each COMMIT u8 1 if the weights differed from its digest, else 0, the u64 digest
+ * of the weights after it, and all buffers.
  */
 #include "common/buffer.h"
 #include "common/weights.h"
@@ -39,7 +40,7 @@ static void take(void *to, size_t bytes)
 
 static void give(const void *from, size_t bytes)
 {
-    if (fwrite(from, bytes, 1, out) != 1)
+    if (bytes != 0 && fwrite(from, bytes, 1, out) != 1)
         fail("cannot write", NULL);
 }
 
@@ -48,31 +49,40 @@ static void set_up(void)
     struct sp_learner_setup setup = {0};
     struct sp_layout layout = {0};
     struct sp_error error = {0};
-    uint8_t absolute, momentum;
+    uint8_t scale, momentum, tracking, traits[SP_TENSORS_MAX];
     uint32_t tensors;
 
     take(&setup.seed, sizeof setup.seed);
     take(&setup.slot, sizeof setup.slot);
     take(&setup.beta1, sizeof setup.beta1);
-    take(&absolute, 1);
+    take(&scale, 1);
     take(&momentum, 1);
+    take(&tracking, 1);
     take(&tensors, sizeof tensors);
-    setup.dither_absolute = absolute != 0;
+    setup.dither_scale = (enum sp_dither_scale)scale;
     setup.momentum_after = momentum != 0;
-    for (uint32_t i = 0; i < tensors; i++) {
+    setup.tracking = tracking != 0;
+    setup.traits = traits;
+    for (uint32_t i = 0; i < tensors && i < SP_TENSORS_MAX; i++) {
         struct sp_tensor tensor = {.dims = 1};
 
         (void)snprintf(tensor.name, sizeof tensor.name, "t%u", i);
         take(&tensor.flags, sizeof tensor.flags);
+        take(&traits[i], 1);
         take(&tensor.shape[0], sizeof tensor.shape[0]);
         if (sp_layout_add(&layout, &tensor, &error) != SP_OK)
             fail("layout", &error);
     }
     gradient = calloc(layout.coordinates, sizeof *gradient);
-    if (gradient == NULL || sp_learner_create(&learner, &layout) != SP_OK)
+    if (gradient == NULL || sp_learner_create(&learner, &layout) != SP_OK ||
+        sp_learner_set_up(&learner, &setup) != SP_OK)
         fail("out of memory", NULL);
-    sp_learner_set_up(&learner, &setup);
     sp_layout_finish(&layout);
+}
+
+static void take_buffers(void)
+{
+    take(learner.buffers, learner.layout.buffers * sizeof *learner.buffers);
 }
 
 static void replace(void)
@@ -81,6 +91,7 @@ static void replace(void)
 
     take(&round, sizeof round);
     take(learner.theta, learner.layout.coordinates * sizeof *learner.theta);
+    take_buffers();
     sp_learner_replaced(&learner, round);
 }
 
@@ -96,6 +107,7 @@ static void push(void)
     take(&loss, sizeof loss);
     take(&examples, sizeof examples);
     take(gradient, learner.layout.coordinates * sizeof *gradient);
+    take_buffers();
     sp_learner_begin(&learner);
     if (sp_learner_gradient(&learner, 0, learner.layout.coordinates, gradient) != SP_OK)
         fail("gradient", NULL);
@@ -108,7 +120,6 @@ static void push(void)
             fail("out of memory", NULL);
         give(frame->data, frame->bytes);
         sp_buffer_release(frame);
-        memset(&message, 0, sizeof message);
     }
 }
 
@@ -124,6 +135,7 @@ static void commit(const struct sp_message *message)
     digest = sp_weights_digest(learner.theta, learner.layout.coordinates);
     give(&differs, sizeof differs);
     give(&digest, sizeof digest);
+    give(learner.buffers, learner.layout.buffers * sizeof *learner.buffers);
 }
 
 static void take_frame(void)
@@ -142,11 +154,12 @@ static void take_frame(void)
         sp_codec_decode(&message, control, &error) != SP_OK)
         fail("control message", &error);
     if (message.frame.type == SP_FRAME_UPDATE) {
-        to = sp_learner_place(&learner, &message.frame, &error);
+        to = sp_learner_place(&learner, &message, &error);
         if (to == NULL)
             fail("update", &error);
         take(to, message.frame.bulk_bytes);
-        if (sp_frame_check_bulk(&message.frame, to, &error) != SP_OK)
+        if (sp_frame_check_bulk(&message.frame, to, &error) != SP_OK ||
+            sp_learner_staged(&learner, &message, &error) != SP_OK)
             fail("bulk", &error);
     } else if (message.frame.type == SP_FRAME_COMMIT) {
         commit(&message);

@@ -359,8 +359,8 @@ static int push(signpost *s, double loss, uint32_t examples)
     if (s->learner.abstained) {
         push_abstention(s);
     } else {
-        sp_learner_scalars(&s->learner, isfinite(loss) ? loss : 0.0, examples, &scalars);
-        scalars.has_scalars = isfinite(loss);
+        if (isfinite(loss))
+            sp_learner_scalars(&s->learner, loss, examples, &scalars);
         push_chunks(s, &scalars);
     }
     s->pushes++;

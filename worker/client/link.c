@@ -118,10 +118,13 @@ static void on_closed(void *owner)
 static const struct sp_stream_events stream_events = {
     .connected = on_connected, .filled = on_filled, .failed = on_failed, .closed = on_closed};
 
-/* A round's push in float32, and some: what a slow line may hold back. */
+/* A round's push at its largest, and some: what a slow line may hold back. All tensors may travel in full, and then as
+ * zeros among the others as well. */
 static size_t queue_bytes_max(const signpost *s)
 {
-    return (size_t)(s->learner.layout.coordinates * sizeof(float) * 5 / 4) + SLACK_BYTES;
+    const struct sp_layout *layout = &s->learner.layout;
+
+    return (size_t)((2 * layout->coordinates + layout->buffers) * sizeof(float) * 5 / 4) + SLACK_BYTES;
 }
 
 /* Takes the addresses of the name in turn, one an attempt. */

@@ -89,9 +89,14 @@ static float *decode(const struct range *range, const uint8_t *bulk)
 
 static uint8_t *encode(const struct range *range, const float *values, float *residual)
 {
+    static const size_t widths[] = {[SP_WIRE_F32] = 4, [SP_WIRE_BF16] = 2, [SP_WIRE_I8] = 1};
+    const size_t width = widths[range->wire], begin = range->bytes - width * (size_t)range->count;
     uint8_t *bulk = room(range->bytes);
 
+    memset(bulk, 0xee, range->bytes);
     sp_values_encode(range->wire, &range->layout, range->first, range->count, values, residual, bulk);
+    for (uint64_t j = 0; j < range->count; j++)
+        sp_assert(!is_full(range, j) || memcmp(bulk + begin + j * width, "\0\0\0", width) == 0);
     return bulk;
 }
 

@@ -78,6 +78,7 @@ static struct sp_commit commit_for(const struct learning_next *next)
 {
     return (struct sp_commit){.rate = 0.125f,
                               .decay = 1.0f,
+                              .voters = {1u << LEARNING_SLOT},
                               .next_phase = next->phase,
                               .next_wire = next->wire,
                               .next_sigma = next->sigma,

@@ -253,6 +253,7 @@ static void apply(const struct learning_next *next)
                                .decays = decays,
                                .rates_count = p.layout.trained,
                                .decays_count = p.layout.trained,
+                               .voters = {1u << LEARNING_SLOT},
                                .next_phase = next->phase,
                                .next_wire = next->wire,
                                .next_sigma = next->sigma,

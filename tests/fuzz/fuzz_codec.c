@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     message.frame.type = (enum sp_frame_type)(data[0] % TYPES + 1);
-    message.frame.flags = data[1] & (SP_FRAME_LAST | SP_FRAME_ABSTAIN);
+    message.frame.flags = data[1] & (SP_FRAME_LAST | SP_FRAME_ABSTAIN | SP_FRAME_FULL | SP_FRAME_BUFFERS);
     if (size - 2 > control_bytes_max[message.frame.type])
         return 0;
     message.frame.control_bytes = (uint32_t)(size - 2);

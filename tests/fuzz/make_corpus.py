@@ -8,8 +8,8 @@ import zlib
 HERE = pathlib.Path(__file__).parent / 'corpus'
 TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE',
          'CHALLENGE', 'PROOF', 'LAYOUT', 'ASK', 'ANSWER']
-VERSION = 2
-LAST, ABSTAIN = 1, 2
+VERSION = 3
+LAST, ABSTAIN, FULL, BUFFERS = 1, 2, 4, 8
 MASK = (1 << 64) - 1
 
 
@@ -111,20 +111,34 @@ CONTROLS = {
     'layout': ('LAYOUT', 0, layout(MLP)[0]),
     'layout-one-tensor': ('LAYOUT', 0, layout([('t', 0, [1])])[0]),
     'layout-eight-dimensions': ('LAYOUT', 0, layout([('t', 3, [2, 1, 3, 1, 4, 1, 5, 1 << 20])])[0]),
+    'layout-buffers': ('LAYOUT', 0, layout(MLP + [('bn.mean', 2, [64]), ('bn.count', 3, [1])])[0]),
+    'layout-nothing-but-buffers': ('LAYOUT', 0, layout([('bn.mean', 2, [64])])[0]),
+    'layout-trained-after-a-buffer': ('LAYOUT', 0, layout([('t', 0, [1]), ('bn.mean', 2, [64]), ('u', 1, [2])])[0]),
     'ask-status': ('ASK', 0, data(1, 'status')),
     'ask-stop': ('ASK', 0, data(1, 'stop')),
     'answer': ('ANSWER', 0, data(1, '{"job": "digits", "round": 3, "workers": [{"slot": 0}]}')),
     'welcome': ('WELCOME', 0, welcome(2, [('seed', '1'), ('train.batch', '16'), ('model.hidden', '[64]')])),
+    'welcome-traits': ('WELCOME', 0, welcome(2, [('seed', '1')]) + data(12, b'\1\0\4\5')),
+    'welcome-margin': ('WELCOME', 0, number(2, 1) + data(3, bytes(16)) + number(7, 2)),
     'welcome-spare': ('WELCOME', 0, number(1, 1)),
     'init': ('INIT', 0, b''),
     'weights': ('WEIGHTS', 0, b''),
     'weights-last': ('WEIGHTS', LAST, fixed64(1, 0x0123456789abcdef)),
+    'weights-buffers-last': ('WEIGHTS', BUFFERS | LAST, fixed64(1, MASK)),
     'ready': ('READY', 0, fixed64(1, 1)),
     'push-first': ('PUSH', 0, number(1, 1) + double(2, -12.5)),
     'push-last': ('PUSH', LAST, number(3, 1) + double(4, 2.3) + double(5, 0.7) + number(6, 16) + singles(7, [i / 7 for i in range(128)])),
     'push-not-finite': ('PUSH', LAST, number(1, 1) + double(2, float('nan')) + number(3, 1) + double(4, float('inf'))),
+    'push-full': ('PUSH', FULL, b''),
+    'push-buffers-last': ('PUSH', BUFFERS | LAST, number(3, 1) + double(4, 2.3) + double(5, 0.7) + number(6, 16)),
     'push-abstain': ('PUSH', LAST | ABSTAIN, b''),
     'update': ('UPDATE', LAST, b''),
+    'update-votes': ('UPDATE', 0, number(1, 255)),
+    'update-too-many-votes': ('UPDATE', 0, number(1, 256)),
+    'update-full': ('UPDATE', FULL, number(1, 4)),
+    'update-buffers-last': ('UPDATE', BUFFERS | LAST, number(1, 3)),
+    'commit-next': ('COMMIT', 0, single(1, 0.001) + single(3, 1.0) + number(6, 1) + number(11, 2) + number(12, 1)),
+    'commit-margin': ('COMMIT', 0, single(1, 0.004) + single(3, 1.0) + number(6, 2) + single(7, 1.0)),
     'commit': ('COMMIT', 0, single(1, 0.001) + single(3, 0.999) + data(4, b'\x0f') + single(7, 0.5)),
     'commit-tensors': ('COMMIT', 0, singles(2, [0.1, 0.2, 0.3, 0.4]) + data(4, b'\0\1') + number(5, 1) + number(6, 1)
                        + number(8, 1) + fixed64(9, MASK) + singles(10, [1.0, 0.5, 1.0, 0.5])),
@@ -136,7 +150,48 @@ CONTROLS = {
     'bye-unknown-fields': ('BYE', 0, number(99, 1) + number(1, 200) + data(98, 'later') + single(97, 1.0)),
 }
 
-BULKS = {'push-first': (0, 800, bytes(100)), 'weights': (16384, 4, b'\0\0\x80\x3f' * 4), 'update': ((1 << 34) - 8, 8, b'\xa5')}
+BULKS = {'push-first': (0, 800, bytes(100)), 'weights': (16384, 4, b'\0\0\x80\x3f' * 4), 'update': ((1 << 34) - 8, 8, b'\xa5'),
+         'update-votes': (65536, 9, bytes(16)), 'push-full': (0, 2, bytes(8)), 'update-full': (16384, 1, b'\0\0\x80\x3f'),
+         'push-buffers-last': (0, 1, bytes(4)), 'update-buffers-last': (16384, 1, bytes(4)),
+         'weights-buffers-last': (0, 2, bytes(8))}
+
+
+def values(wire, tensors, first, count, bulk):
+    """tensors: (coordinates, whether in full), at most 8 of at most 700."""
+    what = next(byte for byte in range(256) if byte % 3 == wire and byte // 4 % 8 == len(tensors) - 1)
+    sizes = b''.join(struct.pack('<HB', size - 1, 3 if full else 0) for size, full in tensors)
+    return bytes([what]) + sizes + struct.pack('<HH', first, count) + bulk
+
+
+def i8(scales, bytes_):
+    return struct.pack(f'<{len(scales)}f', *scales) + bytes(bytes_)
+
+
+# name -> input of fuzz_values
+VALUES = {
+    'f32': values(0, [(9, 0)], 0, 9, struct.pack('<9f', *range(9))),
+    'f32-not-finite': values(0, [(3, 0)], 0, 3, struct.pack('<3f', 1.0, float('inf'), 2.0)),
+    'bf16': values(1, [(9, 0)], 1, 5, struct.pack('<5H', 0x3f80, 0xbf80, 0, 0x8000, 0x7f7f)),
+    'bf16-nan': values(1, [(3, 0)], 0, 3, struct.pack('<3H', 0x7fc1, 0xff80, 1)),
+    'i8-tensors': values(2, [(300, 0), (5, 1), (7, 0), (600, 0)], 290, 40,
+                         i8([0.5, 0.0, 2.0, 0.25], [127, 129, 0, 1] * 10)),
+    'i8-blocks': values(2, [(700, 0)], 0, 600, i8([1.0, 0.0, 1e-3], [(j * 37) % 255 - 127 & 255 for j in range(600)])),
+    'i8-tiny': values(2, [(4, 0)], 0, 4, i8([2.9e-39], [127, 129, 1, 0])),
+    'i8-huge': values(2, [(4, 0)], 0, 4, i8([2.67e36], [127, 129, 1, 0])),
+    'i8-refused': values(2, [(4, 0)], 0, 4, i8([-1.0], [128, 129, 1, 0])),
+    'nothing': values(2, [(4, 0)], 3, 0, b''),
+}
+
+# name -> input of fuzz_planes: votes, coordinates, planes
+PLANES = {
+    'one-vote': struct.pack('<BH', 1, 12) + b'\xa5\x0a',
+    'four-votes': struct.pack('<BH', 4, 5) + b'\x0a\x0c\x10',
+    'four-votes-too-many': struct.pack('<BH', 4, 5) + b'\x1f\x00\x10',
+    'most-votes': struct.pack('<BH', 255, 20) + bytes(range(24)),
+    'bits-past-the-end': struct.pack('<BH', 3, 9) + b'\x00\x02\x00\x00',
+    'no-votes': struct.pack('<BH', 0, 9) + bytes(2),
+    'nothing': struct.pack('<BH', 7, 0),
+}
 
 
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
@@ -146,16 +201,20 @@ def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, vers
 
 
 def main():
-    for folder in ('frame', 'codec'):
+    for folder in ('frame', 'codec', 'values', 'planes'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
+    for folder, seeds in (('values', VALUES), ('planes', PLANES)):
+        for name, content in seeds.items():
+            (HERE / folder / name).write_bytes(content)
+    (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))
     good = frame('READY', 0, fixed64(1, 1))
-    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 3), ('bad-type', 5, 19), ('bad-flags', 7, 1),
+    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 2), ('bad-type', 5, 19), ('bad-flags', 7, 1),
                            ('bad-control-length', 15, 1), ('bad-bulk-length', 30, 1), ('bad-range', 22, 1), ('bad-crc', 36, 0)):
         (HERE / 'frame' / name).write_bytes(good[:at] + bytes([byte]) + good[at + 1:])
-    for version in (0, 1, 3, 255):  # understood from any version
+    for version in (0, 1, 2, 255):  # understood from any version
         (HERE / 'frame' / f'bye-version-{version}').write_bytes(frame('BYE', 0, CONTROLS['bye'][2], version=version))
 
 

@@ -7,10 +7,11 @@ folder=build-fuzz
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 [ -f $folder/build.ninja ] || CC=clang meson setup $folder -Dfuzz=true -Dwerror=true > /dev/null
-ninja -C $folder > /dev/null
-for target in codec frame; do
+targets=(codec frame planes values)
+ninja -C $folder "${targets[@]/#/tests/fuzz/fuzz_}" > "$new/log" || { cat "$new/log" >&2; exit 1; }
+for target in "${targets[@]}"; do
     mkdir "$new/$target"
-    $folder/tests/fuzz/fuzz_$target -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$new/" \
+    "$folder/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$new/" \
         "$new/$target" "tests/fuzz/corpus/$target" > "$new/log" 2>&1 || { cat "$new/log" >&2; exit 1; }
     echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$new/log") executions in $seconds s, no findings"
 done

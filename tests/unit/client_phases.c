@@ -53,6 +53,7 @@ static void send_commit(uint32_t round, enum sp_phase next_phase, enum sp_wire n
     const struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = round},
                                        .commit = {.rate = 0.125f,
                                                   .decay = 1.0f,
+                                                  .voters = {1u << 2},
                                                   .next_phase = next_phase,
                                                   .next_wire = next_wire,
                                                   .next_buffers = next_buffers}};

@@ -459,135 +459,10 @@ END_TEST
 /* --- ranges in any order -------------------------------------------------------------------------------------------
  */
 
-#define RECORDED_MAX 64
-
-/* All that a job's pushes said, and what it left behind. */
-struct record {
-    unsigned pushes;
-    struct sp_push push[RECORDED_MAX];
-    struct sp_frame frame[RECORDED_MAX];
-    uint64_t bulks, m, theta;
-};
-
-static void record_pushes(struct record *record, const struct sp_push *scalars)
-{
-    struct sp_message message;
-    size_t bytes;
-
-    while (sp_learner_next_push(&learner, scalars, &message, bulk, &bytes)) {
-        unit_assert(record->pushes < RECORDED_MAX, "no room");
-        record->push[record->pushes] = message.push;
-        record->frame[record->pushes++] = message.frame;
-        for (size_t i = 0; i < bytes; i++)
-            record->bulks = sp_mix64(record->bulks ^ bulk[i]);
-    }
-}
-
-/* Coordinates at which the gradient is cut: 0, random ones, some next to each other, and the end. */
-static unsigned make_cuts(struct sp_rng *rng, uint64_t *cuts, unsigned count)
-{
-    uint64_t d = layout.coordinates;
-
-    for (unsigned i = 0; i < count; i++)
-        cuts[i] = i % 3 == 2 ? cuts[i - 1] : unit_next64(rng) % (d + 1);
-    cuts[0] = 0;
-    cuts[count - 1] = d;
-    for (unsigned i = 0; i < count; i++)
-        for (unsigned k = i; k > 0 && cuts[k] < cuts[k - 1]; k--) {
-            uint64_t cut = cuts[k];
-
-            cuts[k] = cuts[k - 1];
-            cuts[k - 1] = cut;
-        }
-    return count - 1;
-}
-
-static void shuffle(struct sp_rng *rng, unsigned *order, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        unsigned k = sp_rng_below(rng, i + 1);
-
-        order[i] = order[k];
-        order[k] = i;
-    }
-}
-
 static void give_range(uint64_t first, uint64_t end)
 {
     ck_assert_int_eq(sp_learner_gradient(&learner, first, end - first, gradient + first), SP_OK);
 }
-
-/* One range (0), tensor after tensor from the last one on (1), or pieces of any size in any order. */
-static void give_in_order(uint32_t how, uint32_t t, struct record *record)
-{
-    struct sp_rng rng = unit_rng(1000 * how + t);
-    uint64_t cuts[40];
-    unsigned order[40], pieces;
-
-    sp_learner_begin(&learner);
-    if (how == 0) {
-        give_range(0, layout.coordinates);
-        return;
-    }
-    if (how == 1) {
-        for (uint32_t i = layout.tensors_count; i-- > 0; record_pushes(record, NULL))
-            give_range(layout.tensors[i].first, layout.tensors[i].first + layout.tensors[i].count);
-        return;
-    }
-    pieces = make_cuts(&rng, cuts, 2 + sp_rng_below(&rng, 39));
-    shuffle(&rng, order, pieces);
-    for (unsigned i = 0; i < pieces; i++) {
-        give_range(cuts[order[i]], cuts[order[i] + 1]);
-        record_pushes(record, NULL);
-    }
-}
-
-/* Five rounds, of which the last two are of SGD. */
-static struct record *run_in_order(uint32_t how)
-{
-    struct record *record = calloc(1, sizeof *record);
-
-    ck_assert_ptr_nonnull(record);
-    open_with(39000, 5001);
-    for (uint32_t t = 1; t <= 5; t++) {
-        struct sp_push scalars = {0};
-
-        fill(t);
-        give_in_order(how, t, record);
-        sp_learner_scalars(&learner, 1.0 / t, t, &scalars);
-        record_pushes(record, &scalars);
-        for (uint64_t at = 0; at < layout.coordinates;) {
-            uint64_t chunk = learner.phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
-            uint64_t left = layout.coordinates - at;
-
-            ck_assert_int_eq(stage(at, (uint32_t)(left < chunk ? left : chunk), gradient), SP_OK);
-            at += left < chunk ? left : chunk;
-        }
-        ck_assert_int_eq(commit(0.1f, t < 3 ? SP_PHASE_SIGN : SP_PHASE_SGD, t < 3 ? 0.5f : 0.0f), SP_OK);
-    }
-    record->m = sp_weights_digest(learner.m, layout.coordinates);
-    record->theta = sp_weights_digest(learner.theta, layout.coordinates);
-    finish();
-    return record;
-}
-
-/* A gradient that comes from its end to its start, or in any order, gives the same pushes to the bit, the same scalars,
- * sketch and dot, and the same momentum as one that comes whole. */
-START_TEST(test_order_does_not_matter)
-{
-    struct record *whole = run_in_order(0);
-
-    ck_assert_uint_eq(whole->pushes, 3 + 2 * 3);
-    ck_assert(whole->push[1].has_dot && whole->push[1].has_scalars && whole->push[1].has_sketch);
-    for (uint32_t how = 1; how < 30; how++) {
-        struct record *parts = run_in_order(how);
-
-        unit_assert(memcmp(whole, parts, sizeof *whole) == 0, "order %u gives something else", how);
-        free(parts);
-    }
-    free(whole);
-}
-END_TEST
 
 /* What can be packed is what is there from coordinate 0 on. */
 START_TEST(test_chunks_leave_when_all_before_them_is_there)
@@ -1065,7 +940,6 @@ END_TEST
 
 static void add_orders(TCase *cases)
 {
-    tcase_add_test(cases, test_order_does_not_matter);
     tcase_add_test(cases, test_chunks_leave_when_all_before_them_is_there);
     tcase_add_test(cases, test_as_many_ranges_as_coordinates);
     tcase_add_test(cases, test_overlaps_are_refused);

@@ -3,7 +3,7 @@
  *     python3 -c '
  *     import hmac, struct
  *     def proof(secret, prover, role, slot, digest, job, client=bytes(range(100, 132)), server=bytes(range(200, 232))):
- *         text = b"SGNPAUTH" + bytes([2, prover, role, 0]) + client + server
+ *         text = b"SGNPAUTH" + bytes([3, prover, role, 0]) + client + server
  *         text += struct.pack("<IQI", slot, digest, len(job)) + job + bytes(4)
  *         print(hmac.new(secret, text, "sha256").hexdigest())
  *     proof(bytes(range(32)), 0, 0, 3, 0x0123456789abcdef, b"digits")
@@ -61,9 +61,9 @@ static void expect(const char *digits)
 
 START_TEST(test_of_client_and_server)
 {
-    expect("5f848b647e006873fc49f65a58f2a63bd54e3103b1b450c169b1c77c4f6fdb39");
+    expect("0e92cbefddf076cbfcf80b1567ccd985b5cdbb0f7bf237bf4c89757947811007");
     prover = SP_PROVER_SERVER;
-    expect("6a35d678199c6bf7ade023e3c5442f65e9875661b8ef429a51482d6aa29636e2");
+    expect("73400787f65f8ee3e3d2b092788b08d39dc6ab6b3e4101caf02ce425261e7a9f");
 }
 END_TEST
 
@@ -77,7 +77,7 @@ START_TEST(test_of_the_longest)
     hello.role = SP_ROLE_OPERATOR;
     hello.wanted_slot = SP_ANY_SLOT;
     hello.layout_digest = 0;
-    expect("03e29d487d6cf786099e6c8aba8339accf154d4e44e805353aa098430a2503dd");
+    expect("31e329c0a4682acc0ac7516a79b5de241c6ba78b9bc069b379657f36998738c9");
 }
 END_TEST
 
@@ -91,7 +91,7 @@ START_TEST(test_of_the_largest)
     hello.wanted_slot = SP_SLOTS_MAX - 1;
     hello.layout_digest = UINT64_MAX;
     prover = SP_PROVER_SERVER;
-    expect("eb3ab2de2e3c244ce03ddccf5cc2ca4bcdc0cb8ffb39c678226e8695c6b5ffc9");
+    expect("89fa1b2d76173502a226e8efb86c11fec68733907abe89e889d38b18c6fd9a69");
 }
 END_TEST
 

@@ -197,12 +197,93 @@ START_TEST(test_running_dot_takes_its_bits_at_first)
 }
 END_TEST
 
+/* Signs of all kinds: what is 0, with either sign, has no say. */
+static float *random_directions(uint64_t seed, size_t count)
+{
+    static const float zeros[] = {0.0f, -0.0f};
+    float *values = random_values(seed, count);
+    struct sp_rng rng = unit_rng(seed + 1);
+
+    for (size_t j = 0; j < count; j++)
+        if (sp_rng_below(&rng, 3) == 0)
+            values[j] = zeros[j % 2];
+    return values;
+}
+
+static double product_term(const float *a, const float *b, size_t j, bool signs)
+{
+    if (!signs)
+        return (double)a[j] * (double)b[j];
+    return a[j] > 0.0f ? (double)b[j] : a[j] < 0.0f ? -(double)b[j] : 0.0;
+}
+
+static double twin_products(const float *a, const float *b, size_t count, bool signs)
+{
+    double sum = 0.0;
+
+    for (size_t first = 0; first < count; first += 65536) {
+        double lane[16] = {0.0};
+
+        for (size_t j = first; j < first + 65536 && j < count; j++)
+            lane[j % 16] += product_term(a, b, j, signs);
+        sum += tree(lane, 0, 1);
+    }
+    return sum;
+}
+
+/* Products, of which V/M and a gradient are one kind; and values by the sign of others, in ranges cut anywhere. */
+START_TEST(test_running_products)
+{
+    const size_t count = 200000;
+    struct sp_rng rng = unit_rng(40 + (uint64_t)_i);
+    float *a = random_directions(13, count), *b = random_values(14, count);
+    struct sp_running_sum products = {0}, signs = {0};
+    size_t at = 0;
+
+    while (at < count) {
+        size_t n = random_cut(&rng, count - at);
+
+        sp_running_add_products(&products, a + at, b + at, n);
+        sp_running_add_sign_products(&signs, a + at, b + at, n);
+        at += n;
+        if (sp_rng_below(&rng, 50) == 0 || at == count) {
+            same(sp_running_total(&products), twin_products(a, b, at, false));
+            same(sp_running_total(&signs), twin_products(a, b, at, true));
+        }
+    }
+    ck_assert_uint_eq(products.count, count);
+    ck_assert_uint_eq(signs.count, count);
+    free(a);
+    free(b);
+}
+END_TEST
+
+START_TEST(test_products_of_known_values)
+{
+    static const float a[] = {3.0f, -0.5f, 0.0f, -0.0f, FLT_MAX, -FLT_TRUE_MIN};
+    static const float b[] = {5.0f, 8.0f, 7.0f, 9.0f, FLT_MAX, 11.0f};
+    struct sp_running_sum products = {0}, signs = {0};
+
+    sp_running_add_products(&products, a, b, 4);
+    ck_assert(sp_running_total(&products) == 15.0 - 4.0);
+    sp_running_add_sign_products(&signs, a, b, 4);
+    ck_assert(sp_running_total(&signs) == 5.0 - 8.0);
+    sp_running_add_products(&products, a + 4, b + 4, 1); /* beyond float32 */
+    ck_assert(sp_running_total(&products) > 1e76);
+    sp_running_add_sign_products(&signs, a + 5, b + 5, 1); /* as small as can be, and yet not 0 */
+    ck_assert(sp_running_total(&signs) == 5.0 - 8.0 - 11.0);
+}
+END_TEST
+
 START_TEST(test_sums_of_nothing)
 {
     struct sp_running_sum sum = {0};
 
     same(sp_sum_squares(NULL, 0), 0.0);
     same(sp_dot_signs(NULL, NULL, 0), 0.0);
+    same(sp_running_total(&sum), 0.0);
+    sp_running_add_products(&sum, NULL, NULL, 0);
+    sp_running_add_sign_products(&sum, NULL, NULL, 0);
     same(sp_running_total(&sum), 0.0);
 }
 END_TEST
@@ -384,6 +465,8 @@ int main(void)
     tcase_add_loop_test(tests, test_running_sums, 0, 8);
     tcase_add_test(tests, test_one_cut);
     tcase_add_test(tests, test_running_dot_takes_its_bits_at_first);
+    tcase_add_loop_test(tests, test_running_products, 0, 8);
+    tcase_add_test(tests, test_products_of_known_values);
     tcase_add_test(tests, test_sums_of_nothing);
     tcase_add_test(tests, test_not_finite_anywhere);
     tcase_add_test(tests, test_finite_everywhere);

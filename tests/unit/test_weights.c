@@ -24,7 +24,7 @@ static struct sp_layout make_layout(void)
 
 struct arrays {
     struct sp_layout layout;
-    float *theta, *twin, *values;
+    float *theta, *twin, *values, *full;
     uint8_t *bits;
 };
 
@@ -37,10 +37,12 @@ static struct arrays make_arrays(uint64_t seed)
     a.theta = unit_alloc(count * sizeof *a.theta);
     a.twin = unit_alloc(count * sizeof *a.twin);
     a.values = unit_alloc(count * sizeof *a.values);
+    a.full = unit_alloc(count * sizeof *a.full);
     a.bits = unit_alloc((count + 7) / 8);
     for (size_t j = 0; j < count; j++) {
         a.theta[j] = a.twin[j] = unit_uniform(&rng);
         a.values[j] = unit_uniform(&rng);
+        a.full[j] = unit_uniform(&rng);
     }
     for (size_t i = 0; i < (count + 7) / 8; i++)
         a.bits[i] = (uint8_t)sp_rng_next(&rng);
@@ -53,6 +55,7 @@ static void free_arrays(struct arrays *a)
     free(a->theta);
     free(a->twin);
     free(a->values);
+    free(a->full);
     free(a->bits);
 }
 
@@ -69,16 +72,18 @@ static float twin_coordinate(float theta, float decay, float rate, float directi
 /* `signs`: bits, else values. */
 static void twin_apply(struct arrays *a, const struct sp_step *step, bool signs)
 {
-    size_t j = 0;
+    size_t j = 0, n = 0;
 
     for (uint32_t i = 0; i < TENSORS; i++) {
+        const uint32_t traits = a->layout.tensors[i].traits;
         float rate = step->rates != NULL ? step->rates[i] : step->rate;
         float decay = step->decays != NULL ? step->decays[i] : step->decay;
 
         for (uint64_t k = 0; k < tensor_sizes[i]; k++, j++) {
             float sign = (a->bits[j / 8] & (1u << (j % 8))) != 0 ? 1.0f : -1.0f;
+            float direction = (traits & SP_TENSOR_FULL) != 0 ? a->full[n++] : signs ? sign : a->values[j];
 
-            a->twin[j] = twin_coordinate(a->twin[j], i % 2 ? decay : 1.0f, rate, signs ? sign : a->values[j]);
+            a->twin[j] = twin_coordinate(a->twin[j], (traits & SP_TENSOR_DECAY) != 0 ? decay : 1.0f, rate, direction);
         }
     }
 }
@@ -124,6 +129,30 @@ START_TEST(test_apply_values)
     for (int round = 0; round < 50; round++) {
         sp_weights_apply_values(&a.layout, &steps[_i], a.values, a.theta);
         twin_apply(&a, &steps[_i], false);
+        expect_twin(&a);
+    }
+    free_arrays(&a);
+}
+END_TEST
+
+/* Tensors in full take their values, one tensor after the other, in both functions; decay and rates are theirs as of
+ * any. As the job's rules say: not what a tensor declared. */
+START_TEST(test_apply_full)
+{
+    static const uint8_t some[TENSORS] = {SP_TENSOR_FULL, 0, SP_TENSOR_DECAY | SP_TENSOR_FULL, 0, SP_TENSOR_DECAY, 0,
+                                          SP_TENSOR_FULL};
+    static const uint8_t all[TENSORS] = {4, 5, 4, 5, 4, 5, 4};
+    struct arrays a = make_arrays(100 + (uint64_t)_i);
+    struct sp_step step = steps[_i % (int)UNIT_COUNT(steps)];
+
+    step.full = a.full;
+    sp_layout_set_traits(&a.layout, _i < (int)UNIT_COUNT(steps) ? some : all);
+    for (int round = 0; round < 50; round++) {
+        if (round % 2 == 0)
+            sp_weights_apply_signs(&a.layout, &step, a.bits, a.theta);
+        else
+            sp_weights_apply_values(&a.layout, &step, a.values, a.theta);
+        twin_apply(&a, &step, round % 2 == 0);
         expect_twin(&a);
     }
     free_arrays(&a);
@@ -228,6 +257,7 @@ int main(void)
 
     tcase_add_loop_test(tests, test_apply_signs, 0, (int)UNIT_COUNT(steps));
     tcase_add_loop_test(tests, test_apply_values, 0, (int)UNIT_COUNT(steps));
+    tcase_add_loop_test(tests, test_apply_full, 0, 2 * (int)UNIT_COUNT(steps));
     tcase_add_test(tests, test_by_hand);
     tcase_add_test(tests, test_digest_is_pinned);
     tcase_add_test(tests, test_digest_sees_every_bit);

@@ -172,6 +172,10 @@ const struct sp_key sp_job_keys[] = {
          "least rate that `paper`, `ratio` and `denoised` may give"),
     REAL("optimizer.sgd.lambda_max", optimizer.sgd.lambda_max, PLAN | POSITIVE, "1", 0, RATE_MAX,
          "largest rate that they may give"),
+    REAL(
+        "optimizer.sgd.clip", optimizer.sgd.clip, PLAN, "1", 0, RATE_MAX,
+        "with a calibrated rate, a step is at most this many times as long as one before the switch: a rate found in a "
+        "quiet round cannot blow the model up in a loud one; 0: no limit"),
     REAL("optimizer.sgd.lr", optimizer.sgd.lr, PLAN, "0", 0, RATE_MAX,
          "a fixed SGD rate; 0: calibrated, in `mode: sgd` 0.5"),
     CHOICE("optimizer.sgd.rate", optimizer.sgd.rate, PLAN, "frozen", rates,

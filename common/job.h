@@ -130,7 +130,8 @@ struct sp_job {
             enum sp_lambda_rule lambda;
             double scale;
             double lambda_min, lambda_max; /* of paper, ratio and denoised */
-            double lr;                     /* > 0: fixed instead of calibrated */
+            double clip; /* of calibrated rates: longest step, in lengths of a step of the phase before; 0: no limit */
+            double lr;   /* > 0: fixed instead of calibrated */
             enum sp_sgd_rate rate;
             enum sp_sgd_schedule schedule;
             struct sp_schedule_step step;

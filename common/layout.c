@@ -101,7 +101,7 @@ void sp_layout_set_traits(struct sp_layout *layout, const uint8_t *traits)
     for (uint32_t i = 0; i < layout->trained; i++) {
         struct sp_tensor *tensor = &layout->tensors[i];
 
-        tensor->traits = traits[i] & (SP_TENSOR_DECAY | SP_TENSOR_FULL);
+        tensor->traits = traits != NULL ? traits[i] & (SP_TENSOR_DECAY | SP_TENSOR_FULL) : tensor->flags;
         tensor->full_first = layout->full;
         if (sp_tensor_is(tensor, SP_TENSOR_FULL))
             layout->full += tensor->count;

@@ -54,7 +54,7 @@ int sp_layout_add(struct sp_layout *layout, const struct sp_tensor *tensor, stru
 int sp_layout_copy(struct sp_layout *to, const struct sp_layout *from);
 
 /* Makes `traits` (one a tensor, of enum sp_tensor_flags) those of the layout: DECAY and FULL count, of tensors that are
- * no buffers. */
+ * no buffers. NULL: as declared. */
 void sp_layout_set_traits(struct sp_layout *layout, const uint8_t *traits);
 
 static inline bool sp_tensor_is(const struct sp_tensor *tensor, enum sp_tensor_flags trait)

@@ -10,12 +10,10 @@
 /* --- memory ----------------------------------------------------------------------------------------------------------
  */
 
-/* Room for the largest bulk of an UPDATE's main chunk in this form; 0 where the update is sent as it lies. */
-static size_t stride_of(const struct sp_round *r, const struct sp_round_form *form)
+/* Bytes of the largest bulk of a margin round's update. */
+static size_t margin_stride(const struct sp_round *r)
 {
-    if (form->phase == SP_PHASE_MARGIN)
-        return sp_planes_bytes(r->job.workers, SP_CHUNK_MARGIN);
-    return form->phase == SP_PHASE_SGD && form->wire != SP_WIRE_F32 ? SP_BULK_BYTES_MAX : 0;
+    return sp_planes_bytes(r->job.workers, SP_CHUNK_MARGIN);
 }
 
 static bool need(float **array, uint64_t count)
@@ -25,16 +23,22 @@ static bool need(float **array, uint64_t count)
     return *array != NULL || count == 0;
 }
 
-/* Each phase has a place of its own, taken once: frames of the round before may still be read from theirs. */
-static bool need_encoded(struct sp_round *r, const struct sp_round_form *form)
+/* Room for the bulk of a round's main section. Each phase has its own: the updates of the last margin round are not
+ * sent yet when the first SGD round is prepared. */
+static bool need_bulk(const struct sp_round *r, const struct sp_round_form *form, uint8_t **array, size_t stride)
 {
     uint64_t chunks = (r->layout.coordinates + sp_chunk_size(form) - 1) / sp_chunk_size(form);
-    size_t bytes = (size_t)chunks * stride_of(r, form);
-    uint8_t **encoded = &r->encoded[form->phase];
 
-    if (*encoded == NULL && bytes > 0)
-        *encoded = malloc(bytes);
-    return *encoded != NULL || bytes == 0;
+    if (*array == NULL)
+        *array = calloc((size_t)chunks, stride);
+    return *array != NULL;
+}
+
+static bool need_moments(struct sp_round *r)
+{
+    uint64_t d = r->layout.coordinates;
+
+    return need(&r->adam.m, d) && need(&r->adam.v, d) && need(&r->adam_next.m, d) && need(&r->adam_next.v, d);
 }
 
 /* The form that the rounds of a phase have, but for a first one in float32. */
@@ -51,13 +55,14 @@ bool sp_combine_prepare(struct sp_round *r, enum sp_phase phase)
 
     if (phase == SP_PHASE_SIGN)
         return true;
-    if (!need(&r->mean, d) || !need_encoded(r, &form))
+    if (!need(&r->mean, d))
         return false;
     if (phase == SP_PHASE_MARGIN)
-        return true;
-    if (r->job.optimizer.mode == SP_MODE_ADAM && (!need(&r->adam_m, d) || !need(&r->adam_v, d)))
+        return need_bulk(r, &form, &r->planes, margin_stride(r));
+    if (r->job.optimizer.mode == SP_MODE_ADAM && !need_moments(r))
         return false;
-    return !coded || (need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
+    return !coded || (need_bulk(r, &form, &r->coded, SP_BULK_BYTES_MAX) &&
+                      need(&r->decoded, (uint64_t)r->job.workers * SP_CHUNK_SHORT) &&
                       (form.wire != SP_WIRE_I8 || need(&r->residual, d)));
 }
 
@@ -66,12 +71,16 @@ void sp_combine_finish(struct sp_round *r)
     free(r->mean);
     free(r->residual);
     free(r->decoded);
-    for (unsigned phase = 0; phase < SP_PHASES; phase++)
-        free(r->encoded[phase]);
-    free(r->adam_m);
-    free(r->adam_v);
-    r->mean = r->residual = r->decoded = r->adam_m = r->adam_v = NULL;
-    memset(r->encoded, 0, sizeof r->encoded);
+    free(r->planes);
+    free(r->coded);
+    free(r->adam.m);
+    free(r->adam.v);
+    free(r->adam_next.m);
+    free(r->adam_next.v);
+    r->mean = r->residual = r->decoded = NULL;
+    memset(&r->adam, 0, sizeof r->adam);
+    memset(&r->adam_next, 0, sizeof r->adam_next);
+    r->planes = r->coded = NULL;
 }
 
 void sp_combine_begin(struct sp_round *r)
@@ -138,15 +147,37 @@ static uint64_t full_in(const struct sp_round *r, const struct sp_chunk *chunk)
     return full;
 }
 
+/* Without votes there are coins for them too. Returns how many it took back. */
+static uint64_t clear_full(const struct sp_round *r, const struct sp_chunk *chunk, uint8_t *bits)
+{
+    struct sp_layout_part part = {0};
+    uint64_t cleared = 0;
+
+    while (r->layout.full > 0 && sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
+        for (uint64_t j = part.first; sp_tensor_is(part.tensor, SP_TENSOR_FULL) && j < part.first + part.count; j++) {
+            uint8_t bit = (uint8_t)(1u << ((j - chunk->first) % 8));
+
+            cleared += (bits[(j - chunk->first) / 8] & bit) != 0;
+            bits[(j - chunk->first) / 8] &= (uint8_t)~bit;
+        }
+    }
+    return cleared;
+}
+
 static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *planes)
 {
     uint64_t disagree[SP_SLOTS_MAX] = {0};
-    uint64_t full = votes->count > 0 ? full_in(r, chunk) : 0;
+    uint64_t full = full_in(r, chunk), cleared;
     struct sp_vote_counts counts = {0};
+    uint8_t *bits = r->bits + chunk->first / 8;
 
     sp_vote(votes->bulk, votes->count, chunk->first, chunk->count, r->round,
-            r->has_previous ? r->previous + chunk->first / 8 : NULL, r->bits + chunk->first / 8, planes, &counts,
-            disagree);
+            r->has_previous ? r->previous + chunk->first / 8 : NULL, bits, planes, &counts, disagree);
+    if (votes->count == 0) {
+        cleared = clear_full(r, chunk, bits);
+        counts.ties -= full;
+        counts.flips -= r->has_previous ? cleared : 0; /* they were zeros before */
+    }
     for (unsigned i = 0; i < votes->count; i++) {
         r->slots[votes->slots[i]].view.compared += chunk->count - full;
         r->slots[votes->slots[i]].view.disagreed += disagree[i];
@@ -192,12 +223,24 @@ static void count_margins(struct sp_round *r, const struct sp_chunk *chunk, cons
     add_norms(r, chunk, r->mean + chunk->first);
 }
 
+/* Moments go to a place of their own until the round is final: one that begins anew begins from those before it. */
 static void adam(struct sp_round *r, const struct sp_chunk *chunk, float *values)
 {
+    float *m = r->adam_next.m + chunk->first, *v = r->adam_next.v + chunk->first;
     struct sp_adam adam;
 
+    memcpy(m, r->adam.m + chunk->first, chunk->count * sizeof *m);
+    memcpy(v, r->adam.v + chunk->first, chunk->count * sizeof *v);
     sp_adam_init(&adam, r->job.optimizer.adam.beta1, r->job.optimizer.adam.beta2, r->job.optimizer.adam.eps, r->round);
-    sp_adam_update(&adam, values, chunk->count, r->adam_m + chunk->first, r->adam_v + chunk->first, values);
+    sp_adam_update(&adam, values, chunk->count, m, v, values);
+}
+
+void sp_combine_commit(struct sp_round *r)
+{
+    struct moments swap = r->adam;
+
+    r->adam = r->adam_next;
+    r->adam_next = swap;
 }
 
 static void aggregate(struct sp_round *r, const float *const *values, unsigned voters, size_t count, float *result)
@@ -231,19 +274,32 @@ static void average_values(struct sp_round *r, const struct sp_chunk *chunk, con
 
 static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
 {
-    size_t stride = stride_of(r, &r->form);
-    uint8_t *coded = stride > 0 ? r->encoded[r->form.phase] + (size_t)r->tally.base * stride : NULL;
+    uint8_t *bulk;
 
     if (r->form.phase == SP_PHASE_SIGN) {
         vote(r, chunk, votes, NULL);
         return r->bits + chunk->first / 8;
     }
     if (r->form.phase == SP_PHASE_MARGIN) {
-        count_margins(r, chunk, votes, coded);
-        return coded;
+        bulk = r->planes + (size_t)r->tally.base * margin_stride(r);
+        count_margins(r, chunk, votes, bulk);
+        return bulk;
     }
-    average_values(r, chunk, votes, coded);
-    return coded != NULL ? (const void *)coded : r->mean + chunk->first;
+    bulk = r->form.wire != SP_WIRE_F32 ? r->coded + (size_t)r->tally.base * SP_BULK_BYTES_MAX : NULL;
+    average_values(r, chunk, votes, bulk);
+    return bulk != NULL ? (const void *)bulk : r->mean + chunk->first;
+}
+
+/* Values of tensors in full, or buffers. Buffers that nobody gives stay as they are. */
+static const void *combine_section(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
+{
+    float *to = (chunk->section == SP_SECTION_FULL ? r->full : r->averages) + chunk->first;
+
+    if (chunk->section == SP_SECTION_BUFFERS && votes->count == 0)
+        memcpy(to, r->buffers + chunk->first, chunk->bytes);
+    else
+        aggregate(r, (const float *const *)(const void *)votes->bulk, votes->count, chunk->count, to);
+    return to;
 }
 
 void sp_combine_chunk(struct sp_round *r)
@@ -254,14 +310,7 @@ void sp_combine_chunk(struct sp_round *r)
     const void *bulk;
 
     votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
-    if (chunk.section == SP_SECTION_MAIN) {
-        bulk = combine_main(r, &chunk, &votes);
-    } else {
-        float *to = (chunk.section == SP_SECTION_FULL ? r->full : r->averages) + chunk.first;
-
-        aggregate(r, (const float *const *)(const void *)votes.bulk, votes.count, chunk.count, to);
-        bulk = to;
-    }
+    bulk = chunk.section == SP_SECTION_MAIN ? combine_main(r, &chunk, &votes) : combine_section(r, &chunk, &votes);
     action = sp_round_act(r, SP_ACTION_UPDATE, 0);
     action->round = r->round;
     action->update.first = chunk.first;

@@ -73,9 +73,10 @@ static void apply(struct sp_round *r, const struct sp_round_form *form)
         sp_weights_apply_signs(&r->layout, &step, r->bits, r->theta);
     else
         sp_weights_apply_values(&r->layout, &step, r->mean, r->theta);
+    sp_combine_commit(r);
     if (form->phase != SP_PHASE_SGD)
         swap_previous(r);
-    if (form->buffers && r->voters > 0)
+    if (form->buffers)
         memcpy(r->buffers, r->averages, (size_t)r->layout.buffers * sizeof *r->buffers);
 }
 

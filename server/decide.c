@@ -270,7 +270,7 @@ bool sp_decide_can_switch(const struct sp_decide *decide)
 /* ||mean m||^2 as the statistics of g let one guess it: m averages the noise of g away, not the signal. */
 static double guess_norm(const struct sp_decide *decide, double gamma_s, double step_norm)
 {
-    double correction = decide->rounds_seen > 0 ? 1.0 - decide->bias_paper : 1.0;
+    double correction = 1.0 - decide->bias_paper;
     double signal = denoised_norm2(decide) / correction;
     double total = decide->ema_b / correction;
     double norm2 = signal + (total - signal) * (1.0 - decide->beta1) / (1.0 + decide->beta1);
@@ -287,7 +287,7 @@ double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, double s
     if (decide->fixed > 0.0)
         return decide->fixed;
     if (sp_decide_needs_mean(decide))
-        return guess_norm(decide, gamma_s, step_norm);
+        return decide->rounds_seen > 0 ? guess_norm(decide, gamma_s, step_norm) : (double)NAN;
     raw = decide->rounds_seen > 0 ? raw_lambda(decide, decide->rule, gamma_s) : 0.0;
     lambda = clamp(decide, raw);
     if (unbounded != NULL && lambda != raw)
@@ -304,6 +304,8 @@ double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const stru
     for (uint32_t i = 0; rates != NULL && i < layout->trained; i++) {
         double rate = length * sqrt(step->tensor[i]) / (sqrt(mean->tensor[i]) + EPS);
 
+        if (step->tensor[i] == 0.0)
+            rate = whole;
         rates[i] = (float)fmin(rate, NORM_TENSOR_TIMES_MAX * whole);
     }
     return whole;

@@ -105,12 +105,14 @@ bool sp_decide_needs_mean(const struct sp_decide *decide);
 /* True if the rule has what it needs: a rule that goes by the statistics needs some. */
 bool sp_decide_can_switch(const struct sp_decide *decide);
 
-/* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"). step_norm is the
- * length of a step per unit of gamma: sqrt(d), or ||V/M||. If the job's bounds changed it, *unbounded is what it was,
- * else 0; NULL is allowed. */
+/* The rate by the job's rule, or a guess of it for the norm rules while in the sign phase ("about x"), NaN if there are
+ * no statistics to guess from. step_norm is the length of a step per unit of gamma: sqrt(d), or ||V/M||. If the job's
+ * bounds changed it, *unbounded is what it was, else 0; NULL is allowed. */
 double sp_decide_lambda(const struct sp_decide *decide, double gamma_s, double step_norm, double *unbounded);
 
 /* norm: scale*gamma_s*||step||/(||mean|| + eps), returned. norm_tensor: the same for each tensor l with ||step_l|| and
- * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL, for tensors that are voted on. */
+ * ||mean_l||, at most 100 times that; written to rates[l] if `rates` is not NULL, for tensors that are voted on. A
+ * tensor whose step has no length (all its counts were tied) gets the rate of the whole: by its own it would stand
+ * still to the end. */
 double sp_decide_norm(const struct sp_decide *decide, double gamma_s, const struct sp_layout *layout,
                       const struct sp_norms *step, const struct sp_norms *mean, float *rates);

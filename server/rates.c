@@ -66,17 +66,27 @@ void sp_rates_signs(struct sp_round *r, struct sp_commit *commit)
         set_rates(r, commit, NULL, gamma, 1.0);
 }
 
+/* Counts that all tie have no length, which would make the rate 0 to the job's end: the one before it stays, or that of
+ * signs if there was none. */
+static void take_length(double *length, double counts, double signs)
+{
+    if (counts > 0.0)
+        *length = counts;
+    else if (*length == 0.0)
+        *length = signs;
+}
+
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
 {
-    if (phase == SP_PHASE_MARGIN) {
-        r->step.whole = r->now.whole;
-        for (uint32_t i = 0; i < r->layout.trained; i++)
-            r->step.tensor[i] = r->now.tensor[i];
-        return;
+    bool margin = phase == SP_PHASE_MARGIN;
+
+    double signs = (double)(r->layout.coordinates - r->layout.full);
+
+    take_length(&r->step.whole, margin ? r->now.whole : signs, signs);
+    for (uint32_t i = 0; i < r->layout.trained; i++) {
+        signs = (double)r->layout.tensors[i].count;
+        take_length(&r->step.tensor[i], margin ? r->now.tensor[i] : signs, signs);
     }
-    r->step.whole = (double)(r->layout.coordinates - r->layout.full);
-    for (uint32_t i = 0; i < r->layout.trained; i++)
-        r->step.tensor[i] = (double)r->layout.tensors[i].count;
 }
 
 /* --- the SGD phase ---------------------------------------------------------------------------------------------------
@@ -173,6 +183,34 @@ static bool calibrate(struct sp_round *r)
     return r->lambda_known;
 }
 
+/* The share of a rate that keeps its step within optimizer.sgd.clip lengths of a step before the switch. */
+static double within_clip(const struct sp_round *r, double rate, double mean2, double step2, double factor)
+{
+    double clip = r->job.optimizer.sgd.clip, length = rate * sqrt(mean2);
+    double longest = clip * r->gamma_switch * factor * sqrt(step2);
+
+    if (clip == 0.0 || r->job.optimizer.mode != SP_MODE_HYBRID || r->decide.fixed > 0.0 || length <= longest)
+        return 1.0;
+    return longest / length;
+}
+
+static void clip_steps(struct sp_round *r, struct sp_commit *commit, double factor)
+{
+    double share = within_clip(r, r->lambda * factor, r->now.whole, r->step.whole, factor);
+    bool clipped = share < 1.0;
+
+    if (!r->rates_in_use) {
+        commit->rate = (float)(r->lambda * factor * share);
+        commit->decay = decay_of(r, r->lambda * factor * share);
+    }
+    for (uint32_t i = 0; r->rates_in_use && i < r->layout.trained; i++) {
+        share = within_clip(r, (double)r->scaled[i], r->now.tensor[i], r->step.tensor[i], factor);
+        r->scaled[i] = (float)((double)r->scaled[i] * share);
+        clipped |= share < 1.0;
+    }
+    r->clipped += clipped;
+}
+
 void sp_rates_values(struct sp_round *r, struct sp_commit *commit)
 {
     double factor;
@@ -190,4 +228,5 @@ void sp_rates_values(struct sp_round *r, struct sp_commit *commit)
     commit->decay = decay_of(r, r->lambda * factor);
     if (r->rates_in_use || r->layout.full > 0)
         set_rates(r, commit, r->rates_in_use ? r->rates : NULL, r->lambda * factor, factor);
+    clip_steps(r, commit, factor);
 }

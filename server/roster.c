@@ -163,6 +163,7 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     r->factor_switch = 1.0;
     r->lambda = r->decide.fixed;
     r->lambda_known = r->job.optimizer.mode != SP_MODE_HYBRID;
+    sp_rates_take_step(r, SP_PHASE_SIGN);
     sp_round_note(r, SP_NOTE_INFO, "the job is %u rounds of a model with %llu parameters, %u rounds an epoch",
                   r->rounds, (unsigned long long)r->layout.coordinates, r->epoch_rounds);
     say_tensors(r);
@@ -441,6 +442,8 @@ static int place_weights(struct sp_round *r, const struct worker *worker, const 
 
     if (worker->state != WORKER_INITING)
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
+    if (r->init_next == sp_chunks_count(&r->layout, &sp_weights_form))
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS after the last of them");
     chunk = sp_chunk_at(&r->layout, &sp_weights_form, r->init_next);
     if (!sp_chunk_is(&chunk, chunk.bytes, frame))
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS out of order or beyond the layout");

@@ -155,6 +155,7 @@ struct sp_view {
     const char *dry_reason; /* why it would have switched, with dry_run; "" if it did not come to that */
     bool lambda_known;
     double lambda;      /* of the SGD phase, or about what it would have been; 0 with `rates` */
+    uint32_t clipped;   /* rounds whose step optimizer.sgd.clip made shorter */
     const float *rates; /* one a trained tensor, or NULL */
     double train_loss;  /* of the last rounds */
     bool evaluated, partial;

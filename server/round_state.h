@@ -46,6 +46,11 @@ struct slot {
     struct sp_slot_view view;
 };
 
+/* Adam's, of every coordinate. */
+struct moments {
+    float *m, *v;
+};
+
 struct part {
     bool done;
     int worker; /* who evaluates it, or -1 */
@@ -94,11 +99,11 @@ struct sp_round {
     struct sp_norms now;         /* of this round's values, before they are coded */
     struct sp_running_sum now_whole, now_tensor;
     /* Owned, taken when the first margin or SGD round comes near; NULL before: */
-    float *mean;                 /* the update of this round */
-    float *residual;             /* what int8 left out of updates so far */
-    float *decoded;              /* values of one chunk of every slot */
-    uint8_t *encoded[SP_PHASES]; /* the bulk of this round's updates as they are sent, chunk by chunk */
-    float *adam_m, *adam_v;
+    float *mean;             /* the update of this round */
+    float *residual;         /* what int8 left out of updates so far */
+    float *decoded;          /* values of one chunk of every slot */
+    uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
+    struct moments adam, adam_next;
     bool has_weights;
     uint32_t init_next; /* next chunk of the weights that come in */
     uint64_t init_deadline_ms;
@@ -121,6 +126,7 @@ struct sp_round {
     double gamma_switch, factor_switch;
     uint32_t sgd_from; /* the last round before the SGD phase, or 0 */
     bool rates_in_use, lambda_known;
+    uint32_t clipped; /* rounds whose step optimizer.sgd.clip made shorter */
     double lambda;
 
     struct evaluation evaluation;
@@ -185,6 +191,8 @@ int sp_combine_check(const struct sp_round *r, const struct sp_chunk *chunk, con
                      struct sp_error *error);
 /* Makes the update of the chunk that is to be tallied next, and the action that sends it. */
 void sp_combine_chunk(struct sp_round *r);
+/* The round is final. */
+void sp_combine_commit(struct sp_round *r);
 
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */
@@ -203,7 +211,7 @@ double sp_rates_factor(const struct sp_round *r, uint32_t t);
 /* Fills in rates and decays of the COMMIT of this round. */
 void sp_rates_signs(struct sp_round *r, struct sp_commit *commit);
 void sp_rates_values(struct sp_round *r, struct sp_commit *commit);
-/* ||step|| per unit of gamma of the present sign or margin round, squared, into r->step. */
+/* ||step|| per unit of gamma of the present round, squared, into r->step: of a sign round, or of a margin round. */
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase);
 
 /* --- switch.c --- */

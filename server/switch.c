@@ -44,7 +44,8 @@ struct sp_event sp_switch_new_event(struct sp_round *r, enum sp_event_type type,
     struct sp_event event = {.type = type, .round = r->round, .test = test, .from = r->form.phase};
 
     event.to = event.from;
-    event.gamma = event.from == SP_PHASE_SGD ? (double)NAN : sp_rates_gamma(r, event.from, r->round);
+    /* Before round 1 there is none, nor a schedule to ask. */
+    event.gamma = event.from == SP_PHASE_SGD || r->round == 0 ? (double)NAN : sp_rates_gamma(r, event.from, r->round);
     event.lambda = (double)NAN;
     event.rule = event.from == SP_PHASE_SGD ? sp_decide_rule_name(&r->decide) : NULL;
     sp_decide_numbers(&r->decide, &event.numbers);
@@ -150,8 +151,8 @@ static void add_lambda(struct sp_round *r, struct sp_event *event)
     event->rule = sp_decide_rule_name(&r->decide);
     if (event->type == SP_EVENT_SWITCH && sp_decide_needs_mean(&r->decide))
         return;
-    event->about = sp_decide_needs_mean(&r->decide);
     event->lambda = sp_decide_lambda(&r->decide, event->gamma, sqrt(r->step.whole), &event->unbounded);
+    event->about = sp_decide_needs_mean(&r->decide) && !isnan(event->lambda);
 }
 
 static void dry_run(struct sp_round *r, const struct sp_decision *decision)

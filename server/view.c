@@ -89,6 +89,7 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->dry_reason = r->dry_reason;
     view->lambda_known = r->lambda_known;
     view->lambda = r->lambda;
+    view->clipped = r->clipped;
     view->rates = r->rates_in_use ? r->rates : NULL;
     view->train_loss = r->train_loss;
     view->evaluated = r->evaluation.any;

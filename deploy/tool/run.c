@@ -8,17 +8,16 @@
  * stopped. Ctrl-C stops the job in order; a second one kills everything.
  */
 #include "common/cli.h"
+#include "deploy/tool/process.h"
 #include "deploy/tool/tool.h"
 
 #include <argp.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -27,6 +26,8 @@
 #define START_MS_MAX 15000
 #define RESTARTS_MAX 5
 #define GOODBYE_MS 5000
+
+enum { KEY_TIED_TO = 256 };
 
 struct run;
 
@@ -85,34 +86,14 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_n
 /* `log` NULL: the child writes to our standard error. */
 static int spawn(struct child *child, char **arguments, const char *log)
 {
-    uv_stdio_container_t streams[3] = {{.flags = UV_IGNORE}};
-    uv_process_options_t options = {.exit_cb = on_exit_of_child, .file = arguments[0], .args = arguments};
-    int fd = STDERR_FILENO;
     int rc;
 
-    if (log != NULL) {
-        fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0666);
-        if (fd < 0) {
-            (void)fprintf(stderr, TOOL ": cannot write %s: %s\n", log, strerror(errno));
-            return SP_E_IO;
-        }
-    }
-    for (int i = 1; i < 3; i++) {
-        streams[i].flags = UV_INHERIT_FD;
-        streams[i].data.fd = fd;
-    }
-    options.stdio = streams;
-    options.stdio_count = 3;
     child->process.data = child;
-    rc = uv_spawn(&child->run->loop, &child->process, &options);
-    if (log != NULL)
-        (void)close(fd);
-    child->alive = rc == 0;
-    if (rc == 0)
-        return SP_OK;
-    (void)fprintf(stderr, TOOL ": cannot start %s: %s\n", arguments[0], uv_strerror(rc));
-    uv_close((uv_handle_t *)&child->process, NULL);
-    return SP_E_IO;
+    rc = tool_spawn(&child->run->loop, &child->process, arguments, log, 0, on_exit_of_child);
+    if (rc == SP_E_MISSING)
+        (void)fprintf(stderr, TOOL ": cannot start %s: there is no such program\n", arguments[0]);
+    child->alive = rc == SP_OK;
+    return rc;
 }
 
 /* Appends --set KEY=VALUE for every set. */
@@ -188,22 +169,6 @@ static void kill_all(struct run *run, int number)
     }
 }
 
-/* The last line that a worker wrote says why it ended. */
-static void last_line(const char *path, char *line, size_t bytes)
-{
-    FILE *file = fopen(path, "re");
-    char next[512];
-
-    line[0] = '\0';
-    while (file != NULL && fgets(next, (int)sizeof next, file) != NULL) {
-        next[strcspn(next, "\n")] = '\0';
-        if (next[0] != '\0')
-            (void)snprintf(line, bytes, "%.*s", (int)bytes - 1, next);
-    }
-    if (file != NULL)
-        (void)fclose(file);
-}
-
 static void on_worker_exit(struct run *run, struct child *child, int64_t status, int signal_number)
 {
     char log[PATH_BYTES + 32], line[512];
@@ -219,14 +184,14 @@ static void on_worker_exit(struct run *run, struct child *child, int64_t status,
         return; /* its handle is closed first; on_worker_closed() starts it */
     }
     child->failed = true;
-    last_line(log, line, sizeof line);
+    tool_last_line(log, NULL, line, sizeof line);
     (void)fprintf(stderr, TOOL ": worker %d failed (exit code %lld): %s (log: %s)\n", child->number, (long long)status,
                   line, log);
     for (uint32_t i = 0; i < run->job.workers; i++) {
         if (!run->workers[i].failed)
             return;
     }
-    (void)fprintf(stderr, TOOL ": all workers failed; stopping the server\n");
+    (void)fprintf(stderr, TOOL ": all workers failed, the last one with: %s; stopping the server\n", line);
     run->exit_code = SP_EXIT_FAILED;
     stop_server(run);
 }
@@ -347,13 +312,14 @@ static int supervise(struct run *run)
     (void)uv_signal_init(&run->loop, &run->term);
     run->timer.data = run->intr.data = run->term.data = run;
     run->started_ms = now_ms();
+    /* Signals first: one that came after the server's start and killed us would leave the server behind. */
+    (void)uv_signal_start(&run->intr, on_signal, SIGINT);
+    (void)uv_signal_start(&run->term, on_signal, SIGTERM);
     if (start_server(run) != SP_OK) {
         run->exit_code = SP_EXIT_FAILED;
         finish(run);
     } else {
         (void)uv_timer_start(&run->timer, on_timer, POLL_MS, POLL_MS);
-        (void)uv_signal_start(&run->intr, on_signal, SIGINT);
-        (void)uv_signal_start(&run->term, on_signal, SIGTERM);
     }
     (void)uv_run(&run->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&run->loop);
@@ -363,11 +329,22 @@ static int supervise(struct run *run)
 /* --- arguments -------------------------------------------------------------------------------------------------------
  */
 
+/* A job that another program started is not left behind by it: it ends in order when that one is gone. */
+static void tie_to_parent(const char *parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (strtol(parent, NULL, 10) != getppid())
+        exit(sp_cli_fail(TOOL, "the program that started this job is gone already"));
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct run *run = state->input;
 
     switch (key) {
+    case KEY_TIED_TO:
+        tie_to_parent(value);
+        break;
     case 'o':
         run->out = value;
         break;
@@ -394,6 +371,7 @@ int tool_run(int argc, char **argv)
     static const struct argp_option options[] = {
         {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
         {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file, e.g. seed=7; repeatable", 0},
+        {"tied-to", KEY_TIED_TO, "PID", OPTION_HIDDEN, "Stop in order when this process, our parent, ends", 0},
         {0}};
     static const struct argp argp = {
         options,    parse,

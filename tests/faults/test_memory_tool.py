@@ -1,7 +1,9 @@
 """The tool `signpost` whose memory runs out at any one allocation, and the programs' --validate: words, or all that was asked
 for."""
 import re
+import shutil
 import socket
+import subprocess
 import threading
 
 import faults
@@ -12,9 +14,11 @@ CHANGING = re.compile(r'for [0-9.]+ s|"seconds": [0-9.]+')
 
 
 class Memory(faults.Case):
-    def check(self, *argv, budget_s=5):
-        """Whatever fails, the program says so or prints all."""
+    def check(self, *argv, budget_s=5, given=None):
+        """Whatever fails, the program says so or prints all. It finds what is `given` in its folder."""
         def attempt(one, site=None):
+            if given is not None:
+                shutil.copytree(given, one.folder / given.name)
             one.watch('tool', *argv)
             code = one.code()
             return code, CHANGING.sub('', one.watched.out())
@@ -30,6 +34,14 @@ class Memory(faults.Case):
 
     def test_check(self):
         self.check(faults.TOOL, 'check', harness.DIGITS, '--set', 'seed=7')
+
+    def test_compare(self):
+        """Of runs that are there already; without gnuplot, which would be under faults as well."""
+        arguments = ('compare', harness.DIGITS, '--set', 'train.epochs=1', '--case', 'a:', '--case', 'b: workers=2', '--seeds',
+                     '2', '--target', '0.1', '--out', 'made')
+        subprocess.run([faults.SIGNPOST, *map(str, arguments)], cwd=self.folder, check=True, capture_output=True,
+                       timeout=harness.seconds(harness.RUN_S))
+        self.check('PATH=/nonexistent', faults.TOOL, *arguments, given=self.folder / 'made')
 
     def test_status(self):
         server = self.start_server()

@@ -104,8 +104,17 @@ class Server(Process):
     def summary(self):
         return json.loads((self.run / 'summary.json').read_text())
 
-    def history(self):
+    def lines(self):
+        """All of history.jsonl."""
         return [json.loads(line) for line in (self.run / 'history.jsonl').read_text().splitlines()]
+
+    def history(self):
+        """Its lines that report and evaluate."""
+        return [line for line in self.lines() if 'event' not in line]
+
+    def events(self, *kinds):
+        """Its decisions: of these kinds, or all."""
+        return [line for line in self.lines() if 'event' in line and (not kinds or line['event'] in kinds)]
 
 
 class Case(unittest.TestCase):

@@ -1,5 +1,6 @@
 """Readers of the job's files that share nothing with the C code: IDX, safetensors, XXH64, and the model itself."""
 import json
+import math
 import struct
 from array import array
 
@@ -51,6 +52,12 @@ def weights_digest(raw):
     """Of the float32 bytes of all weights: common/weights.h."""
     blocks = b''.join(struct.pack('<Q', xxh64(raw[i:i + BLOCK * 4])) for i in range(0, len(raw), BLOCK * 4))
     return f'{xxh64(blocks):016x}'
+
+
+def int8_bytes(shapes):
+    """What the values of these tensors take as int8: a byte each, and four a block of 256, which ends with its tensor."""
+    counts = [math.prod(shape) for shape in shapes]
+    return sum(n + 4 * math.ceil(n / 256) for n in counts)
 
 
 class Model:

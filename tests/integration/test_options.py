@@ -20,6 +20,7 @@ class Switch(harness.Case):
         self.assertEqual(s['bytes_pushed'], s['bytes_pushed_sign'])
         self.assertTrue(0 < s['bytes_updated'] - s['bytes_updated_sign'] < 4 * 200)
         self.assertNotIn('switch', server.err())
+        self.assertEqual(server.events(), [])
 
     def test_at_a_step(self):
         server, s = self.whole_job(*AT, *FEW)
@@ -40,7 +41,8 @@ class Switch(harness.Case):
         self.assertTrue(s['switch_dry_run'])
         self.assertIn('dry run', s['switch_reason'])
         self.assertGreater(s['sgd_lr'], 0)
-        self.assertRegex(server.err(), r'would switch to SGD now, after round 80, at lambda = about [0-9.]+ ')
+        self.assertRegex(server.err(), r'dry run: would switch from sign updates to SGD now, after round 80: at: .*; '
+                                       r'lambda = about [0-9.]+ \(norm_tensor\); going on\n')
         self.assertEqual({line['phase'] for line in server.history()}, {'sign'})
         never = self.whole_job('optimizer.switch.when=never', *FEW, run='never')[1]
         self.assertEqual(s['weights_digest'], never['weights_digest'])
@@ -124,6 +126,57 @@ class Rate(harness.Case):
         self.assertEqual(sum(slot['resyncs'] for slot in decayed['slots']), 0, 'server and workers decay alike')
 
 
+class Schedules(harness.Case):
+    """Of both phases, against their formulas. Six epochs are 138 rounds, and the switch is after round 80."""
+    ROUNDS = 6 * EPOCH
+
+    def run_course(self, *sets):
+        server, s = self.whole_job(*AT, *FEW, 'optimizer.sign.lr=0.002', *sets)
+        lines = server.history()
+        self.assertEqual([line['round'] for line in lines], list(range(1, self.ROUNDS + 1)))
+        return [line['gamma'] for line in lines[:80]], [line['lambda'] for line in lines[80:]], s
+
+    def check_course(self, got, rate, factor, first=1):
+        for t, value in enumerate(got, first):
+            self.assertAlmostEqual(value, rate * factor(t), delta=1e-6 * rate, msg=f'round {t}')
+
+    def test_of_the_sign_phase_and_on_through_the_switch(self):
+        steps = ('optimizer.sign.step.epochs=2', 'optimizer.sign.step.factor=0.5')
+        courses = {'constant': lambda u, n: 1.0, 'linear': lambda u, n: (n - u + 1) / n,
+                   'cosine': lambda u, n: (1 + math.cos(math.pi * (u - 1) / n)) / 2}
+        for warmup in (0, 1):
+            w = warmup * EPOCH
+            for name in ('constant', 'linear', 'cosine', 'step'):
+                with self.subTest(name, warmup=warmup):
+                    def factor(t, name=name, w=w):
+                        if t <= w:
+                            return t / (w + 1)
+                        if name == 'step':
+                            return 0.5 ** ((t - 1) // (2 * EPOCH))
+                        return courses[name](t - w, self.ROUNDS - w)
+                    gammas, lambdas, _ = self.run_course(f'optimizer.sign.schedule={name}', 'optimizer.sgd.lr=0.25',
+                                                         f'optimizer.sign.warmup={warmup}',
+                                                         *(steps if name == 'step' else ()))
+                    self.check_course(gammas, 0.002, factor)
+                    self.check_course(lambdas, 0.25, lambda t, f=factor: f(t) / f(80), first=81)
+
+    def test_one_of_its_own_spans_the_sgd_phase(self):
+        n = self.ROUNDS - 80
+        courses = {'constant': lambda u: 1.0, 'linear': lambda u: (n - u + 1) / n,
+                   'cosine': lambda u: (1 + math.cos(math.pi * (u - 1) / n)) / 2,
+                   'step': lambda u: 0.5 ** ((u - 1) // EPOCH)}
+        for name, factor in courses.items():
+            with self.subTest(name):
+                _, lambdas, _ = self.run_course(f'optimizer.sgd.schedule={name}', 'optimizer.sgd.lr=0.25',
+                                                'optimizer.sgd.step.epochs=1', 'optimizer.sgd.step.factor=0.5')
+                self.check_course(lambdas, 0.25, factor)
+
+    def test_of_a_calibrated_rate(self):
+        _, lambdas, s = self.run_course('optimizer.sgd.schedule=cosine', 'optimizer.sgd.lambda=ratio')
+        n = self.ROUNDS - 80
+        self.check_course(lambdas, s['sgd_lr'], lambda u: (1 + math.cos(math.pi * (u - 1) / n)) / 2)
+
+
 class Sizes(harness.Case):
     def test_numbers_of_workers(self):
         for workers in (1, 2, 3, 16):
@@ -164,7 +217,7 @@ class Sizes(harness.Case):
         self.assertGreater(s['test_accuracy'], 0.8)
 
     def test_a_model_of_many_chunks(self):
-        """Two chunks of signs, 38 of values, ten blocks of the digest."""
+        """Two chunks of signs, 38 of values in float32 and 19 as int8, ten blocks of the digest."""
         server, s = self.whole_job('model.hidden=[8192]', 'train.rounds=12', 'optimizer.switch.when=at',
                                    'optimizer.switch.step=8', workers=2)
         self.assertEqual(s['params'], 8192 * 64 + 8192 + 10 * 8192 + 10)

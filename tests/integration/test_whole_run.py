@@ -1,6 +1,7 @@
 """A whole run of the digits job, and everything that it leaves behind, read with readers that are not ours."""
 import math
 
+import decisions
 import harness
 import readers
 
@@ -20,10 +21,12 @@ class WholeRun(harness.Case):
         for key, value in integers.items():
             self.assertIs(type(s[key]), int, key)
             self.assertEqual(s[key], value, key)
-        self.assertEqual((s['job'], s['shards']), ('digits', 'iid'))
+        self.assertEqual((s['job'], s['shards'], s['mode'], s['params_full']), ('digits', 'iid', 'hybrid', 0))
         self.assertIs(type(s['switch_round']), int)
         self.assertTrue(0.1 * ROUNDS <= s['switch_round'] <= 0.7 * ROUNDS + 1, s['switch_round'])
         self.assertIn('auto', s['switch_reason'])
+        self.assertEqual(s['switches'], [{'round': s['switch_round'], 'from': 'sign', 'to': 'sgd', 'test': 'auto',
+                                          'reason': s['switch_reason']}])
         self.assertEqual(set(s['sgd_lr']), set(TENSORS))
         for name, rate in s['sgd_lr'].items():
             self.assertIs(type(rate), float, name)
@@ -35,12 +38,16 @@ class WholeRun(harness.Case):
         self.assertLess(s['train_loss'], 0.1)
         for key in ('bytes_pushed', 'bytes_updated'):
             self.assertIs(type(s[key]), int, key)
-        # The sign rounds cost a bit a parameter, the others 32; and float32 all the way is what bytes_float32 says.
-        sgd = ROUNDS - s['switch_round']
-        least = 4 * (s['switch_round'] * PARAMS / 8 + sgd * PARAMS * 4)
+        # The sign rounds cost a bit a parameter; the first SGD round, from which its rate comes, 32; the others about 8.
+        # And float32 all the way is what bytes_float32 says.
+        int8 = readers.int8_bytes(TENSORS.values())
+        signs = 4 * s['switch_round'] * PARAMS / 8
+        sgd = 4 * (PARAMS * 4 + (ROUNDS - s['switch_round'] - 1) * int8)
         for key in ('bytes_pushed', 'bytes_updated'):
-            self.assertGreater(s[key], least, key)
-            self.assertLess(s[key], least + 4 * ROUNDS * 1024, key)
+            self.assertEqual(s[key + '_margin'], 0)
+            self.assertTrue(signs < s[key + '_sign'] < signs + 4 * s['switch_round'] * 640, key)
+            # 40 bytes of a header, and what a COMMIT says, but no statistics.
+            self.assertTrue(sgd < s[key] - s[key + '_sign'] < sgd + 4 * ROUNDS * 256, key)
         self.assertEqual(s['bytes_float32'], 4 * ROUNDS * PARAMS * 4)
         self.assertRegex(s['weights_digest'], '^[0-9a-f]{16}$')
         self.assertEqual(s['stopped'], False)
@@ -66,6 +73,9 @@ class WholeRun(harness.Case):
                     self.assertTrue(0 <= line[key] <= 1, (key, line))
             self.assertEqual('test_accuracy' in line, line['round'] % 23 == 0, line)
             self.assertEqual(line['voters'], 4)
+        decisions.check(self, self.server)
+        self.assertEqual([e['event'] for e in self.server.events()], ['switch', 'rates'])
+        self.assertEqual(self.server.events('rates')[0]['lambda'], s['sgd_lr'])
         gammas = [line['gamma'] for line in lines if line['phase'] == 'sign']
         self.assertTrue(all(a > b for a, b in zip(gammas, gammas[1:])), 'the linear schedule goes down')
         self.assertEqual(lines[-1]['test_accuracy'], s['test_accuracy'])
@@ -128,8 +138,8 @@ class WholeRun(harness.Case):
         log = self.server.err()
         self.assertRegex(log, r"job 'digits' for 4 workers, listening on 127\.0\.0\.1:\d+, results go to ")
         self.assertRegex(log, r'round 1 of 690 begins with 4 of 4 workers')
-        self.assertRegex(log, rf"switch to SGD after round {self.summary['switch_round']}: auto: ")
-        self.assertRegex(log, r'lambda by norm_tensor, scale 0\.6, from round \d+: dense1\.weight [0-9.e-]+, ')
+        self.assertRegex(log, rf"switch from sign updates to SGD after round {self.summary['switch_round']}: auto: ")
+        self.assertRegex(log, r'lambda from round \d+: norm_tensor, scale 0\.6: dense1\.weight [0-9.e-]+, ')
         self.assertRegex(log, rf'round {ROUNDS}/{ROUNDS} .*test accuracy \d+\.\d\d % \(\d+ of 360\)')
         self.assertRegex(log, r'the job is done: 690 rounds\n')
         self.assertNotRegex(log, r' (warn|error) ')

@@ -14,6 +14,7 @@ static const function all[] = {
     (function)signpost_slot,      (function)signpost_round,       (function)signpost_rounds,
     (function)signpost_phase,     (function)signpost_plan,        (function)signpost_plan_item,
     (function)signpost_count,     (function)signpost_error,       (function)signpost_reason,
+    (function)signpost_buffers,
 };
 
 int main(void)

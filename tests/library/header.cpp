@@ -25,6 +25,7 @@ static const function all[] = {
     reinterpret_cast<function>(signpost_weights),
     reinterpret_cast<function>(signpost_coordinates),
     reinterpret_cast<function>(signpost_weights_digest),
+    reinterpret_cast<function>(signpost_buffers),
     reinterpret_cast<function>(signpost_slot),
     reinterpret_cast<function>(signpost_round),
     reinterpret_cast<function>(signpost_rounds),

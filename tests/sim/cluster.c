@@ -1,13 +1,13 @@
 /* Time, lines and faults of the simulated cluster. */
 #include "cluster_state.h"
 
-#include <stdio.h>
+#include "common/weights.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define LATENCY_US_MIN 100
 #define LATENCY_US_SPREAD 900
-#define START_US_SPREAD 50000
 #define IDLE_US_MAX 60000000
 #define HALF_OPEN_OF_TEN 3
 #define HALF_OPEN_US_MAX 400000
@@ -75,12 +75,6 @@ uint64_t cluster_now_ms(const struct cluster *c)
     return 1000 + c->now_us / 1000;
 }
 
-uint32_t cluster_chunk(const struct cluster *c, enum sp_phase phase)
-{
-    (void)c;
-    return phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
-}
-
 /* --- lines ---------------------------------------------------------------------------------------------------------
  */
 
@@ -128,6 +122,25 @@ void cluster_send_message(struct cluster *c, uint32_t line, bool up, const struc
     sp_buffer_release(frame);
 }
 
+void cluster_send_weights(struct cluster *c, uint32_t line, bool up, uint32_t round, const float *theta,
+                          const float *buffers)
+{
+    uint32_t chunks = sp_chunks_count(&c->layout, &sp_weights_form);
+
+    for (uint32_t k = 0; k < chunks; k++) {
+        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .round = round}};
+        struct sp_chunk chunk = sp_chunk_at(&c->layout, &sp_weights_form, k);
+
+        message.frame.first = chunk.first;
+        message.frame.count = chunk.count;
+        message.frame.flags = chunk.flags;
+        if (k + 1 == chunks)
+            message.digest = sp_weights_digest(theta, c->layout.coordinates);
+        cluster_send_message(c, line, up, &message, (chunk.section == SP_SECTION_MAIN ? theta : buffers) + chunk.first,
+                             chunk.bytes);
+    }
+}
+
 void cluster_decode(const struct sp_buffer *frame, struct sp_message *message, const uint8_t **bulk)
 {
     struct sp_error error = {0};
@@ -152,7 +165,7 @@ void cluster_pop(struct pipe *pipe)
     free(packet);
 }
 
-static void empty(struct pipe *pipe)
+void cluster_empty(struct pipe *pipe)
 {
     while (pipe->first != NULL)
         cluster_pop(pipe);
@@ -170,8 +183,8 @@ void cluster_break(struct cluster *c, uint32_t line)
         return;
     l->broken = true;
     c->result->breaks++;
-    empty(&l->up);
-    empty(&l->down);
+    cluster_empty(&l->up);
+    cluster_empty(&l->down);
     cluster_at(c, half_open && server_late ? late : soon, EVENT_SERVER_SEES, line, 0);
     cluster_at(c, half_open && !server_late ? late : soon, EVENT_WORKER_SEES, line, 0);
 }
@@ -237,6 +250,9 @@ static void handle(struct cluster *c, const struct event *e)
     case EVENT_WORK:
         worker_work(c, e->index, e->stamp);
         break;
+    case EVENT_ASK:
+        server_ask(c);
+        break;
     case EVENT_TICK:
         server_tick(c, e->stamp);
         break;
@@ -254,85 +270,6 @@ static void check_alive(struct cluster *c)
                  view.waits);
 }
 
-static void set(struct sp_job *job, const char *setting)
-{
-    char path[128];
-    const char *equals = strchr(setting, '=');
-    struct sp_error error = {0};
-
-    must(equals != NULL);
-    (void)snprintf(path, sizeof path, "%.*s", (int)(equals - setting), setting);
-    must_say(sp_job_set(job, path, equals + 1, &error) == SP_OK, "%s: %s", setting, error.text);
-}
-
-static void open(struct cluster *c)
-{
-    const struct cluster_options *o = c->options;
-
-    sp_job_init(&c->job);
-    set(&c->job, "job=cluster");
-    for (const char *const *s = o->settings; *s != NULL; s++)
-        set(&c->job, *s);
-    for (unsigned i = 0; o->tensors[i] != 0; i++) {
-        struct sp_tensor tensor = {.dims = 1, .shape = {o->tensors[i]}, .flags = i == 0 ? SP_TENSOR_DECAY : 0};
-
-        (void)snprintf(tensor.name, sizeof tensor.name, "t%u", i);
-        must((sp_layout_add(&c->layout, &tensor, NULL)) == SP_OK);
-    }
-    c->layout_digest = sp_layout_digest(&c->layout);
-    sp_rng_init(&c->rng, sp_rng_key(o->seed, SP_RNG_TEST), 0, 0);
-    must((sp_round_create(&c->round, &c->job)) == SP_OK);
-    c->processes = calloc(o->processes, sizeof *c->processes);
-    must(c->processes != NULL);
-    check_open(c);
-    for (uint32_t i = 0; i < o->processes; i++) {
-        sp_rng_init(&c->processes[i].rng, sp_rng_key(o->seed, SP_RNG_TEST), 1, i);
-        cluster_at(c, cluster_random(c, START_US_SPREAD), EVENT_CONNECT, i, 0);
-    }
-    cluster_at(c, 0, EVENT_TICK, 0, 0);
-}
-
-static void close(struct cluster *c)
-{
-    for (uint32_t i = 0; i < c->options->processes; i++)
-        worker_finish(&c->processes[i]);
-    free(c->processes);
-    for (uint32_t i = 1; i <= c->lines_count; i++) {
-        empty(&c->lines[i]->up);
-        empty(&c->lines[i]->down);
-        free(c->lines[i]);
-    }
-    free(c->lines);
-    free(c->events);
-    check_close(c);
-    objective_finish(c);
-    sp_round_destroy(c->round);
-    sp_layout_finish(&c->layout);
-}
-
-static void take_result(struct cluster *c)
-{
-    struct cluster_result *result = c->result;
-    struct sp_view view;
-
-    sp_round_view(c->round, &view);
-    result->digest = c->oracle.digests[view.round];
-    result->rounds = view.round;
-    result->switch_round = view.switch_round;
-    result->last_loss = objective_loss(c, view.theta);
-    result->least_loss = objective_least(c);
-    result->evaluated = view.evaluated;
-    result->partial = view.partial;
-    for (uint32_t i = 0; i < c->job.workers; i++) {
-        result->late += view.slots[i].late;
-        result->abstained += view.slots[i].abstained;
-        result->joins += view.slots[i].joins;
-        result->resyncs += view.slots[i].resyncs;
-        result->missed += view.slots[i].missed;
-    }
-    result->end_ms = cluster_now_ms(c);
-}
-
 void cluster_run(const struct cluster_options *options, struct cluster_result *result)
 {
     struct cluster *c = calloc(1, sizeof *c);
@@ -342,7 +279,7 @@ void cluster_run(const struct cluster_options *options, struct cluster_result *r
     result->voters_min = UINT32_MAX;
     c->options = options;
     c->result = result;
-    open(c);
+    cluster_open(c);
     while (!c->over) {
         struct event e = next_event(c);
 
@@ -351,7 +288,7 @@ void cluster_run(const struct cluster_options *options, struct cluster_result *r
         handle(c, &e);
         check_alive(c);
     }
-    take_result(c);
-    close(c);
+    cluster_take_result(c);
+    cluster_close(c);
     free(c);
 }

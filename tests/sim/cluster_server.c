@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define BULK_US_MAX 200
+#define ASK_US_MAX 4000
 
 /* --- actions -------------------------------------------------------------------------------------------------------
  */
@@ -26,21 +27,11 @@ static void send_to_all(struct cluster *c, const struct sp_message *message, con
 static void send_weights(struct cluster *c, const struct sp_action *action)
 {
     struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
-    uint64_t d = c->layout.coordinates;
     struct sp_view view;
 
     sp_round_view(c->round, &view);
     check_weights_sent(c, action->round);
-    for (uint64_t first = 0; first < d; first += SP_CHUNK_VALUES) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .round = action->round, .first = first}};
-
-        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
-        if (first + message.frame.count == d) {
-            message.frame.flags = SP_FRAME_LAST;
-            message.digest = sp_weights_digest(view.theta, d);
-        }
-        cluster_send_message(c, action->peer, false, &message, view.theta + first, message.frame.count * sizeof(float));
-    }
+    cluster_send_weights(c, action->peer, false, action->round, view.theta, view.buffers);
     c->lines[action->peer]->following = true;
     if (!action->started)
         return;
@@ -95,7 +86,8 @@ static void send_update(struct cluster *c, const struct sp_action *action)
 
     message.frame.first = action->update.first;
     message.frame.count = action->update.count;
-    message.frame.flags = action->update.last ? SP_FRAME_LAST : 0;
+    message.frame.flags = action->update.flags;
+    message.voters = action->update.voters;
     check_update(c, action);
     send_to_all(c, &message, action->update.bulk, action->update.bytes);
 }
@@ -107,6 +99,10 @@ static void send_commit(struct cluster *c, const struct sp_action *action)
     message.commit = action->commit;
     check_commit(c, action);
     send_to_all(c, &message, NULL, 0);
+    for (unsigned i = 0; i < sizeof c->options->asks / sizeof c->options->asks[0]; i++) {
+        if (action->round > 0 && action->round + 1 == c->options->asks[i])
+            cluster_at(c, cluster_random(c, ASK_US_MAX), EVENT_ASK, 0, 0);
+    }
 }
 
 static void send_simple(struct cluster *c, const struct sp_action *action, enum sp_frame_type type)
@@ -166,6 +162,9 @@ static void act(struct cluster *c, const struct sp_action *action)
     case SP_ACTION_BYE:
         say_bye(c, action->peer, action);
         break;
+    case SP_ACTION_EVENT:
+        check_event(c, &action->event);
+        break;
     case SP_ACTION_NOTE:
     case SP_ACTION_REPORT:
         break;
@@ -215,8 +214,14 @@ static void look_at_push(struct cluster *c, uint32_t line, const struct sp_messa
 {
     struct sp_error error = {0};
     void *place;
+    int rc;
 
-    if (message->frame.bulk_bytes == 0 || sp_round_place(c->round, line, &message->frame, &place, &error) != SP_OK)
+    if (message->frame.bulk_bytes == 0)
+        return;
+    rc = sp_round_place(c->round, line, &message->frame, &place, &error);
+    if (rc == SP_E_STATE)
+        check_thrown_away(c, c->lines[line]->slot, &message->frame);
+    if (rc != SP_OK)
         return;
     must_say(place == c->lines[line]->destination, "what is counted is not what was read");
     check_taken(c, c->lines[line]->slot, &message->frame, place);
@@ -335,5 +340,21 @@ void server_tick(struct cluster *c, uint32_t stamp)
         return; /* an earlier one was due since */
     c->tick_us = UINT64_MAX;
     sp_round_tick(c->round, cluster_now_ms(c));
+    drain(c);
+}
+
+void server_ask(struct cluster *c)
+{
+    struct sp_error error = {0};
+    struct sp_view view;
+    bool can;
+
+    sp_round_view(c->round, &view);
+    can = view.stage == SP_STAGE_RUNNING && c->job.optimizer.mode == SP_MODE_HYBRID && view.phase != SP_PHASE_SGD &&
+          view.round + 1 < view.rounds;
+    c->oracle.asked = can;
+    c->result->switches_asked += can;
+    c->result->switches_refused += !can;
+    must(sp_round_switch(c->round, cluster_now_ms(c), &error) == (can ? SP_OK : SP_E_STATE));
     drain(c);
 }

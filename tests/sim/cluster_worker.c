@@ -8,15 +8,11 @@
 
 #include "common/weights.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_US_MAX 3000
-#define EVALUATE_US_MAX 4000
 #define PAUSE_US_MAX 60000
 #define BIRTH_US_MAX 250000
-#define SLOW_TIMES 60
 #define JOIN_FAULT_TIMES 5
 #define JOIN_FAULT_MAX 2000
 
@@ -28,11 +24,6 @@ static struct line *line_of(struct cluster *c, const struct process *p)
 static uint32_t index_of(const struct cluster *c, const struct process *p)
 {
     return (uint32_t)(p - c->processes);
-}
-
-static bool chance(struct process *p, unsigned of_ten_thousand)
-{
-    return sp_rng_below(&p->rng, 10000) < of_ten_thousand;
 }
 
 /* --- connecting ----------------------------------------------------------------------------------------------------
@@ -81,7 +72,7 @@ static void maybe_break_joining(struct cluster *c, struct process *p, struct lin
 {
     unsigned often = JOIN_FAULT_TIMES * c->options->faults.breaks;
 
-    if (!chance(p, often < JOIN_FAULT_MAX ? often : JOIN_FAULT_MAX))
+    if (!worker_chance(p, often < JOIN_FAULT_MAX ? often : JOIN_FAULT_MAX))
         return;
     if (sp_rng_below(&p->rng, 2) == 0)
         l->breaks_up = (int)sp_rng_below(&p->rng, 5);
@@ -166,17 +157,27 @@ static void send_ready(struct cluster *c, struct process *p)
     cluster_send_message(c, p->line, true, &message, NULL, 0);
 }
 
+/* What a worker goes by, as worker/client/inbox.c takes it from the plan. */
+static void set_up(struct cluster *c, struct process *p, const struct sp_welcome *welcome)
+{
+    const struct sp_job *job = &c->job;
+    struct sp_learner_setup setup = {.seed = job->seed, .slot = welcome->slot, .beta1 = job->optimizer.beta1};
+
+    check_traits(c, welcome->traits, welcome->traits_count);
+    setup.dither_scale = job->optimizer.dither.scale;
+    setup.momentum_after = job->optimizer.mode != SP_MODE_ADAM && job->optimizer.sgd.momentum == SP_MOMENTUM_EMA;
+    setup.tracking = job->optimizer.mode == SP_MODE_HYBRID && job->optimizer.sgd.rate == SP_RATE_TRACKING;
+    setup.traits = welcome->traits;
+    must((sp_learner_set_up(&p->learner, &setup)) == SP_OK);
+}
+
 static void got_welcome(struct cluster *c, struct process *p, const struct sp_welcome *welcome)
 {
-    struct sp_learner_setup setup = {.seed = c->job.seed, .slot = welcome->slot, .beta1 = c->job.optimizer.beta1};
-
     must(p->stage == STAGE_HELLO || p->stage == STAGE_SPARE);
     p->stage = welcome->spare ? STAGE_SPARE : STAGE_WEIGHTS;
     if (welcome->spare)
         return;
-    setup.dither_absolute = c->job.optimizer.dither.scale == SP_DITHER_SCALE_ABSOLUTE;
-    setup.momentum_after = c->job.optimizer.sgd.momentum == SP_MOMENTUM_EMA;
-    sp_learner_set_up(&p->learner, &setup);
+    set_up(c, p, welcome);
     p->slot = welcome->slot;
     p->has_ticket = true;
     memcpy(p->ticket, welcome->ticket, SP_TICKET_BYTES);
@@ -184,21 +185,12 @@ static void got_welcome(struct cluster *c, struct process *p, const struct sp_we
 
 static void got_init(struct cluster *c, struct process *p)
 {
-    uint64_t d = c->layout.coordinates;
-
     must(p->stage == STAGE_WEIGHTS);
-    for (uint64_t j = 0; j < d; j++)
+    for (uint64_t j = 0; j < c->layout.coordinates; j++)
         p->learner.theta[j] = objective_first_weight(c, j);
-    for (uint64_t first = 0; first < d; first += SP_CHUNK_VALUES) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = first}};
-
-        message.frame.count = (uint32_t)(d - first < SP_CHUNK_VALUES ? d - first : SP_CHUNK_VALUES);
-        if (first + message.frame.count == d) {
-            message.frame.flags = SP_FRAME_LAST;
-            message.digest = sp_weights_digest(p->learner.theta, d);
-        }
-        cluster_send_message(c, p->line, true, &message, p->learner.theta + first, message.frame.count * sizeof(float));
-    }
+    for (uint64_t j = 0; j < c->layout.buffers; j++)
+        p->learner.buffers[j] = objective_first_buffer(c, j);
+    cluster_send_weights(c, p->line, true, 0, p->learner.theta, p->learner.buffers);
     sp_learner_replaced(&p->learner, 0);
     send_ready(c, p);
 }
@@ -206,18 +198,20 @@ static void got_init(struct cluster *c, struct process *p)
 static void got_weights(struct cluster *c, struct process *p, const struct sp_message *message, const uint8_t *bulk)
 {
     const struct sp_frame *frame = &message->frame;
+    bool buffers = (frame->flags & SP_FRAME_BUFFERS) != 0;
 
     must(p->stage == STAGE_WEIGHTS);
-    memcpy(p->learner.theta + frame->first, bulk, frame->bulk_bytes);
+    must(frame->first + frame->count <= (buffers ? c->layout.buffers : c->layout.coordinates));
+    memcpy((buffers ? p->learner.buffers : p->learner.theta) + frame->first, bulk, frame->bulk_bytes);
     if ((frame->flags & SP_FRAME_LAST) == 0)
         return;
     must(message->digest == sp_weights_digest(p->learner.theta, c->layout.coordinates));
     sp_learner_replaced(&p->learner, frame->round);
     send_ready(c, p);
-    check_worker(c, p);
+    check_worker(c, p, true);
 }
 
-static void got_update(struct process *p, const struct sp_frame *frame, const uint8_t *bulk)
+static void got_update(struct process *p, const struct sp_message *message, const uint8_t *bulk)
 {
     struct sp_error error = {0};
     void *to;
@@ -225,9 +219,10 @@ static void got_update(struct process *p, const struct sp_frame *frame, const ui
     if (p->stage == STAGE_WEIGHTS)
         return;
     must(p->stage == STAGE_READY);
-    to = sp_learner_place(&p->learner, frame, &error);
+    to = sp_learner_place(&p->learner, message, &error);
     must_say(to != NULL, "%s", error.text);
-    memcpy(to, bulk, frame->bulk_bytes);
+    memcpy(to, bulk, message->frame.bulk_bytes);
+    must_say(sp_learner_staged(&p->learner, message, &error) == SP_OK, "%s", error.text);
 }
 
 static void ask_for_weights(struct cluster *c, struct process *p)
@@ -250,6 +245,7 @@ static void got_commit(struct cluster *c, struct process *p, const struct sp_mes
     if (p->stage == STAGE_WEIGHTS)
         return;
     must(p->stage == STAGE_READY);
+    p->buffers_before = check_buffers(c, p);
     rc = sp_learner_commit(&p->learner, message->frame.round, &message->commit, &error);
     if (rc == SP_E_MISMATCH) {
         ask_for_weights(c, p);
@@ -257,7 +253,7 @@ static void got_commit(struct cluster *c, struct process *p, const struct sp_mes
     }
     must_say(rc == SP_OK, "%s", error.text);
     must(!p->stray || !message->commit.has_digest);
-    check_worker(c, p);
+    check_worker(c, p, false);
     p->gradient_due = !message->commit.last;
 }
 
@@ -282,7 +278,7 @@ static void got(struct cluster *c, struct process *p, struct sp_message *message
         got_weights(c, p, message, bulk);
         break;
     case SP_FRAME_UPDATE:
-        got_update(p, &message->frame, bulk);
+        got_update(p, message, bulk);
         break;
     case SP_FRAME_COMMIT:
         got_commit(c, p, message);
@@ -302,162 +298,6 @@ static void got(struct cluster *c, struct process *p, struct sp_message *message
     }
 }
 
-/* --- what the caller computes --------------------------------------------------------------------------------------
- */
-
-static void work_for(struct cluster *c, struct process *p, uint64_t us)
-{
-    p->busy = true;
-    cluster_at(c, us, EVENT_WORK, index_of(c, p), p->stamp);
-}
-
-/* Faults come where a round begins. */
-static void maybe_fail(struct cluster *c, struct process *p)
-{
-    const struct cluster_faults *f = &c->options->faults;
-    struct line *l = line_of(c, p);
-    uint32_t how = sp_rng_below(&p->rng, 3), frames = sp_rng_below(&p->rng, 4);
-    uint32_t moment = sp_rng_below(&p->rng, 4 * PIECE_US_MAX);
-
-    if (chance(p, f->breaks)) {
-        if (how == 0)
-            l->breaks_up = (int)frames;
-        else if (how == 1)
-            l->breaks_down = (int)frames;
-        else
-            cluster_at(c, moment, EVENT_BREAK, p->line, 0);
-    }
-    if (chance(p, f->dies))
-        cluster_at(c, moment, EVENT_DIE, index_of(c, p), 0);
-    if (chance(p, f->stray) && !p->stray) {
-        float *weight = &p->learner.theta[sp_rng_next(&p->rng) % c->layout.coordinates];
-
-        *weight += 0.25f; /* so much that rounding does not bring it back */
-        p->stray = true;
-        c->result->strays++;
-    }
-}
-
-static void begin_gradient(struct cluster *c, struct process *p)
-{
-    uint64_t d = c->layout.coordinates;
-    bool slow;
-
-    maybe_fail(c, p);
-    p->gradient_due = false;
-    sp_learner_begin(&p->learner);
-    p->loss = objective_gradient(c, p->slot, p->learner.round + 1, p->learner.theta, p->gradient);
-    if (chance(p, c->options->faults.nan))
-        p->gradient[sp_rng_next(&p->rng) % d] = NAN;
-    slow = chance(p, c->options->faults.slow);
-    p->pieces = 1 + sp_rng_below(&p->rng, PIECES_MAX);
-    p->piece = 0;
-    p->backwards = sp_rng_below(&p->rng, 2) != 0;
-    for (unsigned i = 0; i < p->pieces; i++)
-        p->cuts[i] = sp_rng_next(&p->rng) % (d + 1);
-    p->cuts[p->pieces - 1] = d;
-    for (unsigned i = p->pieces - 1; i > 0; i--)
-        p->cuts[i - 1] = p->cuts[i - 1] < p->cuts[i] ? p->cuts[i - 1] : p->cuts[i];
-    work_for(c, p, (slow ? SLOW_TIMES : 1) * (uint64_t)(1 + sp_rng_below(&p->rng, PIECE_US_MAX)));
-}
-
-static void push_chunks(struct cluster *c, struct process *p, const struct sp_push *scalars)
-{
-    struct sp_message message;
-    size_t bytes;
-
-    while (sp_learner_next_push(&p->learner, scalars, &message, c->chunk, &bytes))
-        cluster_send_message(c, p->line, true, &message, c->chunk, bytes);
-}
-
-static void end_gradient(struct cluster *c, struct process *p)
-{
-    struct sp_message abstain = {.frame = {.type = SP_FRAME_PUSH, .round = p->learner.round + 1}};
-    struct sp_push scalars = {0};
-
-    if (!p->learner.abstained) {
-        sp_learner_scalars(&p->learner, p->loss, 1, &scalars);
-        push_chunks(c, p, &scalars);
-        return;
-    }
-    abstain.frame.flags = SP_FRAME_ABSTAIN;
-    abstain.frame.first = p->learner.packed;
-    cluster_send_message(c, p->line, true, &abstain, NULL, 0);
-}
-
-/* A part counts its examples right in proportion to nothing: what matters is that all of it comes together. */
-static void score(struct cluster *c, struct process *p)
-{
-    struct sp_message message = {.frame = {.type = SP_FRAME_SCORE, .round = p->evals[0].round}};
-    const struct sp_eval *eval = &p->evals[0].eval;
-    uint64_t n = c->options->test_examples;
-
-    must(p->evals[0].round == p->learner.round);
-    message.score.part = eval->part;
-    message.score.total = (eval->part + 1) * n / eval->parts - eval->part * n / eval->parts;
-    message.score.correct = message.score.total;
-    message.score.loss_sum = 1.0;
-    cluster_send_message(c, p->line, true, &message, NULL, 0);
-    p->evals_count--;
-    memmove(&p->evals[0], &p->evals[1], p->evals_count * sizeof p->evals[0]);
-}
-
-/* Scores first, then what lies there, then a gradient. */
-static void go_on(struct cluster *c, struct process *p)
-{
-    struct line *l = line_of(c, p);
-
-    if (p->busy || l == NULL || p->stage == STAGE_HELLO || p->stage == STAGE_SPARE) {
-        if (l != NULL && !p->busy)
-            cluster_look(c, p->line, false);
-        return;
-    }
-    while (p->evals_count > 0 && p->evals[0].round < p->learner.round) {
-        p->evals_count--;
-        memmove(&p->evals[0], &p->evals[1], p->evals_count * sizeof p->evals[0]);
-    }
-    if (p->evals_count > 0 && p->evals[0].round == p->learner.round) {
-        p->evaluating = true;
-        work_for(c, p, 1 + sp_rng_below(&p->rng, EVALUATE_US_MAX));
-    } else if (l->down.first != NULL && l->down.first->at_us <= c->now_us) {
-        cluster_look(c, p->line, false);
-    } else if (p->gradient_due) {
-        begin_gradient(c, p);
-    } else {
-        cluster_look(c, p->line, false);
-    }
-}
-
-static void give_piece(struct process *p, unsigned piece)
-{
-    uint64_t from = piece > 0 ? p->cuts[piece - 1] : 0;
-
-    must(sp_learner_gradient(&p->learner, from, p->cuts[piece] - from, p->gradient + from) == SP_OK);
-}
-
-void worker_work(struct cluster *c, uint32_t process, uint32_t stamp)
-{
-    struct process *p = &c->processes[process];
-
-    if (stamp != p->stamp || !p->busy)
-        return;
-    p->busy = false;
-    if (p->evaluating) {
-        p->evaluating = false;
-        score(c, p);
-        go_on(c, p);
-        return;
-    }
-    give_piece(p, p->backwards ? p->pieces - 1 - p->piece : p->piece);
-    push_chunks(c, p, NULL);
-    if (++p->piece < p->pieces) {
-        work_for(c, p, 1 + sp_rng_below(&p->rng, PIECE_US_MAX));
-        return;
-    }
-    end_gradient(c, p);
-    go_on(c, p);
-}
-
 void worker_down(struct cluster *c, uint32_t line)
 {
     struct line *l = c->lines[line];
@@ -472,5 +312,5 @@ void worker_down(struct cluster *c, uint32_t line)
     sp_message_finish(&message);
     if (l->down.first != NULL)
         cluster_pop(&l->down);
-    go_on(c, p);
+    worker_go_on(c, p);
 }

@@ -1,6 +1,7 @@
 /* What is trained: slot i has the loss 0.5 * sum of a_ij*(theta_j - c_ij)^2 / d, and noise on its gradient. */
 #include "cluster_state.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define NOISE 0.5f
@@ -48,20 +49,32 @@ float objective_first_weight(const struct cluster *c, uint64_t j)
     return 4.0f * draw(4, (uint32_t)c->job.seed & 0xffff, j) - 2.0f;
 }
 
+float objective_first_buffer(const struct cluster *c, uint64_t j)
+{
+    return draw(5, (uint32_t)c->job.seed & 0xffff, j);
+}
+
+void objective_buffers(const struct cluster *c, uint32_t slot, uint32_t round, float *buffers)
+{
+    for (uint64_t j = 0; j < c->layout.buffers; j++) {
+        float own = draw(6, slot, j * UINT64_C(1000003) + round);
+
+        buffers[j] = isfinite(buffers[j]) ? 0.5f * buffers[j] + own : own;
+    }
+}
+
 double objective_gradient(struct cluster *c, uint32_t slot, uint32_t round, const float *theta, float *gradient)
 {
-    struct sp_rng_key key = sp_rng_key(c->job.seed, SP_RNG_TEST);
+    uint64_t noise = 0, key = sp_mix64(c->job.seed + 1) ^ ((uint64_t)slot << 32 | round);
     const float *q = quadratic(c, slot);
     uint64_t d = c->layout.coordinates;
-    uint32_t block[4] = {0};
     double loss = 0.0;
 
     for (uint64_t j = 0; j < d; j++) {
         float a = q[2 * j], off = theta[j] - q[2 * j + 1];
 
-        if (j % 4 == 0)
-            sp_rng_block(key, j / 4, round, slot, block);
-        gradient[j] = a * off + (c->options->alike ? 0.0f : NOISE * (sp_rng_unit(block[j % 4]) - 0.5f));
+        noise = j % 4 == 0 ? sp_mix64(sp_mix64(key) + j + 1) : noise >> 16;
+        gradient[j] = a * off + (c->options->alike ? 0.0f : NOISE * ((float)(noise & 0xffff) * 0x1p-16f - 0.5f));
         loss += 0.5 * (double)a * (double)off * (double)off;
     }
     return loss / (double)d;

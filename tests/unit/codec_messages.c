@@ -65,12 +65,14 @@ static void any_bytes(struct sp_rng *rng, uint8_t *bytes, size_t count)
 /* `extreme`: 4096 tensors of names and shapes as long as can be. */
 static void make_layout(struct sp_layout *layout, struct sp_rng *rng, bool extreme)
 {
-    uint32_t count = extreme ? SP_TENSORS_MAX : 1 + sp_rng_below(rng, 20);
+    uint32_t count = extreme ? SP_TENSORS_MAX : 1 + sp_rng_below(rng, 20), trained = 1 + sp_rng_below(rng, count);
 
     for (uint32_t i = 0; i < count; i++) {
         struct sp_tensor tensor = {.dims = extreme ? 8 : 1 + sp_rng_below(rng, 8), .flags = any32(rng)};
         struct sp_error error = {0};
 
+        tensor.flags &= ~(uint32_t)SP_TENSOR_BUFFER;
+        tensor.flags |= i < trained ? 0 : SP_TENSOR_BUFFER;
         if (extreme)
             memset(tensor.name, 'x', sizeof tensor.name - 1);
         tensor.name[snprintf(tensor.name, sizeof tensor.name, "%u.", i)] = extreme ? 'x' : '\0';
@@ -129,9 +131,14 @@ static void make_welcome(struct sp_welcome *welcome, struct sp_rng *rng, bool ex
     }
     welcome->rounds = any32(rng);
     welcome->round = any32(rng);
-    welcome->phase = sp_rng_below(rng, 2);
+    welcome->phase = sp_rng_below(rng, SP_PHASES);
     welcome->sigma = any_float(rng);
     welcome->lambda = any_float(rng);
+    welcome->traits_count = extreme ? SP_TENSORS_MAX : sp_rng_below(rng, 4) * sp_rng_below(rng, 40);
+    if (welcome->traits_count > 0) {
+        welcome->traits = unit_alloc(welcome->traits_count);
+        any_bytes(rng, welcome->traits, welcome->traits_count);
+    }
     welcome->alive_interval_ms = any32(rng);
     welcome->silence_ms_max = any32(rng);
 }
@@ -172,8 +179,10 @@ static void make_commit(struct sp_commit *commit, struct sp_rng *rng, bool extre
     if (extreme)
         commit->voters[sizeof commit->voters - 1] = 0x7f;
     commit->last = any_bool(rng);
-    commit->next_phase = sp_rng_below(rng, 2);
+    commit->next_phase = sp_rng_below(rng, SP_PHASES);
     commit->next_sigma = any_float(rng);
+    commit->next_wire = extreme ? SP_WIRE_I8 : sp_rng_below(rng, 3);
+    commit->next_buffers = extreme || any_bool(rng);
     commit->has_digest = extreme || any_bool(rng);
     commit->digest = any64(rng);
 }
@@ -191,8 +200,12 @@ void codec_make(struct sp_message *message, enum sp_frame_type type, struct sp_r
         make_welcome(&message->welcome, rng, extreme);
         break;
     case SP_FRAME_PUSH:
-        message->frame.flags = any_bool(rng) ? SP_FRAME_LAST : 0;
+        message->frame.flags = (uint16_t)sp_rng_below(rng, 16);
         make_push(&message->push, rng, extreme);
+        break;
+    case SP_FRAME_UPDATE:
+        message->frame.flags = (uint16_t)sp_rng_below(rng, 16);
+        message->voters = extreme ? SP_SLOTS_MAX : sp_rng_below(rng, SP_SLOTS_MAX + 1);
         break;
     case SP_FRAME_COMMIT:
         make_commit(&message->commit, rng, extreme);
@@ -209,8 +222,8 @@ void codec_make(struct sp_message *message, enum sp_frame_type type, struct sp_r
         any_text(rng, message->bye.words, sizeof message->bye.words, true, extreme);
         break;
     case SP_FRAME_WEIGHTS:
-        message->frame.flags = any_bool(rng) ? SP_FRAME_LAST : 0;
-        message->digest = message->frame.flags != 0 ? any64(rng) : 0;
+        message->frame.flags = (uint16_t)sp_rng_below(rng, 16);
+        message->digest = (message->frame.flags & SP_FRAME_LAST) != 0 ? any64(rng) : 0;
         break;
     case SP_FRAME_READY:
     case SP_FRAME_RESYNC:
@@ -265,7 +278,9 @@ static void same_hello(const struct sp_hello *a, const struct sp_hello *b)
 static void same_layout(const struct sp_layout *a, const struct sp_layout *b)
 {
     SAME(tensors_count);
+    SAME(trained);
     SAME(coordinates);
+    SAME(buffers);
     for (uint32_t i = 0; i < a->tensors_count; i++)
         unit_assert(memcmp(&a->tensors[i], &b->tensors[i], sizeof a->tensors[i]) == 0, "tensor %u differs", i);
 }
@@ -285,6 +300,10 @@ static void same_welcome(const struct sp_welcome *a, const struct sp_welcome *b)
     SAME(phase);
     SAME(sigma);
     SAME(lambda);
+    SAME(traits_count);
+    ck_assert_int_eq(a->traits == NULL, b->traits == NULL);
+    if (a->traits_count > 0)
+        ck_assert_mem_eq(a->traits, b->traits, a->traits_count);
     SAME(alive_interval_ms);
     SAME(silence_ms_max);
 }
@@ -317,6 +336,8 @@ static void same_commit(const struct sp_commit *a, const struct sp_commit *b)
     SAME(last);
     SAME(next_phase);
     SAME(next_sigma);
+    SAME(next_wire);
+    SAME(next_buffers);
     SAME(has_digest);
     SAME(digest);
 }
@@ -345,6 +366,9 @@ void codec_expect_same(const struct sp_message *a, const struct sp_message *b)
         break;
     case SP_FRAME_PUSH:
         same_push(&a->push, &b->push);
+        break;
+    case SP_FRAME_UPDATE:
+        SAME(voters);
         break;
     case SP_FRAME_COMMIT:
         same_commit(&a->commit, &b->commit);

@@ -1,6 +1,8 @@
 #include "drive.h"
 
 #include "common/pack.h"
+#include "common/planes.h"
+#include "common/rules.h"
 #include "common/weights.h"
 
 #include <stdio.h>
@@ -29,9 +31,39 @@ static const char *const usual[] = {"job=drive",
                                     "optimizer.sign.schedule=constant",
                                     "optimizer.dither.sigma0=0",
                                     "optimizer.switch.when=never",
+                                    "optimizer.sgd.wire=f32",
                                     NULL};
 
-void drive_open(struct drive *d, const char *const *settings, const uint64_t *tensors)
+static float *floats(uint64_t count)
+{
+    float *values = calloc((size_t)count + 1, sizeof *values);
+
+    ck_assert_ptr_nonnull(values);
+    return values;
+}
+
+static void make_model(struct drive *d, const struct drive_tensor *tensors)
+{
+    for (unsigned i = 0; tensors[i].count != 0; i++) {
+        struct sp_tensor tensor = {.dims = 1, .shape = {tensors[i].count}, .flags = tensors[i].flags};
+
+        (void)snprintf(tensor.name, sizeof tensor.name, "%s", tensors[i].name);
+        ck_assert_int_eq(sp_layout_add(&d->layout, &tensor, NULL), SP_OK);
+    }
+    d->traits = calloc(d->layout.trained, 1);
+    ck_assert_ptr_nonnull(d->traits);
+    (void)sp_job_traits(&d->job, &d->layout, d->traits);
+    sp_layout_set_traits(&d->layout, d->traits);
+    d->theta = floats(d->layout.coordinates);
+    d->values = floats(d->layout.coordinates);
+    d->full = floats(d->layout.full);
+    d->buffers = floats(d->layout.buffers);
+    d->averages = floats(d->layout.buffers);
+    d->bits = calloc(sp_bits_bytes(d->layout.coordinates), 1);
+    ck_assert_ptr_nonnull(d->bits);
+}
+
+void drive_open_model(struct drive *d, const char *const *settings, const struct drive_tensor *tensors)
 {
     memset(d, 0, sizeof *d);
     sp_job_init(&d->job);
@@ -39,21 +71,26 @@ void drive_open(struct drive *d, const char *const *settings, const uint64_t *te
         set(&d->job, *s);
     for (; *settings != NULL; settings++)
         set(&d->job, *settings);
-    for (unsigned i = 0; tensors[i] != 0; i++) {
-        struct sp_tensor tensor = {.dims = 1, .shape = {tensors[i]}};
-
-        (void)snprintf(tensor.name, sizeof tensor.name, "t%u", i);
-        tensor.flags = i % 2 == 0 ? SP_TENSOR_DECAY : 0;
-        ck_assert_int_eq(sp_layout_add(&d->layout, &tensor, NULL), SP_OK);
-    }
+    make_model(d, tensors);
     d->examples = 160;
     d->data_digest = 0xda7a;
     d->now_ms = 1000;
-    d->theta = calloc(d->layout.coordinates, sizeof *d->theta);
-    d->values = calloc(d->layout.coordinates, sizeof *d->values);
-    d->bits = calloc(sp_bits_bytes(d->layout.coordinates), 1);
-    ck_assert(d->theta != NULL && d->values != NULL && d->bits != NULL);
     ck_assert_int_eq(sp_round_create(&d->round, &d->job), SP_OK);
+}
+
+void drive_open(struct drive *d, const char *const *settings, const uint64_t *tensors)
+{
+    static char names[SP_TENSORS_MAX][8];
+    static struct drive_tensor model[SP_TENSORS_MAX + 1];
+    unsigned i;
+
+    for (i = 0; tensors[i] != 0; i++) {
+        (void)snprintf(names[i], sizeof names[i], "t%u", i);
+        model[i] =
+            (struct drive_tensor){.name = names[i], .count = tensors[i], .flags = i % 2 == 0 ? SP_TENSOR_DECAY : 0};
+    }
+    model[i].count = 0;
+    drive_open_model(d, settings, model);
 }
 
 void drive_clear(struct drive *d)
@@ -70,8 +107,12 @@ void drive_close(struct drive *d)
 {
     drive_clear(d);
     free(d->log);
+    free(d->traits);
     free(d->theta);
     free(d->values);
+    free(d->full);
+    free(d->buffers);
+    free(d->averages);
     free(d->bits);
     sp_layout_finish(&d->layout);
     sp_round_destroy(d->round);
@@ -80,41 +121,62 @@ void drive_close(struct drive *d)
 /* --- the twin ------------------------------------------------------------------------------------------------------
  */
 
+static void stage_main(struct drive *d, const struct sp_action *action)
+{
+    float *values = d->values + action->update.first;
+    const uint8_t *bulk = action->update.bulk;
+    uint32_t count = action->update.count;
+
+    if (d->form.phase == SP_PHASE_SIGN)
+        memcpy(d->bits + action->update.first / 8, bulk, action->update.bytes);
+    else if (d->form.phase == SP_PHASE_MARGIN)
+        ck_assert(sp_planes_decode(bulk, action->update.voters, count, values));
+    else
+        sp_values_decode(d->form.wire, &d->layout, action->update.first, count, bulk, values);
+}
+
 static void stage(struct drive *d, const struct sp_action *action)
 {
+    bool main = (action->update.flags & (SP_FRAME_FULL | SP_FRAME_BUFFERS)) == 0;
+    struct sp_chunk chunk;
+
     ck_assert_uint_eq(action->round, d->committed + 1);
-    if (action->update.first == 0)
+    if (main && action->update.first == 0)
         d->staged = 0; /* the round is collected anew */
-    ck_assert_uint_eq(action->update.first, d->staged);
-    d->staged += action->update.count;
-    ck_assert_uint_le(d->staged, d->layout.coordinates);
-    ck_assert_int_eq(action->update.last, d->staged == d->layout.coordinates);
-    if (d->phase == SP_PHASE_SIGN) {
-        ck_assert_uint_eq(action->update.bytes, sp_bits_bytes(action->update.count));
-        memcpy(d->bits + action->update.first / 8, action->update.bulk, action->update.bytes);
-    } else {
-        ck_assert_uint_eq(action->update.bytes, action->update.count * sizeof(float));
-        memcpy(d->values + action->update.first, action->update.bulk, action->update.bytes);
-    }
+    ck_assert_uint_lt(d->staged, drive_chunks(d));
+    chunk = sp_chunk_at(&d->layout, &d->form, d->staged++);
+    ck_assert_uint_eq(action->update.first, chunk.first);
+    ck_assert_uint_eq(action->update.count, chunk.count);
+    ck_assert_uint_eq(action->update.flags, chunk.flags);
+    ck_assert_uint_eq(action->update.bytes, sp_chunk_update_bytes(&d->form, &chunk, action->update.voters));
+    ck_assert(action->update.voters == 0 || (main && d->form.phase == SP_PHASE_MARGIN));
+    if (main)
+        stage_main(d, action);
+    else
+        memcpy((chunk.section == SP_SECTION_FULL ? d->full : d->averages) + chunk.first, action->update.bulk,
+               action->update.bytes);
 }
 
 static void apply(struct drive *d, const struct sp_action *action)
 {
     const struct sp_commit *c = &action->commit;
-    struct sp_step step = {.rate = c->rate, .decay = c->decay, .rates = c->rates, .decays = c->decays};
+    struct sp_step step = {.rate = c->rate, .decay = c->decay, .rates = c->rates, .decays = c->decays, .full = d->full};
 
     if (action->round > 0) {
         ck_assert_uint_eq(action->round, d->committed + 1);
-        ck_assert_uint_eq(d->staged, d->layout.coordinates);
+        ck_assert_uint_eq(d->staged, drive_chunks(d));
         if (c->has_digest)
             ck_assert_uint_eq(c->digest, sp_weights_digest(d->theta, d->layout.coordinates));
-        if (d->phase == SP_PHASE_SIGN)
+        if (d->form.phase == SP_PHASE_SIGN)
             sp_weights_apply_signs(&d->layout, &step, d->bits, d->theta);
         else
             sp_weights_apply_values(&d->layout, &step, d->values, d->theta);
+        if (d->form.buffers)
+            memcpy(d->buffers, d->averages, d->layout.buffers * sizeof(float));
     }
     d->committed = action->round;
-    d->phase = (enum sp_phase)c->next_phase;
+    d->form = (struct sp_round_form){
+        .phase = (enum sp_phase)c->next_phase, .wire = (enum sp_wire)c->next_wire, .buffers = c->next_buffers};
     d->staged = 0;
 }
 
@@ -127,7 +189,17 @@ static void adopt_weights(struct drive *d)
     ck_assert_ptr_nonnull(view.theta);
     ck_assert(!d->has_weights);
     memcpy(d->theta, view.theta, d->layout.coordinates * sizeof(float));
+    if (d->layout.buffers > 0)
+        memcpy(d->buffers, view.buffers, d->layout.buffers * sizeof(float));
     d->has_weights = true;
+}
+
+static void compare(const struct drive *d, const struct sp_view *view)
+{
+    ck_assert_mem_eq(view->theta, d->theta, d->layout.coordinates * sizeof(float));
+    ck_assert_int_eq(view->buffers != NULL, d->layout.buffers > 0);
+    if (d->layout.buffers > 0)
+        ck_assert_mem_eq(view->buffers, d->buffers, d->layout.buffers * sizeof(float));
 }
 
 /* The daemon encodes the weights when it takes the action: they must be those of the round that the action names. */
@@ -138,7 +210,7 @@ static void check_weights(struct drive *d, const struct sp_action *action)
     sp_round_view(d->round, &view);
     ck_assert_ptr_nonnull(view.theta);
     ck_assert_uint_eq(action->round, d->committed);
-    ck_assert_mem_eq(view.theta, d->theta, d->layout.coordinates * sizeof(float));
+    compare(d, &view);
 }
 
 static void *copy(const void *from, size_t bytes)
@@ -165,6 +237,11 @@ static void keep(struct drive *d, const struct sp_action *action)
     entry->action = *action;
     if (action->type == SP_ACTION_UPDATE)
         entry->bulk = copy(action->update.bulk, action->update.bytes);
+    if (action->type == SP_ACTION_EVENT) {
+        /* Each decision has its line, right before. */
+        ck_assert(d->count > 1 && entry[-1].action.type == SP_ACTION_NOTE);
+        entry->rates = copy(action->event.rates, d->layout.trained * sizeof(float));
+    }
     if (action->type != SP_ACTION_COMMIT)
         return;
     entry->rates = copy(action->commit.rates, action->commit.rates_count * sizeof(float));
@@ -191,7 +268,7 @@ void drive_absorb(struct drive *d)
     ck_assert_uint_eq(view.round, d->committed);
     ck_assert_int_eq(view.theta != NULL, d->has_weights);
     if (d->has_weights)
-        ck_assert_mem_eq(view.theta, d->theta, d->layout.coordinates * sizeof(float));
+        compare(d, &view);
 }
 
 /* --- joining -------------------------------------------------------------------------------------------------------
@@ -252,35 +329,45 @@ float drive_weight(uint64_t j)
     return (float)((double)(j * 37 % 101) - 50.0) / 64.0f;
 }
 
+float drive_buffer(uint64_t j)
+{
+    return (float)(j + 1) / 8.0f;
+}
+
+static int give_chunk(struct drive *d, uint32_t peer, uint32_t k, const float *theta, const float *buffers)
+{
+    struct sp_chunk chunk = sp_chunk_at(&d->layout, &sp_weights_form, k);
+    struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = chunk.first, .flags = chunk.flags}};
+    struct sp_error error = {0};
+    void *to = NULL;
+    int rc;
+
+    message.frame.count = chunk.count;
+    message.frame.bulk_bytes = (uint32_t)chunk.bytes;
+    if ((chunk.flags & SP_FRAME_LAST) != 0)
+        message.digest = sp_weights_digest(theta, d->layout.coordinates);
+    rc = sp_round_place(d->round, peer, &message.frame, &to, &error);
+    if (rc != SP_OK)
+        return rc;
+    memcpy(to, (chunk.section == SP_SECTION_MAIN ? theta : buffers) + chunk.first, chunk.bytes);
+    rc = sp_round_weights(d->round, peer, &message, d->now_ms, &error);
+    drive_absorb(d);
+    return rc;
+}
+
 int drive_init(struct drive *d, uint32_t peer)
 {
-    uint64_t all = d->layout.coordinates;
-    float *theta = calloc(all, sizeof *theta);
-    struct sp_error error = {0};
+    float *theta = floats(d->layout.coordinates), *buffers = floats(d->layout.buffers);
     int rc = SP_OK;
 
-    ck_assert_ptr_nonnull(theta);
-    for (uint64_t j = 0; j < all; j++)
+    for (uint64_t j = 0; j < d->layout.coordinates; j++)
         theta[j] = drive_weight(j);
-    for (uint64_t first = 0; first < all && rc == SP_OK; first += SP_CHUNK_VALUES) {
-        struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS, .first = first}};
-        struct sp_frame *frame = &message.frame;
-        void *to = NULL;
-
-        frame->count = (uint32_t)(all - first < SP_CHUNK_VALUES ? all - first : SP_CHUNK_VALUES);
-        frame->bulk_bytes = (uint32_t)(frame->count * sizeof(float));
-        if (first + frame->count == all) {
-            frame->flags = SP_FRAME_LAST;
-            message.digest = sp_weights_digest(theta, all);
-        }
-        rc = sp_round_place(d->round, peer, frame, &to, &error);
-        if (rc != SP_OK)
-            break;
-        memcpy(to, theta + first, frame->bulk_bytes);
-        rc = sp_round_weights(d->round, peer, &message, d->now_ms, &error);
-        drive_absorb(d);
-    }
+    for (uint64_t j = 0; j < d->layout.buffers; j++)
+        buffers[j] = drive_buffer(j);
+    for (uint32_t k = 0; k < sp_chunks_count(&d->layout, &sp_weights_form) && rc == SP_OK; k++)
+        rc = give_chunk(d, peer, k, theta, buffers);
     free(theta);
+    free(buffers);
     return rc;
 }
 
@@ -316,50 +403,78 @@ uint32_t drive_join_all(struct drive *d, uint32_t n)
 /* --- rounds --------------------------------------------------------------------------------------------------------
  */
 
-static uint32_t chunk_size(const struct drive *d)
-{
-    return d->phase == SP_PHASE_SIGN ? SP_CHUNK_SIGNS : SP_CHUNK_VALUES;
-}
-
 uint32_t drive_chunks(const struct drive *d)
 {
-    return (uint32_t)((d->layout.coordinates + chunk_size(d) - 1) / chunk_size(d));
+    return sp_chunks_count(&d->layout, &d->form);
 }
 
-static void fill_chunk(const struct drive *d, const struct drive_chunk *chunk, struct sp_message *message,
+/* Signs of the chunk's coordinates; tensors in full have zeros there. */
+static void pack_signs(const struct drive *d, const struct sp_chunk *chunk, const struct drive_chunk *from,
                        uint8_t *bulk)
 {
-    struct sp_frame *frame = &message->frame;
-    uint64_t first = (uint64_t)chunk->k * chunk_size(d), left = d->layout.coordinates - first;
+    struct sp_layout_part part = {0};
+
+    sp_pack_signs(from->values + chunk->first, chunk->first, chunk->count, from->round, bulk);
+    while (sp_layout_next(&d->layout, chunk->first, chunk->count, &part)) {
+        uint64_t at = part.first - chunk->first;
+
+        for (uint64_t j = at; sp_tensor_is(part.tensor, SP_TENSOR_FULL) && j < at + part.count; j++)
+            bulk[j / 8] &= (uint8_t) ~(1u << (j % 8));
+    }
+}
+
+/* Values first.. of those of tensors in full. */
+static void gather_full(const struct drive *d, const struct sp_chunk *chunk, const float *values, float *bulk)
+{
+    for (uint32_t i = 0; i < d->layout.trained; i++) {
+        const struct sp_tensor *tensor = &d->layout.tensors[i];
+
+        for (uint64_t j = 0; sp_tensor_is(tensor, SP_TENSOR_FULL) && j < tensor->count; j++) {
+            uint64_t at = tensor->full_first + j;
+
+            if (at >= chunk->first && at < chunk->first + chunk->count)
+                bulk[at - chunk->first] = values[tensor->first + j];
+        }
+    }
+}
+
+static void fill_bulk(const struct drive *d, const struct sp_chunk *chunk, const struct drive_chunk *from, void *bulk)
+{
+    if (chunk->section == SP_SECTION_FULL)
+        gather_full(d, chunk, from->values, bulk);
+    else if (chunk->section == SP_SECTION_BUFFERS && d->own_buffers != NULL)
+        memcpy(bulk, d->own_buffers + chunk->first, chunk->bytes);
+    else if (chunk->section == SP_SECTION_BUFFERS)
+        memset(bulk, 0, chunk->bytes);
+    else if (d->form.phase != SP_PHASE_SGD)
+        pack_signs(d, chunk, from, bulk);
+    else
+        sp_values_encode(d->form.wire, &d->layout, chunk->first, chunk->count, from->values + chunk->first, NULL, bulk);
+}
+
+static void fill_chunk(const struct drive *d, const struct drive_chunk *from, struct sp_message *message, void *bulk)
+{
+    struct sp_chunk chunk = sp_chunk_at(&d->layout, &d->form, from->k);
 
     memset(message, 0, sizeof *message);
-    frame->type = SP_FRAME_PUSH;
-    frame->round = chunk->round;
-    frame->first = first;
-    frame->count = (uint32_t)(left < chunk_size(d) ? left : chunk_size(d));
-    if (d->phase == SP_PHASE_SIGN) {
-        sp_pack_signs(chunk->values + first, first, frame->count, chunk->round, bulk);
-        frame->bulk_bytes = (uint32_t)sp_bits_bytes(frame->count);
-    } else {
-        frame->bulk_bytes = (uint32_t)(frame->count * sizeof(float));
-        memcpy(bulk, chunk->values + first, frame->bulk_bytes);
-    }
-    if (first + frame->count == d->layout.coordinates) {
-        frame->flags = SP_FRAME_LAST;
-        if (chunk->scalars != NULL)
-            message->push = *chunk->scalars;
-    }
-    if (chunk->astray)
-        message->push = *chunk->scalars;
-    if (chunk->k == 0 || chunk->astray) {
-        message->push.has_dot = chunk->has_dot;
-        message->push.dot = chunk->dot;
+    message->frame.type = SP_FRAME_PUSH;
+    message->frame.round = from->round;
+    message->frame.first = chunk.first;
+    message->frame.count = chunk.count;
+    message->frame.flags = chunk.flags;
+    message->frame.bulk_bytes = (uint32_t)chunk.bytes;
+    fill_bulk(d, &chunk, from, bulk);
+    if (from->scalars != NULL && ((chunk.flags & SP_FRAME_LAST) != 0 || from->astray))
+        message->push = *from->scalars;
+    if (from->k == 0 || from->astray) {
+        message->push.has_dot = from->has_dot;
+        message->push.dot = from->dot;
     }
 }
 
 int drive_push_chunk(struct drive *d, uint32_t peer, const struct drive_chunk *chunk)
 {
-    static uint8_t bulk[SP_BULK_BYTES_MAX], scratch[SP_BULK_BYTES_MAX];
+    static _Alignas(float) uint8_t bulk[SP_BULK_BYTES_MAX], scratch[SP_BULK_BYTES_MAX];
     struct sp_message message;
     struct sp_error error = {0};
     void *to = scratch;
@@ -429,6 +544,14 @@ void drive_tick(struct drive *d, uint64_t passed_ms)
     drive_absorb(d);
 }
 
+int drive_switch(struct drive *d, struct sp_error *error)
+{
+    int rc = sp_round_switch(d->round, d->now_ms, error);
+
+    drive_absorb(d);
+    return rc;
+}
+
 /* --- looking -------------------------------------------------------------------------------------------------------
  */
 
@@ -453,6 +576,14 @@ unsigned drive_number(const struct drive *d, enum sp_action_type type)
     for (size_t i = 0; i < d->count; i++)
         n += d->log[i].action.type == type;
     return n;
+}
+
+const struct drive_entry *drive_last(const struct drive *d, enum sp_action_type type)
+{
+    unsigned n = drive_number(d, type);
+
+    ck_assert_uint_gt(n, 0);
+    return drive_find(d, type, n - 1);
 }
 
 const struct drive_entry *drive_to(const struct drive *d, enum sp_action_type type, uint32_t peer)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "proto/chunks.h"
 #include "server/round.h"
 
 #include <check.h>
@@ -13,7 +14,14 @@
 struct drive_entry {
     struct sp_action action;
     uint8_t *bulk;         /* owned: of an UPDATE */
-    float *rates, *decays; /* owned: of a COMMIT */
+    float *rates, *decays; /* owned: of a COMMIT; rates of an EVENT too */
+};
+
+/* A tensor of the model. */
+struct drive_tensor {
+    const char *name;
+    uint64_t count;
+    uint32_t flags; /* as a worker declares them */
 };
 
 struct drive {
@@ -22,21 +30,24 @@ struct drive {
     uint64_t examples, test_examples, data_digest; /* what the next HELLO says */
     struct sp_round *round;
     uint64_t now_ms;
-    uint32_t peers; /* given so far; they count from 1 */
+    uint32_t peers;           /* given so far; they count from 1 */
+    const float *own_buffers; /* borrowed: what workers push of their buffers; NULL: zeros */
     struct drive_entry *log;
     size_t count, room;
     /* the twin */
-    float *theta, *values;
+    uint8_t *traits;
+    float *theta, *values, *full, *buffers, *averages;
     uint8_t *bits;
-    uint64_t staged;
+    uint32_t staged; /* chunks */
     uint32_t committed;
-    enum sp_phase phase; /* of the round after `committed` */
+    struct sp_round_form form; /* of the round after `committed` */
     bool has_weights;
 };
 
-/* A chunk to push. `values` are all of the model's: signs are packed from them, or they travel themselves. */
+/* A chunk to push. `values` are all of the model's: signs are packed from them, or they travel themselves, coded
+ * without a residual. */
 struct drive_chunk {
-    uint32_t round, k; /* chunk k of the round's phase */
+    uint32_t round, k; /* chunk k of the round's form */
     const float *values;
     bool has_dot;
     double dot;
@@ -45,8 +56,10 @@ struct drive_chunk {
 };
 
 /* `settings` are "key=value", ended by NULL; `tensors` are their sizes, ended by 0. Without settings to the contrary:
- * 10 rounds at a rate of 1/16 without schedule, dither and switch. */
+ * 10 rounds at a rate of 1/16 without schedule, dither and switch; SGD values in float32. */
 void drive_open(struct drive *d, const char *const *settings, const uint64_t *tensors);
+/* The same with names and flags; `tensors` are ended by a count of 0. */
+void drive_open_model(struct drive *d, const char *const *settings, const struct drive_tensor *tensors);
 void drive_close(struct drive *d);
 /* Forgets the actions so far. */
 void drive_clear(struct drive *d);
@@ -61,8 +74,9 @@ uint32_t drive_hello_with(struct drive *d, const struct sp_hello *hello);
 uint32_t drive_hello(struct drive *d, int wanted);
 /* With the ticket that `before` got. */
 uint32_t drive_return(struct drive *d, uint32_t before);
-/* The initial weights of coordinate j. */
+/* The initial weights of coordinate j, and of the buffers' value j. */
 float drive_weight(uint64_t j);
+float drive_buffer(uint64_t j);
 int drive_init(struct drive *d, uint32_t peer);
 int drive_ready(struct drive *d, uint32_t peer);
 /* HELLO, the initial weights if asked for, READY. */
@@ -78,12 +92,15 @@ int drive_abstain(struct drive *d, uint32_t peer, uint32_t round);
 int drive_score(struct drive *d, uint32_t peer, uint32_t round, uint32_t part, uint64_t correct, uint64_t total);
 void drive_left(struct drive *d, uint32_t peer);
 void drive_tick(struct drive *d, uint64_t passed_ms);
+int drive_switch(struct drive *d, struct sp_error *error);
 
 uint32_t drive_chunks(const struct drive *d);
 void drive_view(struct drive *d, struct sp_view *view);
 /* The n-th action of a type in the log, from 0; NULL if there are fewer. */
 const struct drive_entry *drive_find(const struct drive *d, enum sp_action_type type, unsigned n);
 unsigned drive_number(const struct drive *d, enum sp_action_type type);
+/* The last action of a type; there must be one. */
+const struct drive_entry *drive_last(const struct drive *d, enum sp_action_type type);
 /* The first action of a type for a peer; NULL if there is none. */
 const struct drive_entry *drive_to(const struct drive *d, enum sp_action_type type, uint32_t peer);
 /* Whether a note or a BYE has these words. */

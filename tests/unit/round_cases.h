@@ -6,4 +6,9 @@
 TCase *round_roster_cases(void);     /* who takes part */
 TCase *round_push_cases(void);       /* what is counted, and when a round closes */
 TCase *round_switch_cases(void);     /* the switch, its rates, what a COMMIT says */
+TCase *round_decisions_cases(void);  /* switches by hand, dry runs, refusals */
+TCase *round_margin_cases(void);     /* vote counts as updates; from phase to phase */
+TCase *round_values_cases(void);     /* the SGD phase: wires, modes, rates over time */
+TCase *round_full_cases(void);       /* tensors that travel in full precision */
+TCase *round_buffers_cases(void);    /* running statistics */
 TCase *round_evaluation_cases(void); /* evaluations, resync, stop */

@@ -56,7 +56,7 @@ static void open_values(uint32_t workers, const char *setting, const char *anoth
     for (uint32_t peer = 1; peer <= workers; peer++)
         ck_assert_int_eq(drive_push(&d, peer, d.theta), SP_OK);
     ck_assert_uint_eq(d.committed, 1);
-    ck_assert_int_eq(d.phase, SP_PHASE_SGD);
+    ck_assert_int_eq(d.form.phase, SP_PHASE_SGD);
     ck_assert_uint_eq(drive_chunks(&d), 7);
     drive_clear(&d);
 }

@@ -397,8 +397,14 @@ void scripted_take_handshake(struct scripted *p)
 
 void scripted_welcome(struct scripted *p, uint32_t round, uint8_t ticket)
 {
-    static char keys[][40] = {"seed", "workers", "optimizer.beta1", "optimizer.dither.scale", "optimizer.sgd.momentum"};
-    static char values[][8] = {"1", "4", "0.9", "job", "ema"};
+    static char keys[][40] = {"seed",
+                              "workers",
+                              "optimizer.mode",
+                              "optimizer.beta1",
+                              "optimizer.dither.scale",
+                              "optimizer.sgd.momentum",
+                              "optimizer.sgd.rate"};
+    static char values[][8] = {"1", "4", "hybrid", "0.9", "job", "ema", "frozen"};
     struct sp_setting plan[UNIT_COUNT(keys)];
     struct sp_message message = {.frame = {.type = SP_FRAME_WELCOME}};
 
@@ -411,6 +417,8 @@ void scripted_welcome(struct scripted *p, uint32_t round, uint8_t ticket)
     message.welcome.round = round;
     message.welcome.alive_interval_ms = p->alive_ms;
     message.welcome.silence_ms_max = p->silence_ms;
+    message.welcome.traits = p->traits;
+    message.welcome.traits_count = p->traits_count;
     memset(message.welcome.ticket, ticket, sizeof message.welcome.ticket);
     scripted_send(p, &message, NULL, 0);
 }

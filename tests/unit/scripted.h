@@ -29,6 +29,8 @@ struct scripted {
     struct sp_secret secret; /* the server's */
     uint32_t rounds;         /* of the job */
     uint32_t alive_ms, silence_ms;
+    uint8_t traits[8]; /* that WELCOME says of the first `traits_count` tensors */
+    uint32_t traits_count;
     struct sp_hello hello; /* of the present line */
     uint8_t server_nonce[SP_NONCE_BYTES];
     struct sp_frame frame; /* that came last, and its bulk */

@@ -4,7 +4,7 @@
 
 int main(void)
 {
-    TCase *const cases[] = {client_open_cases(), client_handshake_cases(), client_round_cases(),
+    TCase *const cases[] = {client_open_cases(), client_handshake_cases(), client_round_cases(), client_phases_cases(),
                             client_process_cases()};
     Suite *suite = suite_create("client");
     SRunner *runner = srunner_create(suite);

@@ -9,7 +9,7 @@
 
 static bool has_no_control(enum sp_frame_type type)
 {
-    return type == SP_FRAME_INIT || type == SP_FRAME_UPDATE || type == SP_FRAME_ALIVE;
+    return type == SP_FRAME_INIT || type == SP_FRAME_ALIVE;
 }
 
 /* --- there and back ------------------------------------------------------------------------------------------------
@@ -194,13 +194,16 @@ START_TEST(test_wire_of_layout)
 {
     struct sp_tensor a = {.name = "a.weight", .dims = 2, .flags = SP_TENSOR_DECAY, .shape = {300, 5}};
     struct sp_tensor b = {.name = "b", .dims = 1, .shape = {7}};
+    struct sp_tensor c = {.name = "c", .dims = 1, .flags = SP_TENSOR_BUFFER, .shape = {9}};
     struct sp_message message = {.frame = {.type = SP_FRAME_LAYOUT}};
 
     ck_assert_int_eq(sp_layout_add(&message.layout, &a, NULL), SP_OK);
     ck_assert_int_eq(sp_layout_add(&message.layout, &b, NULL), SP_OK);
+    ck_assert_int_eq(sp_layout_add(&message.layout, &c, NULL), SP_OK);
     begin();
     put_tensor("a.weight", a.shape, 2, 1);
     put_tensor("b", b.shape, 1, 0);
+    put_tensor("c", c.shape, 1, 2);
     expect_wire(&message);
     sp_message_finish(&message);
 }
@@ -246,6 +249,7 @@ START_TEST(test_wire_of_welcome)
 {
     char seed[] = "seed", one[] = "1", batch[] = "train.batch", sixteen[] = "16";
     struct sp_setting plan[] = {{seed, one}, {batch, sixteen}};
+    uint8_t traits[] = {SP_TENSOR_DECAY, 0, SP_TENSOR_FULL, SP_TENSOR_DECAY | SP_TENSOR_FULL};
     struct sp_message message = {.frame = {.type = SP_FRAME_WELCOME},
                                  .welcome = {.slot = 3,
                                              .plan = plan,
@@ -255,6 +259,8 @@ START_TEST(test_wire_of_welcome)
                                              .phase = SP_PHASE_SGD,
                                              .sigma = 0.25f,
                                              .lambda = 1.5f,
+                                             .traits = traits,
+                                             .traits_count = sizeof traits,
                                              .alive_interval_ms = 1000,
                                              .silence_ms_max = 5000}};
 
@@ -271,6 +277,7 @@ START_TEST(test_wire_of_welcome)
     codec_put_float(&wire, 9, 1.5f);
     codec_put_uint(&wire, 10, 1000);
     codec_put_uint(&wire, 11, 5000);
+    codec_put_bytes(&wire, 12, "\1\0\4\5", 4);
     expect_wire(&message);
     ck_assert_str_eq(sp_welcome_setting(&message.welcome, "train.batch"), "16");
     ck_assert_str_eq(sp_welcome_setting(&message.welcome, "seed"), "1");
@@ -322,8 +329,10 @@ START_TEST(test_wire_of_commit)
                                             .decays_count = 2,
                                             .voters = {0x0b, 0x00, 0x80},
                                             .last = true,
-                                            .next_phase = SP_PHASE_SGD,
+                                            .next_phase = SP_PHASE_MARGIN,
                                             .next_sigma = 0.125f,
+                                            .next_wire = SP_WIRE_I8,
+                                            .next_buffers = true,
                                             .has_digest = true,
                                             .digest = UINT64_C(0xfedcba9876543210)}};
 
@@ -333,11 +342,13 @@ START_TEST(test_wire_of_commit)
     codec_put_float(&wire, 3, 0.999f);
     codec_put_bytes(&wire, 4, "\x0b\0\x80", 3);
     codec_put_uint(&wire, 5, 1);
-    codec_put_uint(&wire, 6, 1);
+    codec_put_uint(&wire, 6, 2);
     codec_put_float(&wire, 7, 0.125f);
     codec_put_uint(&wire, 8, 1);
     codec_put_fixed64(&wire, 9, UINT64_C(0xfedcba9876543210));
     codec_put_bytes(&wire, 10, decays, sizeof decays);
+    codec_put_uint(&wire, 11, 2);
+    codec_put_uint(&wire, 12, 1);
     expect_wire(&message);
 }
 END_TEST
@@ -353,6 +364,13 @@ START_TEST(test_wire_of_small_messages)
         codec_put_fixed64(&wire, 1, 99);
         expect_wire(&message);
     }
+    message = (struct sp_message){.frame = {.type = SP_FRAME_UPDATE}, .voters = 200};
+    begin();
+    codec_put_uint(&wire, 1, 200);
+    expect_wire(&message);
+    message = (struct sp_message){.frame = {.type = SP_FRAME_UPDATE}}; /* nobody's vote was counted */
+    begin();
+    expect_wire(&message);
     message = (struct sp_message){.frame = {.type = SP_FRAME_EVAL}, .eval = {.part = 2, .parts = 4}};
     begin();
     codec_put_uint(&wire, 1, 2);
@@ -573,6 +591,23 @@ START_TEST(test_layout_refused)
 }
 END_TEST
 
+/* Buffers come after everything that is trained, of which there must be something. */
+START_TEST(test_layout_of_buffers)
+{
+    static const uint64_t shape[] = {3};
+
+    begin_layout();
+    put_tensor("u", shape, 1, SP_TENSOR_BUFFER);
+    put_tensor("v", shape, 1, SP_TENSOR_BUFFER | SP_TENSOR_DECAY);
+    accept(SP_FRAME_LAYOUT);
+    put_tensor("w", shape, 1, SP_TENSOR_DECAY);
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 'w' comes after a buffer; buffers must be the last tensors");
+    begin();
+    put_tensor("u", shape, 1, SP_TENSOR_BUFFER);
+    refuse(SP_FRAME_LAYOUT, SP_E_PROTOCOL, "LAYOUT frame: the layout has nothing but buffers");
+}
+END_TEST
+
 START_TEST(test_number_of_tensors)
 {
     begin();
@@ -611,6 +646,9 @@ START_TEST(test_welcome_refused)
     }
     begin_welcome(1, 16);
     codec_put_uint(&wire, 7, 2);
+    accept(SP_FRAME_WELCOME);
+    begin_welcome(1, 16);
+    codec_put_uint(&wire, 7, 3);
     refuse(SP_FRAME_WELCOME, SP_E_PROTOCOL, "WELCOME frame: an unknown phase");
     begin_welcome(1, 16);
     for (int i = 0; i < SP_SETTINGS_MAX; i++)
@@ -618,6 +656,42 @@ START_TEST(test_welcome_refused)
     accept(SP_FRAME_WELCOME);
     codec_put_bytes(&wire, 4, NULL, 0);
     refuse(SP_FRAME_WELCOME, SP_E_PROTOCOL, "WELCOME frame: a plan with too many settings");
+}
+END_TEST
+
+/* As many as tensors: whether that is so only the model can say. None is the same as an empty field. */
+START_TEST(test_number_of_traits)
+{
+    static const uint8_t traits[SP_TENSORS_MAX + 1];
+    struct sp_message message;
+
+    begin_welcome(1, 16);
+    codec_put_bytes(&wire, 12, traits, SP_TENSORS_MAX);
+    accept(SP_FRAME_WELCOME);
+    begin_welcome(1, 16);
+    codec_put_bytes(&wire, 12, traits, SP_TENSORS_MAX + 1);
+    refuse(SP_FRAME_WELCOME, SP_E_PROTOCOL, "WELCOME frame: traits of too many tensors");
+    begin_welcome(1, 16);
+    codec_put_bytes(&wire, 12, traits, 0);
+    ck_assert_int_eq(codec_decode(&message, SP_FRAME_WELCOME, 0, wire.data, wire.used, NULL), SP_OK);
+    ck_assert_ptr_null(message.welcome.traits);
+    ck_assert_uint_eq(message.welcome.traits_count, 0);
+    sp_message_finish(&message);
+}
+END_TEST
+
+START_TEST(test_votes_refused)
+{
+    static const uint32_t votes[] = {256, 257, UINT32_MAX};
+
+    begin();
+    codec_put_uint(&wire, 1, 255);
+    accept(SP_FRAME_UPDATE);
+    for (size_t i = 0; i < UNIT_COUNT(votes); i++) {
+        begin();
+        codec_put_uint(&wire, 1, votes[i]);
+        refuse(SP_FRAME_UPDATE, SP_E_PROTOCOL, "UPDATE frame: more votes than there can be");
+    }
 }
 END_TEST
 
@@ -638,7 +712,7 @@ END_TEST
 
 START_TEST(test_commit_refused)
 {
-    static const char words[] = "COMMIT frame: too many rates or voters, or an unknown phase";
+    static const char words[] = "COMMIT frame: too many rates or voters, or an unknown phase or wire";
     static const float rates[SP_TENSORS_MAX + 1];
     static const uint8_t voters[33];
 
@@ -656,9 +730,17 @@ START_TEST(test_commit_refused)
     begin();
     codec_put_bytes(&wire, 4, voters, 33);
     refuse(SP_FRAME_COMMIT, SP_E_PROTOCOL, words);
-    begin();
-    codec_put_uint(&wire, 6, 2);
-    refuse(SP_FRAME_COMMIT, SP_E_PROTOCOL, words);
+    for (unsigned field = 6; field <= 11; field += 5) { /* the next phase, the next wire: 0 to 2 */
+        begin();
+        codec_put_uint(&wire, field, 2);
+        accept(SP_FRAME_COMMIT);
+        begin();
+        codec_put_uint(&wire, field, 3);
+        refuse(SP_FRAME_COMMIT, SP_E_PROTOCOL, words);
+        begin();
+        codec_put_uint(&wire, field, UINT32_MAX);
+        refuse(SP_FRAME_COMMIT, SP_E_PROTOCOL, words);
+    }
 }
 END_TEST
 
@@ -813,8 +895,11 @@ static void add_refusals(TCase *tests)
     tcase_add_test(tests, test_proofs_refused);
     tcase_add_test(tests, test_ask_refused);
     tcase_add_test(tests, test_layout_refused);
+    tcase_add_test(tests, test_layout_of_buffers);
     tcase_add_test(tests, test_number_of_tensors);
     tcase_add_test(tests, test_welcome_refused);
+    tcase_add_test(tests, test_number_of_traits);
+    tcase_add_test(tests, test_votes_refused);
     tcase_add_test(tests, test_push_refused);
     tcase_add_test(tests, test_commit_refused);
     tcase_add_test(tests, test_eval_refused);

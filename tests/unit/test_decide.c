@@ -66,14 +66,14 @@ START_TEST(test_golden_estimates)
         struct sp_statistics statistics = {fabs(round->sg), round->g2sk, round->mg2, golden.workers};
 
         if (round->switch_lambda > 0.0 && strcmp(golden_names[_i], "nolag") != 0)
-            expect_near(sp_decide_lambda(&decide, 0.05, GOLDEN_D), round->switch_lambda);
+            expect_near(sp_decide_lambda(&decide, 0.05, sqrt(GOLDEN_D), NULL), round->switch_lambda);
         sp_decide_statistics(&decide, &statistics, 0.05);
         sp_decide_estimates(&decide, 0.05, &estimates);
         expect_near(estimates.paper, round->paper);
         expect_near(estimates.ratio, round->ratio);
         expect_near(estimates.denoised, round->dn);
         if (round->switch_lambda > 0.0 && strcmp(golden_names[_i], "nolag") == 0)
-            expect_near(sp_decide_lambda(&decide, 0.05, GOLDEN_D), round->switch_lambda);
+            expect_near(sp_decide_lambda(&decide, 0.05, sqrt(GOLDEN_D), NULL), round->switch_lambda);
     }
 }
 END_TEST
@@ -160,7 +160,7 @@ START_TEST(test_estimates_are_clamped)
     /* Before there are any statistics the rules of statistics give the least rate, never 0. */
     init(100);
     decide.rule = SP_LAMBDA_RATIO;
-    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 10), 1e-5);
+    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 3.0, NULL), 1e-5);
 }
 END_TEST
 
@@ -177,7 +177,8 @@ static void add(struct sp_layout *layout, uint64_t count)
 
 START_TEST(test_norm_rates_by_hand)
 {
-    const float mean[9] = {3, 4, 0, 0, 0, 0, 0, 12, 5};
+    double steps[3] = {4, 3, 2}, means[3] = {25, 0, 169};
+    const struct sp_norms step = {9, steps}, mean = {194, means};
     struct sp_layout layout = {0};
     float rates[3];
     double whole;
@@ -187,13 +188,32 @@ START_TEST(test_norm_rates_by_hand)
     add(&layout, 2);
     set("optimizer.sgd.scale", "0.5");
     init(100);
-    whole = sp_decide_norm(&decide, 0.1, &layout, mean, rates);
+    whole = sp_decide_norm(&decide, 0.1, &layout, &step, &mean, rates);
     ck_assert_double_eq_tol(whole, 0.5 * 0.1 * 3.0 / sqrt(194.0), 1e-14);
     ck_assert_float_eq(rates[0], (float)(0.5 * 0.1 * 2.0 / (5.0 + 1e-12)));
     ck_assert_float_eq(rates[2], (float)(0.5 * 0.1 * sqrt(2.0) / (13.0 + 1e-12)));
     /* A tensor without any gradient: a hundred times the rate of the whole, not step/eps. */
     ck_assert_float_eq(rates[1], (float)(100.0 * whole));
-    ck_assert_double_eq(sp_decide_norm(&decide, 0.1, &layout, mean, NULL), whole);
+    ck_assert_double_eq(sp_decide_norm(&decide, 0.1, &layout, &step, &mean, NULL), whole);
+    sp_layout_finish(&layout);
+}
+END_TEST
+
+/* After a margin phase a step per unit of gamma is ||V/M||, of the whole and of each tensor. */
+START_TEST(test_norm_rates_after_margin)
+{
+    double steps[2] = {0.25, 2.25}, means[2] = {4, 1};
+    const struct sp_norms step = {2.5, steps}, mean = {5, means};
+    struct sp_layout layout = {0};
+    float rates[2];
+
+    add(&layout, 100);
+    add(&layout, 300);
+    set("optimizer.sgd.scale", "0.5");
+    init(100);
+    ck_assert_double_eq_tol(sp_decide_norm(&decide, 0.2, &layout, &step, &mean, rates), 0.1 * sqrt(0.5), 1e-12);
+    ck_assert_float_eq(rates[0], (float)(0.1 * 0.5 / (2.0 + 1e-12)));
+    ck_assert_float_eq(rates[1], (float)(0.1 * 1.5 / (1.0 + 1e-12)));
     sp_layout_finish(&layout);
 }
 END_TEST
@@ -201,7 +221,8 @@ END_TEST
 /* Just below the limit a tensor has its own rate. */
 START_TEST(test_norm_rate_below_the_limit)
 {
-    float mean[2] = {1.0f, 0.0f};
+    double steps[2] = {1, 1}, means[2] = {1, 1.0 / 16384.0};
+    struct sp_norms step = {2, steps}, mean = {1.0 + 1.0 / 16384.0, means};
     struct sp_layout layout = {0};
     float rates[2];
     double whole;
@@ -210,12 +231,13 @@ START_TEST(test_norm_rate_below_the_limit)
     add(&layout, 1);
     set("optimizer.sgd.scale", "1");
     init(100);
-    mean[1] = 1.0f / 128.0f; /* its rate is 128; the whole's sqrt(2)/1.00003, of which a hundred times is 141.4 */
-    whole = sp_decide_norm(&decide, 1.0, &layout, mean, rates);
+    /* Its rate is 128; the whole's sqrt(2)/1.00003, of which a hundred times is 141.4 */
+    whole = sp_decide_norm(&decide, 1.0, &layout, &step, &mean, rates);
     ck_assert_double_eq_tol(whole, sqrt(2.0) / sqrt(1.0 + 1.0 / 16384.0), 1e-11);
     ck_assert_float_eq(rates[1], 128.0f);
-    mean[1] = 1.0f / 256.0f;
-    whole = sp_decide_norm(&decide, 1.0, &layout, mean, rates);
+    means[1] = 1.0 / 65536.0;
+    mean.whole = 1.0 + means[1];
+    whole = sp_decide_norm(&decide, 1.0, &layout, &step, &mean, rates);
     ck_assert_float_eq(rates[1], (float)(100.0 * whole));
     sp_layout_finish(&layout);
 }
@@ -230,9 +252,9 @@ START_TEST(test_which_rules_need_the_mean)
     }
     decide.fixed = 0.3;
     ck_assert(!sp_decide_needs_mean(&decide));
-    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 10), 0.3);
+    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 3.0, NULL), 0.3);
     decide.fixed = 30.0; /* what the job says is not clamped */
-    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 10), 30.0);
+    ck_assert_double_eq(sp_decide_lambda(&decide, 0.1, 3.0, NULL), 30.0);
 }
 END_TEST
 
@@ -248,12 +270,12 @@ START_TEST(test_guess_for_dry_runs)
     decide.rule = _i == 0 ? SP_LAMBDA_NORM : SP_LAMBDA_NORM_TENSOR;
     sp_decide_statistics(&decide, &two, 0.1);
     /* B = 8, D = 4: 4 + 4/9. */
-    ck_assert_double_eq_tol(sp_decide_lambda(&decide, 0.2, 25), 0.5 * 0.2 * 5.0 / sqrt(4.0 + 4.0 / 9.0), 1e-9);
+    ck_assert_double_eq_tol(sp_decide_lambda(&decide, 0.2, 5.0, NULL), 0.5 * 0.2 * 5.0 / sqrt(4.0 + 4.0 / 9.0), 1e-9);
     init(100);
     decide.rule = SP_LAMBDA_NORM;
     sp_decide_statistics(&decide, &noisy, 0.1);
     /* D < 0, so den = 0.8: 0.8 + 7.2/9. */
-    ck_assert_double_eq_tol(sp_decide_lambda(&decide, 0.2, 25), 0.5 * 0.2 * 5.0 / sqrt(1.6), 1e-9);
+    ck_assert_double_eq_tol(sp_decide_lambda(&decide, 0.2, 5.0, NULL), 0.5 * 0.2 * 5.0 / sqrt(1.6), 1e-9);
 }
 END_TEST
 
@@ -472,6 +494,7 @@ int main(void)
     tcase_add_test(cases, test_d_is_bounded_from_below);
     tcase_add_test(cases, test_estimates_are_clamped);
     tcase_add_test(cases, test_norm_rates_by_hand);
+    tcase_add_test(cases, test_norm_rates_after_margin);
     tcase_add_test(cases, test_norm_rate_below_the_limit);
     tcase_add_test(cases, test_which_rules_need_the_mean);
     tcase_add_loop_test(cases, test_guess_for_dry_runs, 0, 2);

@@ -52,7 +52,7 @@ static void open_learners(void)
         const struct sp_learner_setup setup = {.seed = 1, .slot = i, .beta1 = 0.9, .momentum_after = true};
 
         ck_assert_int_eq(sp_learner_create(&learners[i], &layout), SP_OK);
-        sp_learner_set_up(&learners[i], &setup);
+        ck_assert_int_eq(sp_learner_set_up(&learners[i], &setup), SP_OK);
         for (unsigned j = 0; j < GOLDEN_D; j++)
             learners[i].theta[j] = 0.5f * ((float)(3 * j % 7) - 3.0f);
         sp_learner_replaced(&learners[i], 0);
@@ -76,15 +76,17 @@ static void push(unsigned i, float *gradient, uint8_t *bulk, struct sp_push *sca
 
 static void update(uint32_t round, const void *bulk, size_t bytes, const struct sp_commit *commit)
 {
-    struct sp_frame frame = {.type = SP_FRAME_UPDATE, .round = round, .count = GOLDEN_D, .flags = SP_FRAME_LAST};
+    struct sp_message message = {
+        .frame = {.type = SP_FRAME_UPDATE, .round = round, .count = GOLDEN_D, .flags = SP_FRAME_LAST}};
     struct sp_error error = {0};
 
-    frame.bulk_bytes = (uint32_t)bytes;
+    message.frame.bulk_bytes = (uint32_t)bytes;
     for (unsigned i = 0; i < golden.workers; i++) {
-        void *to = sp_learner_place(&learners[i], &frame, &error);
+        void *to = sp_learner_place(&learners[i], &message, &error);
 
         ck_assert_msg(to != NULL, "%s", error.text);
         memcpy(to, bulk, bytes);
+        ck_assert_msg(sp_learner_staged(&learners[i], &message, &error) == SP_OK, "%s", error.text);
         ck_assert_msg(sp_learner_commit(&learners[i], round, commit, &error) == SP_OK, "%s", error.text);
     }
 }

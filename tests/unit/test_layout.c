@@ -478,6 +478,10 @@ START_TEST(test_traits_set)
     ck_assert_uint_eq(layout.tensors[1].full_first, 0);
     ck_assert(!sp_tensor_is(&layout.tensors[0], SP_TENSOR_FULL));
     ck_assert(sp_tensor_is(&layout.tensors[0], SP_TENSOR_DECAY));
+    sp_layout_set_traits(&layout, NULL);
+    ck_assert_uint_eq(layout.full, 0);
+    ck_assert_uint_eq(layout.tensors[0].traits, SP_TENSOR_DECAY);
+    ck_assert_uint_eq(layout.tensors[1].traits, 0);
     sp_layout_finish(&layout);
 }
 END_TEST

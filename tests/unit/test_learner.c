@@ -33,7 +33,7 @@ static void open_with(uint64_t first, uint64_t second)
     ck_assert_int_eq(sp_layout_add(&layout, &tensor, NULL), SP_OK);
     setup = (struct sp_learner_setup){.seed = SEED, .slot = 2, .beta1 = BETA1, .momentum_after = true};
     ck_assert_int_eq(sp_learner_create(&learner, &layout), SP_OK);
-    sp_learner_set_up(&learner, &setup);
+    ck_assert_int_eq(sp_learner_set_up(&learner, &setup), SP_OK);
     for (uint64_t j = 0; j < layout.coordinates; j++)
         learner.theta[j] = (float)(j % 13) * 0.25f - 1.5f;
     sp_learner_replaced(&learner, 0);
@@ -75,19 +75,22 @@ static uint32_t packable(void)
 /* Stages an update of one chunk: the signs of `values` in the sign phase, or themselves. */
 static int stage(uint64_t first, uint32_t count, const float *values)
 {
-    struct sp_frame frame = {.type = SP_FRAME_UPDATE, .round = learner.round + 1, .first = first, .count = count};
+    struct sp_message message = {
+        .frame = {.type = SP_FRAME_UPDATE, .round = learner.round + 1, .first = first, .count = count}};
+    struct sp_frame *frame = &message.frame;
     bool sign = learner.phase == SP_PHASE_SIGN;
     void *to;
 
-    frame.bulk_bytes = (uint32_t)(sign ? sp_bits_bytes(count) : count * sizeof(float));
-    to = sp_learner_place(&learner, &frame, &error);
+    frame->bulk_bytes = (uint32_t)(sign ? sp_bits_bytes(count) : count * sizeof(float));
+    frame->flags = first + count == layout.coordinates ? SP_FRAME_LAST : 0;
+    to = sp_learner_place(&learner, &message, &error);
     if (to == NULL)
         return error.code;
     if (sign)
-        sp_pack_signs(values + first, first, count, frame.round, to);
+        sp_pack_signs(values + first, first, count, frame->round, to);
     else
-        memcpy(to, values + first, frame.bulk_bytes);
-    return SP_OK;
+        memcpy(to, values + first, frame->bulk_bytes);
+    return sp_learner_staged(&learner, &message, &error);
 }
 
 static int commit(float rate, enum sp_phase next_phase, float next_sigma)
@@ -308,8 +311,8 @@ START_TEST(test_absolute_dither_waits_for_nothing)
     struct sp_commit start = {.decay = 1.0f, .next_sigma = 0.05f};
 
     open_with(SP_CHUNK_SIGNS, 8);
-    setup.dither_absolute = true;
-    sp_learner_set_up(&learner, &setup);
+    setup.dither_scale = SP_DITHER_SCALE_ABSOLUTE;
+    ck_assert_int_eq(sp_learner_set_up(&learner, &setup), SP_OK);
     ck_assert_int_eq(sp_learner_commit(&learner, 0, &start, &error), SP_OK);
     fill(1);
     sp_learner_begin(&learner);
@@ -317,8 +320,8 @@ START_TEST(test_absolute_dither_waits_for_nothing)
     ck_assert_uint_eq(packable(), SP_CHUNK_SIGNS);
     finish();
     open_with(60, 40);
-    setup.dither_absolute = true;
-    sp_learner_set_up(&learner, &setup);
+    setup.dither_scale = SP_DITHER_SCALE_ABSOLUTE;
+    ck_assert_int_eq(sp_learner_set_up(&learner, &setup), SP_OK);
     ck_assert_int_eq(sp_learner_commit(&learner, 0, &start, &error), SP_OK);
     fill(1);
     give();
@@ -347,6 +350,8 @@ END_TEST
  * one step. */
 START_TEST(test_no_drift_without_a_gradient)
 {
+    struct sp_message message = {
+        .frame = {.type = SP_FRAME_UPDATE, .count = 20, .bulk_bytes = 3, .flags = SP_FRAME_LAST}};
     float before[20];
 
     open_with(13, 7);
@@ -354,11 +359,8 @@ START_TEST(test_no_drift_without_a_gradient)
     for (uint32_t t = 1; t <= 51; t++) {
         give();
         (void)sp_learner_pack(&learner, bulk);
-        ck_assert_ptr_nonnull(sp_learner_place(
-            &learner,
-            &(struct sp_frame){
-                .type = SP_FRAME_UPDATE, .round = t, .count = 20, .bulk_bytes = 3, .flags = SP_FRAME_LAST},
-            &error));
+        message.frame.round = t;
+        ck_assert_ptr_eq(sp_learner_place(&learner, &message, &error), learner.bits);
         memcpy(learner.bits, bulk, 3);
         ck_assert_int_eq(commit(0.0625f, SP_PHASE_SIGN, 0.0f), SP_OK);
         for (int j = 0; j < 20; j++)
@@ -787,7 +789,7 @@ START_TEST(test_without_momentum_the_gradient_is_pushed)
 {
     open_with(13, 7);
     setup.momentum_after = false;
-    sp_learner_set_up(&learner, &setup);
+    ck_assert_int_eq(sp_learner_set_up(&learner, &setup), SP_OK);
     whole_round(1, SP_PHASE_SGD, 0.0f);
     fill(2);
     give();
@@ -896,20 +898,23 @@ END_TEST
 START_TEST(test_updates_out_of_order)
 {
     const uint32_t chunk = SP_CHUNK_SIGNS;
-    struct sp_frame frame = {.type = SP_FRAME_UPDATE, .round = 1, .count = SP_CHUNK_SIGNS};
-    struct sp_frame wrong[5];
+    const struct sp_message message = {
+        .frame = {.type = SP_FRAME_UPDATE, .round = 1, .count = SP_CHUNK_SIGNS, .bulk_bytes = SP_BULK_BYTES_MAX}};
+    struct sp_message wrong[8];
 
     open_with(2ull * SP_CHUNK_SIGNS, 100);
-    frame.bulk_bytes = SP_BULK_BYTES_MAX;
-    for (int i = 0; i < 5; i++)
-        wrong[i] = frame;
-    wrong[0].round = 2;
-    wrong[1].round = 0;
-    wrong[2].first = chunk; /* the second before the first */
-    wrong[3].bulk_bytes--;
-    wrong[4].count = 64; /* a short chunk that is not the last */
-    wrong[4].bulk_bytes = 8;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 8; i++)
+        wrong[i] = message;
+    wrong[0].frame.round = 2;
+    wrong[1].frame.round = 0;
+    wrong[2].frame.first = chunk; /* the second before the first */
+    wrong[3].frame.bulk_bytes--;
+    wrong[4].frame.count = 64; /* a short chunk that is not the last */
+    wrong[4].frame.bulk_bytes = 8;
+    wrong[5].frame.flags = SP_FRAME_LAST;
+    wrong[6].frame.flags = SP_FRAME_FULL; /* of a section that this round does not have */
+    wrong[7].frame.flags = SP_FRAME_BUFFERS;
+    for (int i = 0; i < 8; i++) {
         ck_assert_ptr_null(sp_learner_place(&learner, &wrong[i], &error));
         ck_assert_int_eq(error.code, SP_E_PROTOCOL);
     }

@@ -15,6 +15,7 @@ struct reading {
     struct loopback l;
     struct sp_reader reader;
     unsigned headers, placed, got, broken;
+    uint32_t placed_voters;
     enum sp_frame_type unwanted; /* the type that `header` refuses */
     unsigned holds;              /* how often `place` still answers SP_READER_HOLD */
     int place_code, got_code;
@@ -45,6 +46,7 @@ static int place(void *owner, const struct sp_message *message, void **destinati
     ck_assert_uint_eq(r->broken, 0);
     ck_assert_uint_gt(message->frame.bulk_bytes, 0);
     r->placed++;
+    r->placed_voters = message->frame.type == SP_FRAME_UPDATE ? message->voters : 0;
     finish_here(r, FINISH_IN_PLACE);
     if (r->place_code != SP_OK)
         return sp_error_set(error, (enum sp_code)r->place_code, "no place for round %u", message->frame.round);
@@ -423,8 +425,8 @@ static const struct {
     const char *words;
 } damage[] = {
     {0, 0x20, SP_E_PROTOCOL, "not a Signpost frame: it starts with bytes 73 47 4e 50, not \"SGNP\""},
-    {4, 0x03, SP_E_UNSUPPORTED,
-     "the other side speaks version 1 of Signpost's protocol, this one version 2; install the same release of Signpost "
+    {4, 0x02, SP_E_UNSUPPORTED,
+     "the other side speaks version 1 of Signpost's protocol, this one version 3; install the same release of Signpost "
      "on both"},
     {5, 0x80, SP_E_PROTOCOL, "unknown frame type 134"},
     {7, 0x80, SP_E_PROTOCOL, "PUSH frame with unknown flags 0x8000"},
@@ -484,7 +486,7 @@ END_TEST
 START_TEST(test_lengths_are_refused_at_once)
 {
     struct reading *r = open_reading();
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_LAYOUT, [12] = 1, [14] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_LAYOUT, [12] = 1, [14] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
@@ -498,7 +500,7 @@ END_TEST
 START_TEST(test_large_hello_is_refused_at_once)
 {
     struct reading *r = open_reading();
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
@@ -554,12 +556,26 @@ END_TEST
 START_TEST(test_header_comes_after_the_limits)
 {
     struct reading *r = open_looking(SP_FRAME_HELLO);
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 2, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
     ck_assert_int_eq(r->error.code, SP_E_PROTOCOL);
     ck_assert_uint_eq(r->headers, 0);
+    close_reading(r);
+}
+END_TEST
+
+/* `place` sees the control message already: how long an UPDATE's bulk must be follows from its votes. */
+START_TEST(test_place_sees_the_control_message)
+{
+    const struct sp_message message = {.frame = {.type = SP_FRAME_UPDATE, .count = 8}, .voters = 255};
+    struct reading *r = open_reading();
+
+    send_frame(r, sp_codec_encode(&message, "12345678", 8));
+    loopback_run_until(&r->l, r->got == 1);
+    ck_assert_uint_eq(r->placed, 1);
+    ck_assert_uint_eq(r->placed_voters, 255);
     close_reading(r);
 }
 END_TEST
@@ -688,6 +704,7 @@ int main(void)
     tcase_add_test(tests, test_header_sees_every_frame);
     tcase_add_test(tests, test_header_refuses_before_anything_is_allocated);
     tcase_add_test(tests, test_header_comes_after_the_limits);
+    tcase_add_test(tests, test_place_sees_the_control_message);
     tcase_add_test(tests, test_place_refuses);
     tcase_add_test(tests, test_got_refuses);
     tcase_add_loop_test(tests, test_finish_within_events, 0, 4 * (int)UNIT_COUNT(finish_places));

@@ -12,6 +12,11 @@ int main(void)
     suite_add_tcase(all, round_roster_cases());
     suite_add_tcase(all, round_push_cases());
     suite_add_tcase(all, round_switch_cases());
+    suite_add_tcase(all, round_decisions_cases());
+    suite_add_tcase(all, round_margin_cases());
+    suite_add_tcase(all, round_values_cases());
+    suite_add_tcase(all, round_full_cases());
+    suite_add_tcase(all, round_buffers_cases());
     suite_add_tcase(all, round_evaluation_cases());
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

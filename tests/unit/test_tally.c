@@ -5,7 +5,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct sp_round_form signs = {.phase = SP_PHASE_SIGN}, margins = {.phase = SP_PHASE_MARGIN},
+                                  values = {.phase = SP_PHASE_SGD}, halves = {SP_PHASE_SGD, SP_WIRE_BF16, false, false},
+                                  bytes = {.phase = SP_PHASE_SGD, .wire = SP_WIRE_I8};
+
 static struct sp_tally tally;
+static struct sp_layout layout;
+
+/* A window for a model of `coordinates`, the last three of which travel in full, and of `buffers`. */
+static void open_tally(unsigned slots, uint64_t coordinates, uint64_t buffers)
+{
+    const struct sp_tensor w = {.name = "w", .dims = 1, .shape = {coordinates - 3}};
+    const struct sp_tensor b = {.name = "b", .dims = 1, .shape = {3}};
+    const struct sp_tensor running = {.name = "running", .dims = 1, .shape = {buffers}, .flags = SP_TENSOR_BUFFER};
+
+    ck_assert_int_eq(sp_layout_add(&layout, &w, NULL), SP_OK);
+    ck_assert_int_eq(sp_layout_add(&layout, &b, NULL), SP_OK);
+    if (buffers > 0)
+        ck_assert_int_eq(sp_layout_add(&layout, &running, NULL), SP_OK);
+    sp_tally_init(&tally, slots, &layout);
+}
+
+static void close_tally(void)
+{
+    sp_tally_finish(&tally);
+    sp_layout_finish(&layout);
+}
 
 static uint8_t *place(unsigned slot)
 {
@@ -16,32 +41,39 @@ static uint8_t *place(unsigned slot)
     return at;
 }
 
-START_TEST(test_chunks_of_both_phases)
+/* The chunks of a round are those of its form, whatever the form before it. */
+START_TEST(test_chunks_of_all_forms)
 {
-    sp_tally_init(&tally, 3, 2ull * SP_CHUNK_SIGNS + 13);
-    sp_tally_begin(&tally, SP_PHASE_SIGN);
+    struct sp_round_form with_buffers = margins;
+    struct sp_chunk chunk;
+
+    open_tally(3, 2ull * SP_CHUNK_SIGNS + 13, 5);
+    sp_tally_begin(&tally, &signs);
     ck_assert_uint_eq(tally.chunks, 3);
-    ck_assert_uint_eq(sp_tally_first(&tally, 2), 2ull * SP_CHUNK_SIGNS);
-    ck_assert_uint_eq(sp_tally_count(&tally, 1), SP_CHUNK_SIGNS);
-    ck_assert_uint_eq(sp_tally_count(&tally, 2), 13);
-    ck_assert_uint_eq(sp_tally_bytes(&tally, 1), SP_BULK_BYTES_MAX);
-    ck_assert_uint_eq(sp_tally_bytes(&tally, 2), 2);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
+    chunk = sp_tally_chunk(&tally, 2);
+    ck_assert_uint_eq(chunk.first, 2ull * SP_CHUNK_SIGNS);
+    ck_assert_uint_eq(chunk.count, 13);
+    ck_assert_uint_eq(chunk.bytes, 2);
+    sp_tally_begin(&tally, &margins);
+    ck_assert_uint_eq(tally.chunks, 17);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 15).count, SP_CHUNK_MARGIN);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 15).bytes, SP_CHUNK_MARGIN / 8);
+    with_buffers.buffers = true;
+    sp_tally_begin(&tally, &with_buffers);
+    ck_assert_uint_eq(tally.chunks, 18);
+    ck_assert_int_eq(sp_tally_chunk(&tally, 17).section, SP_SECTION_BUFFERS);
+    sp_tally_begin(&tally, &values);
     ck_assert_uint_eq(tally.chunks, 65);
-    ck_assert_uint_eq(sp_tally_first(&tally, 64), 2ull * SP_CHUNK_SIGNS);
-    ck_assert_uint_eq(sp_tally_count(&tally, 63), SP_CHUNK_VALUES);
-    ck_assert_uint_eq(sp_tally_bytes(&tally, 63), SP_BULK_BYTES_MAX);
-    ck_assert_uint_eq(sp_tally_count(&tally, 64), 13);
-    ck_assert_uint_eq(sp_tally_bytes(&tally, 64), 52);
-    sp_tally_finish(&tally);
-    /* Just as many as fit. */
-    sp_tally_init(&tally, 1, SP_CHUNK_SIGNS);
-    sp_tally_begin(&tally, SP_PHASE_SIGN);
-    ck_assert_uint_eq(tally.chunks, 1);
-    ck_assert_uint_eq(sp_tally_bytes(&tally, 0), SP_BULK_BYTES_MAX);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
-    ck_assert_uint_eq(tally.chunks, 32);
-    sp_tally_finish(&tally);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 63).bytes, SP_BULK_BYTES_MAX);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 64).bytes, 52);
+    sp_tally_begin(&tally, &halves);
+    ck_assert_uint_eq(tally.chunks, 33);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 32).bytes, 26);
+    sp_tally_begin(&tally, &bytes);
+    ck_assert_uint_eq(tally.chunks, 33);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 31).bytes, SP_CHUNK_SHORT + SP_CHUNK_SHORT / SP_I8_BLOCK * 4);
+    ck_assert_uint_eq(sp_tally_chunk(&tally, 32).bytes, 13 + 2 * 4); /* a block of each tensor */
+    close_tally();
 }
 END_TEST
 
@@ -50,8 +82,8 @@ START_TEST(test_window)
 {
     uint8_t *places[SP_TALLY_WINDOW];
 
-    sp_tally_init(&tally, 2, 20ull * SP_CHUNK_VALUES);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
+    open_tally(2, 20ull * SP_CHUNK_VALUES, 0);
+    sp_tally_begin(&tally, &values);
     for (unsigned k = 0; k < SP_TALLY_WINDOW; k++) {
         places[k] = place(0);
         ck_assert_ptr_nonnull(places[k]);
@@ -69,7 +101,7 @@ START_TEST(test_window)
     ck_assert_ptr_eq(place(0), places[0]);
     sp_tally_arrived(&tally, 0);
     ck_assert_ptr_null(place(0));
-    sp_tally_finish(&tally);
+    close_tally();
 }
 END_TEST
 
@@ -79,8 +111,8 @@ START_TEST(test_votes_come_in_order_of_slots)
     const uint8_t *votes[SP_SLOTS_MAX];
     static const unsigned order[] = {254, 3, 0, 77};
 
-    sp_tally_init(&tally, 255, 3ull * SP_CHUNK_VALUES);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
+    open_tally(255, 3ull * SP_CHUNK_VALUES, 0);
+    sp_tally_begin(&tally, &values);
     ck_assert_uint_eq(sp_tally_votes(&tally, slots, votes), 0);
     for (unsigned i = 0; i < 4; i++) {
         for (unsigned k = 0; k <= i % 2; k++) {
@@ -96,7 +128,7 @@ START_TEST(test_votes_come_in_order_of_slots)
     ck_assert_uint_eq(sp_tally_votes(&tally, slots, votes), 2);
     ck_assert_mem_eq(slots, ((uint8_t[]){3, 77}), 2);
     ck_assert_uint_eq(votes[1][0], 78);
-    sp_tally_finish(&tally);
+    close_tally();
 }
 END_TEST
 
@@ -106,8 +138,8 @@ START_TEST(test_votes_lie_where_they_were_placed)
     uint8_t slots[SP_SLOTS_MAX];
     const uint8_t *votes[SP_SLOTS_MAX];
 
-    sp_tally_init(&tally, 1, 11ull * SP_CHUNK_VALUES);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
+    open_tally(1, 11ull * SP_CHUNK_VALUES, 0);
+    sp_tally_begin(&tally, &values);
     for (unsigned k = 0; k < 11 + SP_TALLY_WINDOW - 1; k++) {
         if (k < 11) {
             uint8_t *at = place(0);
@@ -123,7 +155,7 @@ START_TEST(test_votes_lie_where_they_were_placed)
         tally.base++;
     }
     ck_assert_uint_eq(tally.base, 11);
-    sp_tally_finish(&tally);
+    close_tally();
 }
 END_TEST
 
@@ -133,20 +165,20 @@ START_TEST(test_begin_forgets)
     const uint8_t *votes[SP_SLOTS_MAX];
     uint8_t *before;
 
-    sp_tally_init(&tally, 2, 6ull * SP_CHUNK_VALUES);
-    sp_tally_begin(&tally, SP_PHASE_SGD);
+    open_tally(2, 6ull * SP_CHUNK_VALUES, 0);
+    sp_tally_begin(&tally, &values);
     before = place(1);
     for (unsigned k = 0; k < SP_TALLY_WINDOW; k++) {
         (void)place(1);
         sp_tally_arrived(&tally, 1);
     }
     tally.base = 2;
-    sp_tally_begin(&tally, SP_PHASE_SIGN);
+    sp_tally_begin(&tally, &signs);
     ck_assert_uint_eq(tally.base, 0);
     ck_assert_uint_eq(sp_tally_votes(&tally, slots, votes), 0);
     ck_assert_ptr_eq(place(1), before); /* the buffer is kept */
     sp_tally_finish(&tally);
-    sp_tally_finish(&tally);
+    close_tally(); /* twice is as good as once */
 }
 END_TEST
 
@@ -157,7 +189,7 @@ int main(void)
     SRunner *runner = srunner_create(all);
     int failed;
 
-    tcase_add_test(cases, test_chunks_of_both_phases);
+    tcase_add_test(cases, test_chunks_of_all_forms);
     tcase_add_test(cases, test_window);
     tcase_add_test(cases, test_votes_come_in_order_of_slots);
     tcase_add_test(cases, test_votes_lie_where_they_were_placed);

@@ -71,6 +71,20 @@ void sp_learner_finish(struct sp_learner *learner)
     memset(learner, 0, sizeof *learner);
 }
 
+/* Of each tensor; those that an earlier call made are kept. */
+static bool set_up_tensors(struct sp_learner *learner)
+{
+    uint64_t trained = learner->layout.trained;
+
+    if (learner->rms_tensor == NULL)
+        learner->rms_tensor = zeroed(trained * sizeof(double));
+    if (learner->rms_now == NULL)
+        learner->rms_now = zeroed(trained * sizeof(double));
+    if (learner->gains == NULL)
+        learner->gains = zeroed(trained * sizeof(float));
+    return learner->rms_tensor != NULL && learner->rms_now != NULL && learner->gains != NULL;
+}
+
 /* The arrays that only some jobs need. */
 static bool set_up_arrays(struct sp_learner *learner)
 {
@@ -80,12 +94,7 @@ static bool set_up_arrays(struct sp_learner *learner)
     learner->full = layout->full > 0 ? zeroed(layout->full * sizeof(float)) : NULL;
     if (layout->full > 0 && learner->full == NULL)
         return false;
-    if ((learner->setup.dither_scale != SP_DITHER_SCALE_TENSOR && layout->full == 0) || learner->gains != NULL)
-        return true;
-    learner->rms_tensor = zeroed(layout->trained * sizeof(double));
-    learner->rms_now = zeroed(layout->trained * sizeof(double));
-    learner->gains = zeroed(layout->trained * sizeof(float));
-    return learner->rms_tensor != NULL && learner->rms_now != NULL && learner->gains != NULL;
+    return (learner->setup.dither_scale != SP_DITHER_SCALE_TENSOR && layout->full == 0) || set_up_tensors(learner);
 }
 
 int sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup *setup)
@@ -93,8 +102,7 @@ int sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup 
     learner->setup = *setup;
     learner->setup.traits = NULL;
     learner->key = sp_rng_key(setup->seed, SP_RNG_DITHER);
-    if (setup->traits != NULL)
-        sp_layout_set_traits(&learner->layout, setup->traits);
+    sp_layout_set_traits(&learner->layout, setup->traits);
     return set_up_arrays(learner) ? SP_OK : SP_E_NOMEM;
 }
 

@@ -8,8 +8,8 @@ import zlib
 HERE = pathlib.Path(__file__).parent / 'corpus'
 TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE',
          'CHALLENGE', 'PROOF', 'LAYOUT', 'ASK', 'ANSWER']
-VERSION = 3
-LAST, ABSTAIN, FULL, BUFFERS = 1, 2, 4, 8
+VERSION = 2
+LAST, ABSTAIN = 1, 2
 MASK = (1 << 64) - 1
 
 
@@ -95,7 +95,7 @@ def hello(tensors, more=b''):
 def welcome(slot, plan):
     settings = b''.join(data(4, data(1, key) + data(2, value)) for key, value in plan)
     return (number(2, slot) + data(3, bytes(range(16))) + settings + number(5, 690) + number(6, 3) + number(7, 1)
-            + single(8, 0.25) + single(9, 1.5) + number(10, 1000) + number(11, 5000) + data(12, b'\1\4\1\0'))
+            + single(8, 0.25) + single(9, 1.5) + number(10, 1000) + number(11, 5000))
 
 
 NONCE, PROOF = bytes(range(100, 132)), bytes(range(200, 232))
@@ -111,7 +111,6 @@ CONTROLS = {
     'layout': ('LAYOUT', 0, layout(MLP)[0]),
     'layout-one-tensor': ('LAYOUT', 0, layout([('t', 0, [1])])[0]),
     'layout-eight-dimensions': ('LAYOUT', 0, layout([('t', 3, [2, 1, 3, 1, 4, 1, 5, 1 << 20])])[0]),
-    'layout-buffers': ('LAYOUT', 0, layout([*MLP, ('mean', 2, [64]), ('variance', 2, [64])])[0]),
     'ask-status': ('ASK', 0, data(1, 'status')),
     'ask-stop': ('ASK', 0, data(1, 'stop')),
     'answer': ('ANSWER', 0, data(1, '{"job": "digits", "round": 3, "workers": [{"slot": 0}]}')),
@@ -125,16 +124,10 @@ CONTROLS = {
     'push-last': ('PUSH', LAST, number(3, 1) + double(4, 2.3) + double(5, 0.7) + number(6, 16) + singles(7, [i / 7 for i in range(128)])),
     'push-not-finite': ('PUSH', LAST, number(1, 1) + double(2, float('nan')) + number(3, 1) + double(4, float('inf'))),
     'push-abstain': ('PUSH', LAST | ABSTAIN, b''),
-    'push-full': ('PUSH', FULL, b''),
-    'push-buffers': ('PUSH', BUFFERS | LAST, number(3, 1) + double(4, 2.3) + double(5, 0.7) + number(6, 16)),
     'update': ('UPDATE', LAST, b''),
-    'update-margin': ('UPDATE', 0, number(1, 5)),
-    'update-full': ('UPDATE', FULL | LAST, b''),
     'commit': ('COMMIT', 0, single(1, 0.001) + single(3, 0.999) + data(4, b'\x0f') + single(7, 0.5)),
     'commit-tensors': ('COMMIT', 0, singles(2, [0.1, 0.2, 0.3, 0.4]) + data(4, b'\0\1') + number(5, 1) + number(6, 1)
                        + number(8, 1) + fixed64(9, MASK) + singles(10, [1.0, 0.5, 1.0, 0.5])),
-    'commit-next': ('COMMIT', 0, single(1, 0.004) + single(3, 1.0) + data(4, b'\x0f') + number(6, 2) + single(7, 1.0)
-                    + number(11, 2) + number(12, 1)),
     'eval': ('EVAL', 0, number(1, 1) + number(2, 4)),
     'score': ('SCORE', 0, number(1, 1) + number(2, 355) + number(3, 360) + double(4, 20.25)),
     'resync': ('RESYNC', 0, fixed64(1, 2)),
@@ -143,8 +136,7 @@ CONTROLS = {
     'bye-unknown-fields': ('BYE', 0, number(99, 1) + number(1, 200) + data(98, 'later') + single(97, 1.0)),
 }
 
-BULKS = {'push-full': (0, 4, bytes(16)), 'push-buffers': (16384, 2, bytes(8)), 'update-margin': (65536, 8, b'\xa5\x5a\0'),
-         'update-full': (0, 1, b'\0\0\x80\x3f'), 'push-first': (0, 800, bytes(100)), 'weights': (16384, 4, b'\0\0\x80\x3f' * 4), 'update': ((1 << 34) - 8, 8, b'\xa5')}
+BULKS = {'push-first': (0, 800, bytes(100)), 'weights': (16384, 4, b'\0\0\x80\x3f' * 4), 'update': ((1 << 34) - 8, 8, b'\xa5')}
 
 
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
@@ -160,10 +152,10 @@ def main():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
     good = frame('READY', 0, fixed64(1, 1))
-    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 4), ('bad-type', 5, 19), ('bad-flags', 7, 1),
+    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 3), ('bad-type', 5, 19), ('bad-flags', 7, 1),
                            ('bad-control-length', 15, 1), ('bad-bulk-length', 30, 1), ('bad-range', 22, 1), ('bad-crc', 36, 0)):
         (HERE / 'frame' / name).write_bytes(good[:at] + bytes([byte]) + good[at + 1:])
-    for version in (0, 2, 4, 255):  # understood from any version
+    for version in (0, 1, 3, 255):  # understood from any version
         (HERE / 'frame' / f'bye-version-{version}').write_bytes(frame('BYE', 0, CONTROLS['bye'][2], version=version))
 
 

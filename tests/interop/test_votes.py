@@ -177,7 +177,7 @@ class Votes(unittest.TestCase):
             pair.check(self)
 
     def test_values_of_all_sizes(self):
-        """Blocks that are zero, so small or so large that they have no scale, and what they leave behind."""
+        """Blocks that are zero, so small or so large that they have no scale, and what they leave for the next round."""
         for wire in (BF16, I8):
             for momentum in ('ema', 'none'):
                 pair = Pair([(256, 1), (1, 0), (513, 0), (255, 0, IN_FULL), (33000, 1)], momentum=momentum)
@@ -210,8 +210,7 @@ class Votes(unittest.TestCase):
     def test_noise_from_none_to_all(self):
         for scale in SCALES:
             with self.subTest(scale=scale):
-                self.all_phases(Pair([(300, 1), (77, 0)], scale=scale),
-                                (1e-45, 1e-38, 1e-6, 1.0, 100.0, 1e20, 3e38, 0.0))
+                self.all_phases(Pair([(300, 1), (77, 0)], scale=scale), (1e-45, 1e-38, 1e-6, 1.0, 100.0, 1e20, 3e38, 0.0))
 
     def test_weight_decay_and_rates(self):
         sizes = [(100, 1), (10, 0), (33, 1)]

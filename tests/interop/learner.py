@@ -108,8 +108,8 @@ def coin(j, t):
 
 
 class Layout:
-    """The tensors of a model, given as name, shape and flags of each; they know where they begin and end, a buffer among
-    the values of all buffers."""
+    """The tensors of a model, from name, shape and flags of each; they know where they begin and end, a buffer among the
+    values of all buffers."""
 
     def __init__(self, *items):
         self.tensors = [SimpleNamespace(name=name, shape=shape, flags=flags) for name, shape, flags in items]
@@ -225,8 +225,7 @@ def decode_planes(voters, count, bulk):
     counts = (bits.astype(np.int64) << np.arange(len(planes))[:, None]).sum(axis=0)
     if (counts > voters).any() or counts[count:].any():
         raise Lost('an UPDATE that counts more than its votes')
-    return np.zeros(count, np.float32) if voters == 0 else (2 * counts[:count] - voters).astype(np.float32) / np.float32(
-        voters)
+    return (2 * counts[:count] - voters).astype(np.float32) / np.float32(max(1, voters))
 
 
 class Learner:
@@ -390,7 +389,7 @@ class Learner:
                 theta -= rate * self.staged[FULL][self.layout.is_full[:t.begin].sum():][:len(theta)]
             else:
                 theta -= np.where(staged, rate, -rate) if self.phase == SIGN else rate * staged
-        if self.next_buffers and any(message.voters):
+        if self.next_buffers:
             self.buffers[:] = self.staged[BUFFERS]
         self.round = c
         return 'applied'

@@ -175,7 +175,8 @@ class Interop(harness.Case):
                 (('optimizer.sgd.rate=tracking', 'optimizer.sgd.aggregate=median', *at), {'sign', 'sgd'}),
                 (('tensors=[{match: "*.bias", update: full, decay: true}]', 'optimizer.weight_decay=0.1',
                   'optimizer.start=margin', 'optimizer.sgd.rate=tracking', *at), {'margin', 'sgd'}),
-                (('tensors=[{match: "dense1.*", update: full}]', 'optimizer.dither.scale=tensor', *at), {'sign', 'sgd'}),
+                (('tensors=[{match: "dense1.*", update: full}]', 'optimizer.dither.scale=tensor', *at),
+                 {'sign', 'sgd'}),
                 (('optimizer.mode=sgd', 'optimizer.sgd.lr=0.5'), {'sgd'}),
                 (('optimizer.mode=adam', 'optimizer.sgd.wire=i8'), {'sgd'})):
             with self.subTest(sets=sets):

@@ -100,7 +100,7 @@ class Pair:
         self.push(g)
         self.update()
         self.commit(self.learner.round + 1, rate=f32(rate), next_phase=phase, next_sigma=f32(sigma),
-                    **{'decay': 1.0, 'voters': b'\1', **fields})
+                    **{'decay': 1.0, **fields})
 
     def check(self, case):
         with tempfile.TemporaryDirectory(prefix='sp-') as folder:
@@ -164,20 +164,20 @@ class Votes(unittest.TestCase):
                     self.all_phases(Pair(sizes, scale=scale, rate='tracking'), decay=f32(0.99))
 
     def test_buffers(self):
-        """Averages come only where they were announced, and only if somebody gave them."""
+        """Averages come only where they were announced."""
         for n in (1, 16384, 16385, 40000):
             pair = Pair([(300, 1), (n, BUFFER)])
             pair.weights(0)
             pair.commit(0, decay=1.0, next_buffers=1)
-            for due, voters in ((1, b'\0\0\1'), (0, b'\1'), (1, b'\1'), (1, b''), (0, b'\1'), (0, b'\1')):
-                pair.round(next_buffers=due, voters=voters)
+            for due in (1, 0, 1, 1, 0, 0):
+                pair.round(next_buffers=due)
             pair.weights(6)
             pair.commit(6, decay=1.0, next_phase=SGD, next_buffers=1)
             pair.round(phase=SGD)
             pair.check(self)
 
     def test_values_of_all_sizes(self):
-        """Blocks that are zero, so small or so large that they have no scale, and what they leave for the next round."""
+        """Blocks that are zero, so small or so large that they have no scale, and what they leave behind."""
         for wire in (BF16, I8):
             for momentum in ('ema', 'none'):
                 pair = Pair([(256, 1), (1, 0), (513, 0), (255, 0, IN_FULL), (33000, 1)], momentum=momentum)
@@ -210,7 +210,8 @@ class Votes(unittest.TestCase):
     def test_noise_from_none_to_all(self):
         for scale in SCALES:
             with self.subTest(scale=scale):
-                self.all_phases(Pair([(300, 1), (77, 0)], scale=scale), (1e-45, 1e-38, 1e-6, 1.0, 100.0, 1e20, 3e38, 0.0))
+                self.all_phases(Pair([(300, 1), (77, 0)], scale=scale),
+                                (1e-45, 1e-38, 1e-6, 1.0, 100.0, 1e20, 3e38, 0.0))
 
     def test_weight_decay_and_rates(self):
         sizes = [(100, 1), (10, 0), (33, 1)]
@@ -385,7 +386,7 @@ class Votes(unittest.TestCase):
                 fields['rates'] = [f32(dice.random() / 10) for _ in pair.layout.trained]
             if dice.random() < 0.3:
                 fields['decays'] = [dice.choice([1.0, f32(0.9)]) for _ in pair.layout.trained]
-            pair.commit(pair.learner.round + 1, voters=dice.choice([b'', b'\3', b'\0\1']), **fields, **next_round())
+            pair.commit(pair.learner.round + 1, **fields, **next_round())
 
 
 if __name__ == '__main__':

@@ -233,7 +233,7 @@ static void forget_round(struct cluster *c)
     memset(o->has, 0, sizeof o->has);
 }
 
-static void apply(struct cluster *c, const struct sp_commit *commit, unsigned voters)
+static void apply(struct cluster *c, const struct sp_commit *commit)
 {
     struct oracle *o = &c->oracle;
     uint64_t full = c->layout.coordinates;
@@ -253,7 +253,7 @@ static void apply(struct cluster *c, const struct sp_commit *commit, unsigned vo
             *theta -= rate * values[j];
         }
     }
-    if (o->form.buffers && voters > 0)
+    if (o->form.buffers)
         memcpy(o->buffers, o->update + full, (size_t)c->layout.buffers * sizeof *o->buffers);
 }
 
@@ -270,11 +270,11 @@ static void check_round(struct cluster *c, const struct sp_commit *commit)
     if (commit->has_digest)
         must(commit->digest == o->digests[o->committed]);
     rates_check(c, commit, voters);
-    apply(c, commit, voters);
+    apply(c, commit);
     o->committed = t;
     o->digests[t] = sp_weights_digest(o->theta, c->layout.coordinates);
     o->averaged[t] = buffers_digest(c, o->buffers);
-    o->averages[t] = o->form.buffers && voters > 0;
+    o->averages[t] = o->form.buffers;
     c->result->averaged += o->averages[t];
 }
 

@@ -108,6 +108,16 @@ static unsigned votes_for(const struct cluster *c, uint32_t k, uint64_t at, floa
     return n;
 }
 
+static bool is_in_full(const struct cluster *c, uint64_t coordinate)
+{
+    uint32_t i = 0;
+
+    while (coordinate >= c->layout.tensors[i].first + c->layout.tensors[i].count)
+        i++;
+    return oracle_is_full(c, i);
+}
+
+/* A tie gets a coin, but not where a tensor in full has its zeros: there nobody voted. */
 static size_t majority(struct cluster *c, uint32_t k, const struct piece *piece, uint8_t *bulk)
 {
     float votes[SP_SLOTS_MAX];
@@ -120,6 +130,8 @@ static size_t majority(struct cluster *c, uint32_t k, const struct piece *piece,
         for (unsigned i = 0; i < n; i++)
             sum += votes[i];
         bit = sum == 0.0f ? sp_coin(piece->first + j, c->oracle.committed + 1) : sum > 0.0f;
+        if (n == 0 && is_in_full(c, piece->first + j))
+            bit = 0;
         bulk[j / 8] |= (uint8_t)(bit << (j % 8));
         c->oracle.update[piece->at + j] = bit ? 1.0f : -1.0f;
     }
@@ -158,6 +170,8 @@ static void aggregate(struct cluster *c, uint32_t k, const struct piece *piece, 
         unsigned n = votes_for(c, k, piece->at + j, votes);
 
         values[j] = oracle_aggregate(c, votes, n);
+        if (n == 0 && piece->section == SP_SECTION_BUFFERS)
+            values[j] = c->oracle.buffers[piece->first + j]; /* they stay as they are */
         if (adam)
             values[j] = oracle_adam(c, piece->first + j, values[j]);
     }

@@ -128,16 +128,6 @@ static int check_digest(const struct sp_learner *learner, const struct sp_commit
                         learner->round, (unsigned long long)own, (unsigned long long)commit->digest);
 }
 
-/* Averages of nobody are zeros, and no statistics. */
-static bool anybody_voted(const struct sp_commit *commit)
-{
-    unsigned voters = 0;
-
-    for (size_t i = 0; i < sizeof commit->voters; i++)
-        voters |= commit->voters[i];
-    return voters != 0;
-}
-
 static void apply(struct sp_learner *learner, const struct sp_commit *commit)
 {
     struct sp_step step = {.decay = commit->decay,
@@ -150,7 +140,7 @@ static void apply(struct sp_learner *learner, const struct sp_commit *commit)
         sp_weights_apply_signs(&learner->layout, &step, learner->bits, learner->theta);
     else
         sp_weights_apply_values(&learner->layout, &step, learner->values, learner->theta);
-    if (learner->buffers_due && learner->buffers != NULL && anybody_voted(commit))
+    if (learner->buffers_due && learner->buffers != NULL)
         memcpy(learner->buffers, learner->averages, (size_t)learner->layout.buffers * sizeof(float));
 }
 

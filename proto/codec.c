@@ -333,6 +333,8 @@ static int take_tensors(const Signpost__Wire__Layout *m, struct sp_layout *layou
         if (from->n_shape > SP_TENSOR_DIMS_MAX)
             return sp_error_set(error, SP_E_RANGE, "tensor %zu has %zu dimensions; at most %d are allowed", i,
                                 from->n_shape, SP_TENSOR_DIMS_MAX);
+        if ((from->flags & ~(uint32_t)(SP_TENSOR_DECAY | SP_TENSOR_BUFFER)) != 0)
+            return sp_error_set(error, SP_E_RANGE, "tensor %zu has unknown flags 0x%x", i, from->flags);
         if (!copy_text(from->name, tensor.name, sizeof tensor.name))
             return sp_error_set(error, SP_E_RANGE, "the name of tensor %zu is longer than %d bytes", i,
                                 SP_TENSOR_NAME_BYTES - 1);

@@ -59,6 +59,8 @@ void check_open(struct cluster *c)
     o->residual = zeros(d, sizeof(float));
     o->adam_m = zeros(d, sizeof(float));
     o->adam_v = zeros(d, sizeof(float));
+    o->adam_next_m = zeros(d, sizeof(float));
+    o->adam_next_v = zeros(d, sizeof(float));
     o->norms = zeros(c->layout.trained, sizeof(double));
     o->digests = zeros(rounds + 1, sizeof(uint64_t));
     o->averaged = zeros(rounds + 1, sizeof(uint64_t));
@@ -72,8 +74,8 @@ void check_open(struct cluster *c)
 void check_close(struct cluster *c)
 {
     struct oracle *o = &c->oracle;
-    void *owned[] = {o->theta,  o->buffers, o->update,  o->residual, o->adam_m,
-                     o->adam_v, o->norms,   o->digests, o->averaged, o->averages};
+    void *owned[] = {o->theta,       o->buffers,     o->update, o->residual, o->adam_m,   o->adam_v,
+                     o->adam_next_m, o->adam_next_v, o->norms,  o->digests,  o->averaged, o->averages};
 
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         free(owned[i]);
@@ -304,6 +306,7 @@ void check_commit(struct cluster *c, const struct sp_action *action)
     if (action->round > 0) {
         must(action->round == o->committed + 1);
         check_round(c, commit);
+        oracle_adam_commit(c);
     } else {
         must(!o->started);
     }

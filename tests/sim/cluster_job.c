@@ -18,7 +18,7 @@ static void set(struct sp_job *job, const char *setting)
     must_say(sp_job_set(job, path, equals + 1, &error) == SP_OK, "%s: %s", setting, error.text);
 }
 
-static void complain(void *arg, const char *path, const char *words)
+static void __attribute__((noreturn)) complain(void *arg, const char *path, const char *words)
 {
     (void)arg;
     ck_abort_msg("%s: %s", path, words);

@@ -129,8 +129,9 @@ struct oracle {
     bool has[SP_SLOTS_MAX][CHUNKS_MAX];
     double *norms, whole_norm; /* ||update||^2 before it is coded: of each tensor, and of all that is voted on */
     /* what lasts */
-    float *residual, *adam_m, *adam_v;
-    float adam_c1, adam_c2; /* of adam_round */
+    float *residual;
+    float *adam_m, *adam_v, *adam_next_m, *adam_next_v; /* as of the last commit, and of the round since */
+    float adam_c1, adam_c2;                             /* of adam_round */
     uint32_t adam_round;
     struct rates *rates; /* oracle_rates.c */
     enum sp_phase next;  /* of the next round, by the events so far */
@@ -256,6 +257,7 @@ void oracle_encode(struct cluster *c, enum sp_wire wire, uint64_t first, uint32_
 /* Mean, median or trimmed mean of n values in the order of slots, which are put in another one. */
 float oracle_aggregate(const struct cluster *c, float *values, unsigned n);
 float oracle_adam(struct cluster *c, uint64_t j, float gradient);
+void oracle_adam_commit(struct cluster *c);
 
 /* --- oracle_rates.c --- */
 void rates_open(struct cluster *c);

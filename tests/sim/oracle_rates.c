@@ -80,18 +80,25 @@ static bool goes_by_norms(const struct cluster *c)
 /* --- sign and margin -------------------------------------------------------------------------------------------------
  */
 
-/* A vote that nobody took part in, or that was tied everywhere, has no length: then that of the round before counts. */
+/* Counts that are tied everywhere, or of nobody, have no length: then that of the round before, or of signs. */
+static double length_of(bool margin, double counts, double signs, double before)
+{
+    if (!margin)
+        return signs;
+    if (counts > 0.0)
+        return counts;
+    return before > 0.0 ? before : signs;
+}
+
 static void take_step(struct cluster *c)
 {
     struct rates *rates = c->oracle.rates;
     bool margin = c->oracle.form.phase == SP_PHASE_MARGIN;
 
-    if (margin && c->oracle.whole_norm == 0.0 && rates->step > 0.0)
-        return;
-    margin = margin && c->oracle.whole_norm > 0.0;
-    rates->step = margin ? c->oracle.whole_norm : (double)(c->layout.coordinates - c->oracle.full);
+    rates->step =
+        length_of(margin, c->oracle.whole_norm, (double)(c->layout.coordinates - c->oracle.full), rates->step);
     for (uint32_t i = 0; i < c->layout.trained; i++)
-        rates->steps[i] = margin ? c->oracle.norms[i] : (double)c->layout.tensors[i].count;
+        rates->steps[i] = length_of(margin, c->oracle.norms[i], (double)c->layout.tensors[i].count, rates->steps[i]);
 }
 
 static double vote_rate(struct cluster *c, uint32_t t)
@@ -183,6 +190,18 @@ static double sgd_factor(const struct cluster *c, uint32_t t)
 /* --- both ------------------------------------------------------------------------------------------------------------
  */
 
+/* A calibrated rate makes no step longer than optimizer.sgd.clip steps of the phase before. */
+static double clipped(const struct cluster *c, double rate, double norm, double step, uint32_t t)
+{
+    const struct rates *rates = c->oracle.rates;
+    double longest = c->job.optimizer.sgd.clip * rates->gamma * sgd_factor(c, t) * sqrt(step);
+
+    if (c->job.optimizer.sgd.clip == 0.0 || c->job.optimizer.mode != SP_MODE_HYBRID || c->job.optimizer.sgd.lr > 0.0 ||
+        rate * sqrt(norm) <= longest)
+        return rate;
+    return longest / sqrt(norm);
+}
+
 static double expected_rate(struct cluster *c, uint32_t i, uint32_t t, double rate)
 {
     const struct rates *rates = c->oracle.rates;
@@ -192,8 +211,8 @@ static double expected_rate(struct cluster *c, uint32_t i, uint32_t t, double ra
     if (c->oracle.form.phase != SP_PHASE_SGD || !rates->known)
         return rate;
     if (goes_by_norms(c) && c->job.optimizer.sgd.lambda == SP_LAMBDA_NORM_TENSOR)
-        return rates->lambdas[i] * sgd_factor(c, t);
-    return rate;
+        return clipped(c, rates->lambdas[i] * sgd_factor(c, t), c->oracle.norms[i], rates->steps[i], t);
+    return clipped(c, rate, c->oracle.whole_norm, rates->step, t);
 }
 
 void rates_check(struct cluster *c, const struct sp_commit *commit, unsigned voters)

@@ -50,7 +50,7 @@ static float correction(double beta, uint32_t t)
     return (float)(1.0L / (1.0L - powl((long double)beta, (long double)t)));
 }
 
-/* The moments keep what a round gave that later began anew, as the server's do. */
+/* Of the moments as of the last commit: a round that begins anew does not move them twice. */
 float oracle_adam(struct cluster *c, uint64_t j, float gradient)
 {
     double beta1 = c->job.optimizer.adam.beta1, beta2 = c->job.optimizer.adam.beta2;
@@ -62,9 +62,18 @@ float oracle_adam(struct cluster *c, uint64_t j, float gradient)
         o->adam_c1 = correction(beta1, o->adam_round);
         o->adam_c2 = correction(beta2, o->adam_round);
     }
-    o->adam_m[j] = (float)beta1 * o->adam_m[j] + (float)(1.0 - beta1) * gradient;
-    o->adam_v[j] = (float)beta2 * o->adam_v[j] + fresh * gradient;
-    return (o->adam_m[j] * o->adam_c1) / (sqrtf(o->adam_v[j] * o->adam_c2) + (float)c->job.optimizer.adam.eps);
+    o->adam_next_m[j] = (float)beta1 * o->adam_m[j] + (float)(1.0 - beta1) * gradient;
+    o->adam_next_v[j] = (float)beta2 * o->adam_v[j] + fresh * gradient;
+    return (o->adam_next_m[j] * o->adam_c1) /
+           (sqrtf(o->adam_next_v[j] * o->adam_c2) + (float)c->job.optimizer.adam.eps);
+}
+
+void oracle_adam_commit(struct cluster *c)
+{
+    size_t bytes = (size_t)c->layout.coordinates * sizeof(float);
+
+    memcpy(c->oracle.adam_m, c->oracle.adam_next_m, bytes);
+    memcpy(c->oracle.adam_v, c->oracle.adam_next_v, bytes);
 }
 
 /* --- blocks of int8 --------------------------------------------------------------------------------------------------

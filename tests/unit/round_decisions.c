@@ -20,7 +20,7 @@ static struct sp_view look(void)
 
 static void open_job(const char *one, const char *two, const char *three, const char *four)
 {
-    drive_open(&d, (const char *[]){"optimizer.beta2=0.5", one, two, three, four, NULL}, small);
+    drive_open(&d, (const char *[]){"optimizer.beta2=0.5", "optimizer.sgd.clip=0", one, two, three, four, NULL}, small);
     (void)drive_join(&d, 0);
     drive_clear(&d);
 }

@@ -435,8 +435,8 @@ END_TEST
 /* The rate of the paper's rule, from pushes to the COMMIT of the first SGD round. */
 START_TEST(test_lambda_from_the_statistics)
 {
-    open_settings(
-        1, (const char *[]){"optimizer.switch.when=at", "optimizer.switch.step=2", "optimizer.sgd.lambda=ratio", NULL});
+    open_settings(1, (const char *[]){"optimizer.switch.when=at", "optimizer.switch.step=2",
+                                      "optimizer.sgd.lambda=ratio", "optimizer.sgd.clip=0", NULL});
     push_with(1, 0.0, scalars_of(1.0, 4.0, 1.0f, 1.0f));
     push_with(1, 3.0, scalars_of(1.0, 4.0, 1.0f, 1.0f));
     ck_assert_double_eq_tol(look().lambda, 0.0625 * 3.0 / 2.0, 1e-9);

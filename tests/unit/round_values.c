@@ -468,6 +468,33 @@ START_TEST(test_warmup)
 }
 END_TEST
 
+/* A rate that a quiet round gave makes no step of a loud one longer than one before the switch (times the clip). */
+START_TEST(test_no_step_is_longer_than_before)
+{
+    static const char *const clips[] = {"optimizer.sgd.clip=0", "optimizer.sgd.clip=1", "optimizer.sgd.clip=2"};
+    static const double times[] = {6.0, 1.0, 2.0};
+    float loud[13];
+    double length, longest;
+
+    drive_open(&d,
+               (const char *[]){"optimizer.sign.schedule=constant", "optimizer.switch.when=at",
+                                "optimizer.switch.step=2", "optimizer.sgd.scale=0.6", "optimizer.sgd.lambda=norm",
+                                clips[_i], NULL},
+               small);
+    (void)drive_join(&d, 0);
+    all_push(ramp);
+    all_push(ramp);
+    all_push(ramp); /* gives the rate: a step of 0.6 lengths */
+    for (unsigned j = 0; j < 13; j++)
+        loud[j] = 10.0f * ramp[j];
+    all_push(loud);
+    longest = (double)drive_last(&d, SP_ACTION_COMMIT)->action.commit.rate * sqrt(50.0) * 10.0;
+    length = d.job.optimizer.sign.lr * sqrt(13.0);
+    ck_assert_double_eq_tol(longest, times[_i] * length, 1e-6 * length);
+    drive_close(&d);
+}
+END_TEST
+
 /* The norm rules go by an average of the mean's squared length since the switch; a round without one adds nothing. */
 START_TEST(test_tracking_of_norms)
 {
@@ -475,7 +502,7 @@ START_TEST(test_tracking_of_norms)
 
     drive_open(&d,
                (const char *[]){"optimizer.switch.when=at", "optimizer.switch.step=2", "optimizer.sgd.scale=1",
-                                "optimizer.sgd.rate=tracking", "optimizer.beta2=0.75", NULL},
+                                "optimizer.sgd.rate=tracking", "optimizer.beta2=0.75", "optimizer.sgd.clip=0", NULL},
                small);
     (void)drive_join(&d, 0);
     all_push(ramp);
@@ -596,6 +623,7 @@ TCase *round_values_cases(void)
     tcase_add_loop_test(cases, test_mode_adam, 0, 2);
     tcase_add_loop_test(cases, test_schedules_of_the_sgd_phase, 0, 3);
     tcase_add_test(cases, test_warmup);
+    tcase_add_loop_test(cases, test_no_step_is_longer_than_before, 0, 3);
     tcase_add_test(cases, test_tracking_of_norms);
     tcase_add_loop_test(cases, test_tracking_of_statistics, 0, 4);
     tcase_add_loop_test(cases, test_events_of_rounds_without_a_mean, 0, 2);

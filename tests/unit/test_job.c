@@ -152,6 +152,7 @@ START_TEST(test_defaults_of_the_switch_and_what_follows)
     ck_assert_double_eq(job.optimizer.sgd.scale, 0.6);
     ck_assert_double_eq(job.optimizer.sgd.lambda_min, 1e-5);
     ck_assert_double_eq(job.optimizer.sgd.lambda_max, 1);
+    ck_assert_double_eq(job.optimizer.sgd.clip, 1);
     ck_assert_double_eq(job.optimizer.sgd.lr, 0);
     ck_assert_int_eq(job.optimizer.sgd.rate, SP_RATE_FROZEN);
     ck_assert_int_eq(job.optimizer.sgd.schedule, SP_SGD_SCHEDULE_CONTINUE);
@@ -192,6 +193,7 @@ static const struct {
     {"optimizer.sgd.scale", {"1e-30", "1e6"}, {"0", "1000001"}},
     {"optimizer.sgd.lambda_min", {"1e-30", "1e6"}, {"0", "1000001"}},
     {"optimizer.sgd.lambda_max", {"1e-30", "1e6"}, {"0", "1000001"}},
+    {"optimizer.sgd.clip", {"0", "1e6"}, {"-0.1", "1000001"}},
     {"optimizer.sgd.lr", {"0", "1e6"}, {"-0.1", "1000001"}},
     {"optimizer.sgd.step.epochs", {"1e-30", "1e6"}, {"0", "1000001"}},
     {"optimizer.sgd.step.factor", {"1e-30", "1"}, {"0", "1.1"}},

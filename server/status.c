@@ -76,7 +76,7 @@ static void set_switches(json_t **to, const struct sp_view *view)
     const char *reason = last != NULL ? last->reason : view->dry_reason;
     json_t *all = json_array();
 
-    for (unsigned i = 0; i < view->switches_count; i++) {
+    for (unsigned i = 0; view->switches != NULL && i < view->switches_count; i++) {
         const struct sp_switch_view *s = &view->switches[i];
 
         sp_json_append(&all,

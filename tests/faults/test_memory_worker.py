@@ -18,8 +18,8 @@ class Memory(faults.Case):
         where = address.read_text()
         arguments = ['--config', harness.DIGITS, '--server', where, '--set', 'worker.give_up=10']
         one.watch('worker', faults.WORKER, *arguments)
-        if one.code() != 0:
-            one.expect(server.alive(), 'the server ended before another worker came')
+        # One that fails in the job's last frame leaves a server that is done, with the results that are checked below.
+        if one.code() != 0 and server.alive():
             one.start('second', harness.WORKER, *arguments)
         one.expect(one.wait_for(lambda: not server.alive(), 15), 'the server still waits')
         one.expect(server.popen.returncode == 0, 'the server failed')

@@ -306,7 +306,8 @@ void check_commit(struct cluster *c, const struct sp_action *action)
     if (action->round > 0) {
         must(action->round == o->committed + 1);
         check_round(c, commit);
-        oracle_adam_commit(c);
+        if (c->job.optimizer.mode == SP_MODE_ADAM)
+            oracle_adam_commit(c);
     } else {
         must(!o->started);
     }

@@ -79,6 +79,7 @@ static void any_sgd(struct any *any)
     ADD_ONE(any, "optimizer.sgd.wire", "auto", "f32", "bf16", "i8");
     ADD_ONE(any, "optimizer.sgd.aggregate", "mean", "median", "trimmed_mean");
     ADD_ONE(any, "optimizer.sgd.schedule", "continue", "constant", "cosine");
+    ADD_ONE(any, "optimizer.sgd.clip", "1", "0", "0.3");
     ADD_ONE(any, "optimizer.adam.lr", "0.02");
     if (fixed)
         add(any, "optimizer.sgd.lr=0.3");

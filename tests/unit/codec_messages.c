@@ -71,7 +71,7 @@ static void make_layout(struct sp_layout *layout, struct sp_rng *rng, bool extre
         struct sp_tensor tensor = {.dims = extreme ? 8 : 1 + sp_rng_below(rng, 8), .flags = any32(rng)};
         struct sp_error error = {0};
 
-        tensor.flags &= ~(uint32_t)SP_TENSOR_BUFFER;
+        tensor.flags &= (uint32_t)SP_TENSOR_DECAY;
         tensor.flags |= i < trained ? 0 : SP_TENSOR_BUFFER;
         if (extreme)
             memset(tensor.name, 'x', sizeof tensor.name - 1);

@@ -567,6 +567,9 @@ START_TEST(test_layout_refused)
     put_tensor("u", shape, 9, 0);
     refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 1 has 9 dimensions; at most 8 are allowed");
     begin_layout();
+    put_tensor("u", shape, 1, SP_TENSOR_FULL);
+    refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 1 has unknown flags 0x4");
+    begin_layout();
     put_tensor("u", shape, 0, 0);
     refuse(SP_FRAME_LAYOUT, SP_E_RANGE, "tensor 'u' has 0 dimensions; 1 to 8 are allowed");
     begin_layout();

@@ -1,5 +1,6 @@
 """System calls that do less than was asked for, signals in between, clocks that jump, peers that hang up: the job's weights
 are the same to the bit as without."""
+import contextlib
 import signal
 import socket
 import struct
@@ -104,7 +105,8 @@ class Io(faults.Case):
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             with socket.socket(socket.AF_UNIX) as s:
                 s.connect(str(server.run / 'signpostd.sock'))
-                s.sendall(b'status\n')
+                with contextlib.suppress(BrokenPipeError):  # it takes so many at once, and hangs up on more
+                    s.sendall(b'status\n')
         before = self.wait_for(lambda: faults.ask(server.run), 'an answer between the others')
         self.assertEqual((before['stage'], before['live']), ('running', 2))
         # A server that is gone while its workers push.

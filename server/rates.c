@@ -79,7 +79,6 @@ static void take_length(double *length, double counts, double signs)
 void sp_rates_take_step(struct sp_round *r, enum sp_phase phase)
 {
     bool margin = phase == SP_PHASE_MARGIN;
-
     double signs = (double)(r->layout.coordinates - r->layout.full);
 
     take_length(&r->step.whole, margin ? r->now.whole : signs, signs);

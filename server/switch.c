@@ -157,10 +157,11 @@ static void add_lambda(struct sp_round *r, struct sp_event *event)
 
 static void dry_run(struct sp_round *r, const struct sp_decision *decision)
 {
-    struct sp_event event = sp_switch_new_event(r, SP_EVENT_DRY_RUN, decision->test);
+    struct sp_event event;
 
     if (r->dry_reason[0] != '\0' && !r->asked)
         return;
+    event = sp_switch_new_event(r, SP_EVENT_DRY_RUN, decision->test);
     event.to = destination(r);
     add_lambda(r, &event);
     (void)snprintf(event.reason, sizeof event.reason, "%s", decision->reason);

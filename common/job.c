@@ -15,7 +15,7 @@ _Static_assert(offsetof(struct sp_job, model.hidden_count) ==
 /* Each list of choices is in the order of its enum. */
 static const char *const formats[] = {"idx", NULL};
 static const char *const shards[] = {"iid", "by_label", NULL};
-static const char *const models[] = {"softmax", "mlp", NULL};
+static const char *const models[] = {"softmax", "mlp", "lenet", "resnet18", NULL};
 static const char *const modes[] = {"hybrid", "sgd", "adam", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", "step", NULL};
 static const char *const starts[] = {"sign", "margin", NULL};
@@ -100,8 +100,13 @@ const struct sp_key sp_job_keys[] = {
         "sorting by label"),
 
     CHOICE("model.type", model.type, PLAN, "mlp", models,
-           "`softmax`: one linear layer; `mlp`: hidden layers with ReLU before it"),
+           "`softmax`: one linear layer; `mlp`: hidden layers with ReLU before it; `lenet`: two convolutions with "
+           "max-pooling and three linear layers; `resnet18`: the form for small images (3x3 stem)"),
     UINTS("model.hidden", model.hidden, PLAN, "[64]", 1, 65536, "units of each hidden layer of an `mlp`"),
+    UINT("model.width", model.width, PLAN, "64", 1, 1024, "channels of the first stage of a `resnet18`"),
+    STRING("model.init", model.init, 0, "",
+           "`.safetensors` file with the weights to start from, which the server reads; relative to the job file, or "
+           "absolute; empty: random ones, by the seed"),
     UINT("model.threads", model.threads, 0, "1", 1, 1024, "threads of OpenBLAS in each worker"),
 
     UINT("train.batch", train.batch, PLAN, "16", 1, BATCH_MAX, "examples per worker and round"),
@@ -243,7 +248,10 @@ const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
 /* What the design names but this version does not do yet; a path stands for all keys under it as well. */
 static const char *const later[] = {
-    "model.width", "server.journal", "server.checkpoint", "server.quarantine", "security.tls",
+    "server.journal",
+    "server.checkpoint",
+    "server.quarantine",
+    "security.tls",
 };
 
 bool sp_path_is_under(const char *path, const char *group)

@@ -19,9 +19,10 @@
 #define SP_VALUE_BYTES 4096 /* enough for any value as text */
 #define SP_QUOTED_BYTES 128 /* of a user's text as messages show it */
 
-enum sp_data_format { SP_DATA_IDX };
+enum sp_data_format { SP_DATA_IDX, SP_DATA_CIFAR10, SP_DATA_CIFAR100, SP_DATA_CSV };
+enum sp_compute { SP_COMPUTE_NONE, SP_COMPUTE_ALL, SP_COMPUTE_CHANNEL, SP_COMPUTE_INPUT };
 enum sp_shards { SP_SHARDS_IID, SP_SHARDS_BY_LABEL };
-enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP };
+enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP, SP_MODEL_LENET, SP_MODEL_RESNET18 };
 enum sp_mode { SP_MODE_HYBRID, SP_MODE_SGD, SP_MODE_ADAM };
 enum sp_schedule { SP_SCHEDULE_CONSTANT, SP_SCHEDULE_LINEAR, SP_SCHEDULE_COSINE, SP_SCHEDULE_STEP };
 enum sp_dither_schedule {
@@ -87,6 +88,8 @@ struct sp_job {
         enum sp_model_type type;
         uint32_t hidden[SP_HIDDEN_MAX]; /* units of each hidden layer; only mlp has any */
         uint32_t hidden_count;          /* the count of a list follows its items at once */
+        uint32_t width;                 /* channels of resnet18's first stage */
+        char init[SP_STRING_BYTES];     /* .safetensors with the weights to start from, read by the server; "": none */
         uint32_t threads;               /* of OpenBLAS, in each worker */
     } model;
     struct {

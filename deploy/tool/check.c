@@ -191,7 +191,7 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
     rc = load(job, job->data.train_images, job->data.train_labels, &train, error);
 
     if (rc == SP_OK)
-        rc = sp_model_create(&model, job, train.inputs, train.classes, job->train.batch, error);
+        rc = sp_model_create(&model, job, &train.shape, train.classes, job->train.batch, error);
     if (rc == SP_OK) {
         d = sp_model_layout(model)->coordinates;
         (void)printf("\n%llu training examples of %u inputs, %u classes; %llu parameters\n",

@@ -97,6 +97,8 @@ START_TEST(test_defaults_are_the_documented_ones)
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
     ck_assert_uint_eq(job.model.hidden[0], 64);
+    ck_assert_uint_eq(job.model.width, 64);
+    ck_assert_str_eq(job.model.init, "");
     ck_assert_uint_eq(job.train.batch, 16);
     ck_assert_double_eq(job.train.epochs, 10);
     ck_assert_uint_eq(job.train.report, 50);
@@ -287,8 +289,8 @@ END_TEST
 /* Whatever governs training travels in the PLAN; where things are and how long to wait does not. */
 START_TEST(test_plan_has_all_that_governs_training)
 {
-    static const char *const others[] = {"data.format",    "data.train.", "data.test.", "model.threads", "train.report",
-                                         "train.evaluate", "server.",     "security.",  "worker."};
+    static const char *const others[] = {"data.format",  "data.train.",    "data.test.", "model.init", "model.threads",
+                                         "train.report", "train.evaluate", "server.",    "security.",  "worker."};
 
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         bool local = false;
@@ -526,7 +528,7 @@ START_TEST(test_lists_bools_and_choices_are_checked)
     refuse("optimizer.switch.dry_run", "True", SP_E_SYNTAX,
            "optimizer.switch.dry_run: must be true or false, not 'True'");
     refuse("optimizer.switch.dry_run", "1", SP_E_SYNTAX, NULL);
-    refuse("model.type", "mpl", SP_E_RANGE, "model.type: must be softmax or mlp, not 'mpl'");
+    refuse("model.type", "mpl", SP_E_RANGE, "model.type: must be softmax, mlp, lenet or resnet18, not 'mpl'");
     refuse("model.type", "MLP", SP_E_RANGE, NULL);
     refuse("data.shards", "sorted", SP_E_RANGE, "data.shards: must be iid or by_label, not 'sorted'");
     set("data.shards", "by_label");
@@ -538,8 +540,8 @@ END_TEST
 
 START_TEST(test_what_comes_later_is_said_to)
 {
-    static const char *const keys[] = {"server.journal",   "server.journal.fsync", "server.checkpoint.every",
-                                       "security.tls.key", "server.quarantine",    "model.width"};
+    static const char *const keys[] = {"server.journal", "server.journal.fsync", "server.checkpoint.every",
+                                       "security.tls.key", "server.quarantine"};
 
     for (size_t i = 0; i < COUNT(keys); i++) {
         char words[128];

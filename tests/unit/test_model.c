@@ -304,7 +304,7 @@ static struct sp_model *create(const struct sp_job *job, uint32_t inputs, uint32
 {
     struct sp_model *model = NULL;
     struct sp_error error = {0};
-    int rc = sp_model_create(&model, job, inputs, classes, batch_max, &error);
+    int rc = sp_model_create(&model, job, &(struct sp_shape){1, 1, inputs}, classes, batch_max, &error);
 
     ck_assert_msg(rc == SP_OK, "%s", error.text);
     return model;
@@ -349,7 +349,8 @@ static void expect_refused(const struct sp_job *job, uint32_t inputs, uint32_t c
     struct sp_model *model = NULL;
     struct sp_error error = {0};
 
-    ck_assert_int_eq(sp_model_create(&model, job, inputs, classes, batch_max, &error), SP_E_RANGE);
+    ck_assert_int_eq(sp_model_create(&model, job, &(struct sp_shape){1, 1, inputs}, classes, batch_max, &error),
+                     SP_E_RANGE);
     ck_assert_ptr_null(model);
     ck_assert_str_ne(error.text, "");
 }
@@ -383,7 +384,7 @@ START_TEST(test_init)
     double sum = 0.0, squares = 0.0;
     uint32_t word[4];
 
-    sp_model_init(model, 11, theta);
+    sp_model_init(model, 11, theta, NULL);
     for (uint64_t e = 0; e < tensors[0].count; e++) {
         ck_assert(theta[e] >= -he && theta[e] < he);
         sum += (double)theta[e];
@@ -400,9 +401,9 @@ START_TEST(test_init)
     }
     for (uint64_t e = 0; e < 10; e++)
         ck_assert(theta[tensors[3].first + e] == 0.0f);
-    sp_model_init(model, 11, again);
+    sp_model_init(model, 11, again, NULL);
     ck_assert_mem_eq(theta, again, sp_model_layout(model)->coordinates * sizeof *theta);
-    sp_model_init(model, 12, again);
+    sp_model_init(model, 12, again, NULL);
     ck_assert(theta[0] != again[0]);
     free(theta);
     free(again);
@@ -452,7 +453,7 @@ START_TEST(test_model_differences)
     void *all[] = {theta, x, gradient, wide, wide_x, found, labels};
 
     memset(gradient, 0xff, count * sizeof *gradient);
-    loss = sp_model_gradient(model, theta, x, labels, BATCH, gradient);
+    loss = sp_model_gradient(model, theta, NULL, x, labels, BATCH, gradient);
     ck_assert_double_eq_tol(loss, naive_loss(layout, wide, wide_x, labels, &kink), 1e-6);
     ck_assert_double_gt(kink, 100 * STEP);
     for (size_t j = 0; j < count; j++) {
@@ -482,7 +483,7 @@ START_TEST(test_model_by_hand)
     const uint8_t labels[] = {0, 2};
     float gradient[9];
 
-    ck_assert_double_eq_tol(sp_model_gradient(model, theta, x, labels, 2, gradient), log(3.0), 1e-15);
+    ck_assert_double_eq_tol(sp_model_gradient(model, theta, NULL, x, labels, 2, gradient), log(3.0), 1e-15);
     expect_floats_close(gradient, expected, 9, "gradient");
     sp_model_destroy(model);
 }
@@ -507,13 +508,13 @@ START_TEST(test_same_bits)
     one = floats(count);
     two = floats(count);
     sp_model_set_threads((uint32_t)_i);
-    sp_model_init(model, 1, theta);
-    loss = sp_model_gradient(model, theta, x, labels, 64, one);
-    (void)sp_model_gradient(model, theta, x, labels, 17, two);
-    ck_assert(sp_model_gradient(model, theta, x, labels, 64, two) == loss);
+    sp_model_init(model, 1, theta, NULL);
+    loss = sp_model_gradient(model, theta, NULL, x, labels, 64, one);
+    (void)sp_model_gradient(model, theta, NULL, x, labels, 17, two);
+    ck_assert(sp_model_gradient(model, theta, NULL, x, labels, 64, two) == loss);
     ck_assert_mem_eq(one, two, count * sizeof *one);
     memset(two, 0xff, count * sizeof *two);
-    ck_assert(sp_model_gradient(other, theta, x, labels, 64, two) == loss);
+    ck_assert(sp_model_gradient(other, theta, NULL, x, labels, 64, two) == loss);
     ck_assert_mem_eq(one, two, count * sizeof *one);
     free(theta);
     free(x);
@@ -535,15 +536,15 @@ START_TEST(test_score)
     const uint8_t labels[] = {0, 0, 0, 0, 0};
     struct sp_score score = {0};
 
-    sp_model_score(model, theta, x, labels, 3, &score);
+    sp_model_score(model, theta, NULL, x, labels, 3, &score);
     ck_assert_uint_eq(score.correct, 2);
     ck_assert_uint_eq(score.total, 3);
     ck_assert_double_eq_tol(score.loss_sum, log1p(exp(-1.0)) + log1p(exp(1.0)) + log(2.0), 1e-15);
-    sp_model_score(model, theta, x + 8, labels, 1, &score);
+    sp_model_score(model, theta, NULL, x + 8, labels, 1, &score);
     ck_assert_uint_eq(score.correct, 3);
-    sp_model_score(model, theta, x, labels, 0, &score);
+    sp_model_score(model, theta, NULL, x, labels, 0, &score);
     ck_assert_uint_eq(score.total, 4);
-    sp_model_score(model, theta, x, labels, 5, &score);
+    sp_model_score(model, theta, NULL, x, labels, 5, &score);
     ck_assert_uint_eq(score.correct, 6);
     ck_assert_uint_eq(score.total, 9);
     ck_assert(isnan(score.loss_sum));
@@ -560,9 +561,9 @@ START_TEST(test_not_finite_shows)
     uint8_t *labels = random_labels(BATCH, CLASSES, 41);
     size_t bad = 0;
 
-    sp_model_init(model, 1, theta);
+    sp_model_init(model, 1, theta, NULL);
     x[7] = NAN;
-    ck_assert(isnan(sp_model_gradient(model, theta, x, labels, BATCH, gradient)));
+    ck_assert(isnan(sp_model_gradient(model, theta, NULL, x, labels, BATCH, gradient)));
     for (size_t j = 0; j < count; j++)
         bad += !isfinite(gradient[j]);
     ck_assert_uint_gt(bad, 0);
@@ -603,15 +604,15 @@ START_TEST(test_learns_digits)
         indices[i] = i;
     sp_scale_init(&scale, 16.0, 0.305, 0.376);
     sp_examples_gather(&examples, indices, (uint32_t)examples.count, &scale, x, labels);
-    sp_model_init(model, 1, theta);
+    sp_model_init(model, 1, theta, NULL);
     for (size_t t = 0; t < 300; t++) {
         size_t first = t % 14 * 100;
 
-        (void)sp_model_gradient(model, theta, x + first * examples.inputs, labels + first, 100, gradient);
+        (void)sp_model_gradient(model, theta, NULL, x + first * examples.inputs, labels + first, 100, gradient);
         for (size_t j = 0; j < sp_model_layout(model)->coordinates; j++)
             theta[j] -= 0.1f * gradient[j];
     }
-    sp_model_score(model, theta, x, labels, examples.count, &score);
+    sp_model_score(model, theta, NULL, x, labels, examples.count, &score);
     ck_assert_uint_eq(score.total, examples.count);
     ck_assert_uint_ge(score.correct, 1380);
     free(indices);

@@ -16,9 +16,15 @@
 #define SP_EXAMPLES_BYTES_MAX (UINT64_C(1) << 35) /* pixels of all images: 32 GiB */
 #define SP_CLASSES_MAX 256                        /* a label is one byte */
 
+/* Of one image, as models take it: [channels, height, width]. Data without such a shape are [1, 1, inputs]. */
+struct sp_shape {
+    uint32_t channels, height, width;
+};
+
 struct sp_examples {
-    uint64_t count;   /* 1..SP_EXAMPLES_MAX */
-    uint32_t inputs;  /* bytes of one image, its dimensions flattened: 1..SP_INPUTS_MAX */
+    uint64_t count;  /* 1..SP_EXAMPLES_MAX */
+    uint32_t inputs; /* bytes of one image, its dimensions flattened: 1..SP_INPUTS_MAX */
+    struct sp_shape shape;
     uint32_t classes; /* highest label + 1 */
     uint8_t *images;  /* [count, inputs], owned */
     uint8_t *labels;  /* [count], owned */

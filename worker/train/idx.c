@@ -259,6 +259,7 @@ int sp_idx_load(const char *images_path, const char *labels_path, struct sp_exam
         return rc;
     }
     out->inputs = (uint32_t)inputs;
+    out->shape = (struct sp_shape){1, 1, out->inputs};
     for (uint64_t i = 0; i < out->count; i++) {
         if (out->labels[i] >= out->classes)
             out->classes = out->labels[i] + 1u;

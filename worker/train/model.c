@@ -21,6 +21,9 @@ struct layer {
 };
 
 struct sp_model {
+    void (*progress)(void *arg);
+    void *progress_arg;
+    uint64_t room_bytes;
     struct sp_layout layout;
     uint32_t batch_max;
     uint32_t layers_count;
@@ -89,6 +92,7 @@ static int make_room(struct sp_model *model, struct sp_error *error)
                             model->batch_max, (unsigned long long)SP_MODEL_ROOM_BYTES_MAX);
     bytes = width * model->batch_max * sizeof *next;
     sp_assert(bytes > 0);
+    model->room_bytes = bytes;
     model->room = malloc((size_t)bytes);
     if (model->room == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for %llu bytes of activations", (unsigned long long)bytes);
@@ -102,9 +106,10 @@ static int make_room(struct sp_model *model, struct sp_error *error)
     return SP_OK;
 }
 
-int sp_model_create(struct sp_model **out, const struct sp_job *job, uint32_t inputs, uint32_t classes,
+int sp_model_create(struct sp_model **out, const struct sp_job *job, const struct sp_shape *shape, uint32_t classes,
                     uint32_t batch_max, struct sp_error *error)
 {
+    const uint32_t inputs = shape->channels * shape->height * shape->width;
     struct sp_model *model;
     int rc;
 
@@ -141,6 +146,17 @@ const struct sp_layout *sp_model_layout(const struct sp_model *model)
     return &model->layout;
 }
 
+uint64_t sp_model_bytes(const struct sp_model *model)
+{
+    return model->room_bytes;
+}
+
+void sp_model_on_progress(struct sp_model *model, void (*progress)(void *arg), void *arg)
+{
+    model->progress = progress;
+    model->progress_arg = arg;
+}
+
 /* 2u - 1 is exact in float32, so the one rounding is that of the product. */
 static void init_uniform(uint64_t seed, uint32_t tensor, float bound, float *values, uint64_t count)
 {
@@ -154,7 +170,7 @@ static void init_uniform(uint64_t seed, uint32_t tensor, float bound, float *val
     }
 }
 
-void sp_model_init(const struct sp_model *model, uint64_t seed, float *theta)
+void sp_model_init(const struct sp_model *model, uint64_t seed, float *theta, float *buffers)
 {
     for (uint32_t i = 0; i < model->layers_count; i++) {
         const struct layer *layer = &model->layers[i];
@@ -200,8 +216,8 @@ static void backward(struct sp_model *model, const float *theta, const float *x,
     }
 }
 
-double sp_model_gradient(struct sp_model *model, const float *theta, const float *x, const uint8_t *labels, uint32_t n,
-                         float *gradient)
+double sp_model_gradient(struct sp_model *model, const float *theta, float *buffers, const float *x,
+                         const uint8_t *labels, uint32_t n, float *gradient)
 {
     const float *logits = forward(model, theta, x, n);
     const size_t classes = model->layers[model->layers_count - 1].out;
@@ -215,15 +231,21 @@ double sp_model_gradient(struct sp_model *model, const float *theta, const float
     return loss / (double)n;
 }
 
-void sp_model_score(struct sp_model *model, const float *theta, const float *x, const uint8_t *labels, uint64_t n,
-                    struct sp_score *add_to)
+const float *sp_model_logits(struct sp_model *model, const float *theta, const float *buffers, const float *x,
+                             uint32_t n)
+{
+    return forward(model, theta, x, n);
+}
+
+void sp_model_score(struct sp_model *model, const float *theta, const float *buffers, const float *x,
+                    const uint8_t *labels, uint64_t n, struct sp_score *add_to)
 {
     const size_t inputs = model->layers[0].in;
     const size_t classes = model->layers[model->layers_count - 1].out;
 
     while (n > 0) {
         uint32_t part = n < model->batch_max ? (uint32_t)n : model->batch_max;
-        const float *logits = forward(model, theta, x, part);
+        const float *logits = sp_model_logits(model, theta, buffers, x, part);
 
         for (size_t i = 0; i < part; i++) {
             add_to->loss_sum += sp_softmax_loss(logits + i * classes, (uint32_t)classes, labels[i], 1.0, NULL);

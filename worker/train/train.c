@@ -73,7 +73,7 @@ static uint32_t batch_max(const struct trainer *t)
  * workers. */
 static int make_model(struct trainer *t, struct sp_error *error)
 {
-    int rc = sp_model_create(&t->model, &t->job, t->train.inputs, t->train.classes, batch_max(t), error);
+    int rc = sp_model_create(&t->model, &t->job, &t->train.shape, t->train.classes, batch_max(t), error);
 
     if (rc != SP_OK)
         return rc;
@@ -127,7 +127,7 @@ static int take_plan(struct trainer *t, struct sp_error *error)
     if (rc == SP_OK && sp_layout_digest(sp_model_layout(t->model)) != own)
         rc = sp_error_set(error, SP_E_MISMATCH,
                           "the server's job trains another model than this worker's job file says; give both the same "
-                          "model.type and model.hidden");
+                          "keys under model");
     return rc == SP_OK ? make_batches(t, error) : rc;
 }
 
@@ -140,7 +140,8 @@ static int give_gradient(struct trainer *t, const struct signpost_event *event)
 
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
     sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
-    loss = sp_model_gradient(t->model, signpost_weights(t->client), t->x, t->labels, batch, t->gradient);
+    loss = sp_model_gradient(t->model, signpost_weights(t->client), signpost_buffers(t->client), t->x, t->labels, batch,
+                             t->gradient);
     rc = signpost_gradient(t->client, 0, d, t->gradient);
     return rc == SIGNPOST_OK ? signpost_push(t->client, loss, batch) : rc;
 }
@@ -158,7 +159,8 @@ static int give_score(struct trainer *t, const struct signpost_event *event)
         for (uint32_t i = 0; i < count; i++)
             t->indices[i] = (uint32_t)(first + i);
         sp_examples_gather(&t->test, t->indices, count, &t->scale, t->x, t->labels);
-        sp_model_score(t->model, signpost_weights(t->client), t->x, t->labels, count, &score);
+        sp_model_score(t->model, signpost_weights(t->client), signpost_buffers(t->client), t->x, t->labels, count,
+                       &score);
         first += count;
         signpost_alive(t->client);
     }
@@ -177,7 +179,7 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
     case SIGNPOST_JOINED:
         return take_plan(t, error);
     case SIGNPOST_INIT:
-        sp_model_init(t->model, t->job.seed, signpost_weights_to_init(t->client));
+        sp_model_init(t->model, t->job.seed, signpost_weights_to_init(t->client), signpost_buffers(t->client));
         return from_client(t, signpost_init_done(t->client), error);
     case SIGNPOST_GRADIENT:
         return from_client(t, give_gradient(t, event), error);

@@ -27,7 +27,7 @@ class Lenet(Dense):
     def __init__(self, convolutions, denses):
         super().__init__(denses)
         (out1, in1, *kernel1), (out2, in2, *kernel2) = convolutions
-        self.conv1 = nn.Conv2d(in1, out1, kernel1, padding=2)
+        self.conv1 = nn.Conv2d(in1, out1, kernel1)
         self.conv2 = nn.Conv2d(in2, out2, kernel2)
         self.pool = nn.MaxPool2d(2)
 

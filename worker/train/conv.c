@@ -19,102 +19,150 @@ static size_t rows_at_once(const struct sp_conv *conv)
     return rows > 0 ? rows : 1;
 }
 
+/* The image with a margin of zeros all around, of which a strip is made at a time. */
+static size_t margin_width(const struct sp_conv *conv)
+{
+    return conv->in_width + (size_t)2 * conv->pad;
+}
+
+/* Columns first, then the margin's strip: at most a whole image. */
+static size_t columns_room(const struct sp_conv *conv)
+{
+    return rows_at_once(conv) * depth(conv) * conv->out_width;
+}
+
 uint64_t sp_conv_room(const struct sp_conv *conv)
 {
-    return (uint64_t)rows_at_once(conv) * depth(conv) * conv->out_width;
+    return columns_room(conv) + ((uint64_t)conv->out_height * conv->stride + conv->kernel) * margin_width(conv);
 }
 
-/* The columns c of an output row for which the window's column b is inside of the image: *first up to *end. */
-static void inside(const struct sp_conv *conv, uint32_t b, uint32_t *first, uint32_t *end)
-{
-    /* c*stride - pad + b must be at least 0 and below in_width. */
-    uint32_t before = conv->pad > b ? conv->pad - b : 0;
-    uint32_t reach = conv->in_width + conv->pad > b ? conv->in_width + conv->pad - b : 0;
+/* Some output rows of one image, and the rows with margin that their windows reach over. */
+struct strip {
+    size_t image, row, rows, reach;
+};
 
-    *first = (before + conv->stride - 1) / conv->stride;
-    *end = (reach + conv->stride - 1) / conv->stride;
-    *first = *first < conv->out_width ? *first : conv->out_width;
-    *end = *end < conv->out_width ? *end : conv->out_width;
-    *end = *end > *first ? *end : *first;
+/* The strip that output row `first` of all images begins, up to row `end`. */
+static struct strip next_strip(const struct sp_conv *conv, size_t first, size_t end)
+{
+    struct strip strip = {.image = first / conv->out_height, .row = first % conv->out_height};
+
+    strip.rows = conv->out_height - strip.row;
+    strip.rows = strip.rows < end - first ? strip.rows : end - first;
+    strip.reach = (strip.rows - 1) * conv->stride + conv->kernel;
+    return strip;
 }
 
-/* The image's row that the window's row a meets in output row r of an image, or -1 if that is outside. */
-static ptrdiff_t meets(const struct sp_conv *conv, size_t r, uint32_t a)
+/* The image's row that row i of a strip is, or -1 if it is all margin. */
+static ptrdiff_t image_row(const struct sp_conv *conv, const struct strip *strip, size_t i)
 {
-    ptrdiff_t row = (ptrdiff_t)(r * conv->stride + a) - (ptrdiff_t)conv->pad;
+    ptrdiff_t row = (ptrdiff_t)(strip->row * conv->stride + i) - (ptrdiff_t)conv->pad;
 
     return row < (ptrdiff_t)conv->in_height ? row : -1;
 }
 
-/* One row of `columns`: the value under one place of the window, for output rows first..first+rows-1. */
-SP_WIDE static void gather_place(const struct sp_conv *conv, const float *x, size_t image, uint32_t a, uint32_t b,
-                                 size_t first, size_t rows, float *to)
+static void cut_strip(const struct sp_conv *conv, const struct strip *strip, const float *image, float *to)
 {
-    uint32_t left, right;
+    memset(to, 0, strip->reach * margin_width(conv) * sizeof *to);
+    for (size_t i = 0; i < strip->reach; i++) {
+        ptrdiff_t row = image_row(conv, strip, i);
 
-    inside(conv, b, &left, &right);
-    for (size_t r = first; r < first + rows; r++, to += conv->out_width) {
-        ptrdiff_t row = meets(conv, r % conv->out_height, a);
-        const float *from;
-
-        if (row < 0) {
-            memset(to, 0, conv->out_width * sizeof *to);
-            continue;
-        }
-        for (uint32_t c = 0; c < left; c++)
-            to[c] = 0.0f;
-        from = x + r / conv->out_height * image + (size_t)row * conv->in_width;
-        if (conv->stride == 1)
-            for (uint32_t c = left; c < right; c++)
-                to[c] = from[c + b - conv->pad];
-        else
-            for (uint32_t c = left; c < right; c++)
-                to[c] = from[c * conv->stride + b - conv->pad];
-        for (uint32_t c = right; c < conv->out_width; c++)
-            to[c] = 0.0f;
+        if (row >= 0)
+            memcpy(to + i * margin_width(conv) + conv->pad, image + (size_t)row * conv->in_width,
+                   conv->in_width * sizeof *to);
     }
 }
 
-/* The other way: adds what lies under one place of the window to the image. */
-SP_WIDE static void scatter_place(const struct sp_conv *conv, const float *from, size_t image, uint32_t a, uint32_t b,
-                                  size_t first, size_t rows, float *x)
+static void add_strip(const struct sp_conv *conv, const struct strip *strip, const float *from, float *image)
 {
-    uint32_t left, right;
+    for (size_t i = 0; i < strip->reach; i++) {
+        ptrdiff_t row = image_row(conv, strip, i);
 
-    inside(conv, b, &left, &right);
-    for (size_t r = first; r < first + rows; r++, from += conv->out_width) {
-        ptrdiff_t row = meets(conv, r % conv->out_height, a);
-        float *to;
-
-        if (row < 0)
-            continue;
-        to = x + r / conv->out_height * image + (size_t)row * conv->in_width;
-        if (conv->stride == 1)
-            for (uint32_t c = left; c < right; c++)
-                to[c + b - conv->pad] += from[c];
-        else
-            for (uint32_t c = left; c < right; c++)
-                to[c * conv->stride + b - conv->pad] += from[c];
+        for (size_t c = 0; row >= 0 && c < conv->in_width; c++)
+            image[(size_t)row * conv->in_width + c] += from[i * margin_width(conv) + conv->pad + c];
     }
 }
 
+/* One place of the window, for all rows of a strip: from its rows, `step` apart, to a row of `columns`, or back. With a
+ * constant width these loops are a few instructions a row, which is why the common ones have cases below. */
+static inline __attribute__((always_inline)) void copy_rows(const float *from, size_t step, float *to, size_t rows,
+                                                            size_t width, size_t stride)
+{
+    for (size_t r = 0; r < rows; r++, from += step, to += width)
+        for (size_t c = 0; c < width; c++)
+            to[c] = from[c * stride];
+}
+
+static inline __attribute__((always_inline)) void add_rows(const float *from, size_t step, float *to, size_t rows,
+                                                           size_t width, size_t stride)
+{
+    for (size_t r = 0; r < rows; r++, from += width, to += step)
+        for (size_t c = 0; c < width; c++)
+            to[c * stride] += from[c];
+}
+
+#define WITH_CONSTANT_WIDTH(do_rows, from, step, to, rows, width, stride)                                              \
+    switch ((stride) == 1 ? (width) : 0) {                                                                             \
+    case 4:                                                                                                            \
+        do_rows(from, step, to, rows, 4, 1);                                                                           \
+        break;                                                                                                         \
+    case 8:                                                                                                            \
+        do_rows(from, step, to, rows, 8, 1);                                                                           \
+        break;                                                                                                         \
+    case 16:                                                                                                           \
+        do_rows(from, step, to, rows, 16, 1);                                                                          \
+        break;                                                                                                         \
+    case 32:                                                                                                           \
+        do_rows(from, step, to, rows, 32, 1);                                                                          \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        do_rows(from, step, to, rows, width, stride);                                                                  \
+    }
+
+SP_WIDE static void gather_place(const float *from, size_t step, float *to, size_t rows, size_t width,
+                                 size_t stride){WITH_CONSTANT_WIDTH(copy_rows, from, step, to, rows, width, stride)}
+
+SP_WIDE static void scatter_place(const float *from, size_t step, float *to, size_t rows, size_t width, size_t stride)
+{
+    WITH_CONSTANT_WIDTH(add_rows, from, step, to, rows, width, stride)
+}
+
+/* Output rows first..first+rows-1 of all images, from x to `columns`, or back to d_x, to which it is added. */
 static void gather(const struct sp_conv *conv, const float *x, struct sp_planes planes, size_t first, size_t rows,
-                   float *columns)
+                   float *margin, float *columns)
 {
-    for (size_t k = 0; k < conv->in; k++)
-        for (uint32_t a = 0; a < conv->kernel; a++)
-            for (uint32_t b = 0; b < conv->kernel; b++, columns += rows * conv->out_width)
-                gather_place(conv, x + k * planes.channel, planes.image, a, b, first, rows, columns);
+    const size_t places = (size_t)conv->kernel * conv->kernel, width = conv->out_width;
+    const size_t step = margin_width(conv) * conv->stride;
+    struct strip strip;
+
+    for (size_t done = 0; done < rows; done += strip.rows) {
+        strip = next_strip(conv, first + done, first + rows);
+        for (size_t k = 0; k < conv->in; k++) {
+            cut_strip(conv, &strip, x + k * planes.channel + strip.image * planes.image, margin);
+            for (size_t p = 0; p < places; p++)
+                gather_place(margin + p / conv->kernel * margin_width(conv) + p % conv->kernel, step,
+                             columns + (k * places + p) * rows * width + done * width, strip.rows, width, conv->stride);
+        }
+    }
 }
 
-static void scatter(const struct sp_conv *conv, const float *columns, uint32_t n, size_t first, size_t rows, float *d_x)
+static void scatter(const struct sp_conv *conv, const float *columns, uint32_t n, size_t first, size_t rows,
+                    float *margin, float *d_x)
 {
-    const size_t image = (size_t)conv->in_height * conv->in_width;
+    const size_t places = (size_t)conv->kernel * conv->kernel, width = conv->out_width;
+    const size_t step = margin_width(conv) * conv->stride, image = (size_t)conv->in_height * conv->in_width;
+    struct strip strip;
 
-    for (size_t k = 0; k < conv->in; k++)
-        for (uint32_t a = 0; a < conv->kernel; a++)
-            for (uint32_t b = 0; b < conv->kernel; b++, columns += rows * conv->out_width)
-                scatter_place(conv, columns, image, a, b, first, rows, d_x + k * n * image);
+    for (size_t done = 0; done < rows; done += strip.rows) {
+        strip = next_strip(conv, first + done, first + rows);
+        for (size_t k = 0; k < conv->in; k++) {
+            memset(margin, 0, strip.reach * margin_width(conv) * sizeof *margin);
+            for (size_t p = 0; p < places; p++)
+                scatter_place(columns + (k * places + p) * rows * width + done * width, step,
+                              margin + p / conv->kernel * margin_width(conv) + p % conv->kernel, strip.rows, width,
+                              conv->stride);
+            add_strip(conv, &strip, margin, d_x + (k * n + strip.image) * image);
+        }
+    }
 }
 
 void sp_conv_forward(const struct sp_conv *conv, const float *x, struct sp_planes planes, const float *weight,
@@ -128,7 +176,7 @@ void sp_conv_forward(const struct sp_conv *conv, const float *x, struct sp_plane
     for (size_t first = 0; first < all; first += step) {
         const size_t rows = all - first < step ? all - first : step;
 
-        gather(conv, x, planes, first, rows, room);
+        gather(conv, x, planes, first, rows, room + columns_room(conv), room);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)conv->out, (int)(rows * width), (int)depth(conv),
                     1.0f, weight, (int)depth(conv), room, (int)(rows * width), bias != NULL ? 1.0f : 0.0f,
                     y + first * width, (int)(all * width));
@@ -145,7 +193,7 @@ void sp_conv_backward(const struct sp_conv *conv, const float *x, struct sp_plan
     for (size_t first = 0; first < all; first += step) {
         const size_t rows = all - first < step ? all - first : step;
 
-        gather(conv, x, planes, first, rows, room);
+        gather(conv, x, planes, first, rows, room + columns_room(conv), room);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)conv->out, (int)depth(conv), (int)(rows * width),
                     1.0f, d_y + first * width, (int)(all * width), room, (int)(rows * width), first > 0 ? 1.0f : 0.0f,
                     d_weight, (int)depth(conv));
@@ -154,6 +202,6 @@ void sp_conv_backward(const struct sp_conv *conv, const float *x, struct sp_plan
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)depth(conv), (int)(rows * width), (int)conv->out,
                     1.0f, weight, (int)depth(conv), d_y + first * width, (int)(all * width), 0.0f, room,
                     (int)(rows * width));
-        scatter(conv, room, n, first, rows, d_x);
+        scatter(conv, room, n, first, rows, room + columns_room(conv), d_x);
     }
 }

@@ -15,21 +15,28 @@ TOLERANCE = 1e-4
 
 # Where ReLU or a maximum has a kink, rounding decides between two gradients that are both right, and no tolerance fits.
 # So data are drawn until no value lies nearer to one, relative to its layer's root mean square.
-KINK = 2e-6
+KINK = 5e-6
 DRAWS = 300
 
+SMALL = 0.05  # of what batch norm makes large again; not where steps follow, which would be large by as much
 
-def random_state(tensors, generator):
-    """Weights of the size that keeps activations in bounds; those of batch norm, and its statistics, far from trivial."""
-    state = {}
+
+def random_state(tensors, generator, small):
+    """Weights of the size that keeps activations in bounds; those of batch norm, and its statistics, far from trivial. What
+    goes into batch norm is of the size `small`, so that its epsilon counts."""
+    state, names = {}, {name for name, _, _ in tensors}
     for name, _, shape in tensors:
-        kind, values = name.rsplit('.', 1)[1], torch.randn(shape, generator=generator, dtype=torch.float64)
+        (stem, kind), values = name.rsplit('.', 1), torch.randn(shape, generator=generator, dtype=torch.float64)
         if kind == 'weight' and len(shape) > 1:
             values *= (2.0 / np.prod(shape[1:])) ** 0.5
+            if f'{stem}.bias' not in names:
+                values *= small
         elif kind == 'weight':
             values = torch.sign(values) * (0.5 + torch.rand(shape, generator=generator))
         elif kind == 'running_var':
-            values = 0.5 + torch.rand(shape, generator=generator)
+            values = small ** 2 * (0.5 + torch.rand(shape, generator=generator))
+        elif kind == 'running_mean':
+            values *= small
         else:
             values *= 0.3
         state[name] = values.float().numpy()
@@ -105,7 +112,7 @@ class Case:
         self.words += [f'batch={examples}', f'room={room or examples}'] + ([f'model.{key}'] if key else [])
         self.tensors = step.layout(self.words)
         self.generator = torch.Generator().manual_seed(1)
-        self.state = random_state(self.tensors, self.generator)
+        self.state = random_state(self.tensors, self.generator, SMALL if rate == 0 else 1.0)
         self.batches = self.draw(batches, rate)
 
     def random_batch(self):

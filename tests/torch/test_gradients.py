@@ -45,9 +45,9 @@ class Gradients(unittest.TestCase):
 
     @unittest.skipIf(SLOW, 'under sanitizers')
     def test_resnet18_large(self):
-        self.compare('resnet18', 'width=8', (3, 32, 32), 32)
-        self.compare('resnet18', 'width=16', (3, 32, 32), 7, classes=100)
-        self.compare('resnet18', 'width=64', (3, 16, 16), 4)
+        self.compare('resnet18', 'width=8', (3, 32, 32), 7)
+        self.compare('resnet18', 'width=16', (3, 32, 32), 3, classes=100)
+        self.compare('resnet18', 'width=64', (3, 32, 32), 1)
         self.compare('resnet18', 'width=64', (1, 12, 12), 8)
 
 

@@ -32,7 +32,7 @@ class Training(unittest.TestCase):
         self.compare('mlp', 'hidden=[64, 32]', (1, 8, 8), 16, 0.1)
 
     def test_lenet(self):
-        self.compare('lenet', '', (1, 28, 28), 4, 0.05)
+        self.compare('lenet', '', (1, 28, 28), 4, 0.005)
 
     def test_resnet18(self):
         self.compare('resnet18', 'width=8', (3, 11, 8), 8, 0.02)

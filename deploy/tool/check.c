@@ -90,16 +90,6 @@ static void print_keys(const struct sp_job *job)
     }
 }
 
-static int load(const struct sp_job *job, const char *images, const char *labels, struct sp_examples *examples,
-                struct sp_error *error)
-{
-    char images_path[2 * SP_STRING_BYTES], labels_path[2 * SP_STRING_BYTES];
-
-    sp_job_path(job, images, images_path, sizeof images_path);
-    sp_job_path(job, labels, labels_path, sizeof labels_path);
-    return sp_idx_load(images_path, labels_path, examples, error);
-}
-
 /* Bytes of a worker's round in some form: its chunks and a header for each; up to the server, or down from it. */
 static double round_bytes(const struct sp_layout *layout, const struct sp_round_form *form, unsigned voters)
 {
@@ -184,18 +174,18 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
     uint64_t d;
     int rc;
 
-    if (job->data.train_images[0] == '\0') {
+    if (!sp_job_has_data(job, SP_DATA_TRAIN)) {
         (void)printf("\nno data: the workers of this job are programs of your own (libsignpost)\n");
         return SP_OK;
     }
-    rc = load(job, job->data.train_images, job->data.train_labels, &train, error);
-
+    rc = sp_data_load(job, SP_DATA_TRAIN, &train, error);
     if (rc == SP_OK)
         rc = sp_model_create(&model, job, &train.shape, train.classes, job->train.batch, error);
     if (rc == SP_OK) {
         d = sp_model_layout(model)->coordinates;
-        (void)printf("\n%llu training examples of %u inputs, %u classes; %llu parameters\n",
-                     (unsigned long long)train.count, train.inputs, train.classes, (unsigned long long)d);
+        (void)printf("\n%llu training examples of %u inputs (%u x %u x %u), %u classes; %llu parameters\n",
+                     (unsigned long long)train.count, train.inputs, train.shape.channels, train.shape.height,
+                     train.shape.width, train.classes, (unsigned long long)d);
         (void)printf("%u rounds, %u an epoch\n", sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
         rc = print_model(job, sp_model_layout(model), error);

@@ -111,8 +111,8 @@ static void check_example(void)
     ck_assert_str_eq(job.data.train_images, "digits/train-images-idx3-ubyte");
     ck_assert_str_eq(job.data.test_labels, "digits/test-labels-idx1-ubyte");
     ck_assert_double_eq(job.data.divide, 16);
-    ck_assert_double_eq(job.data.mean, 0.305);
-    ck_assert_double_eq(job.data.std, 0.376);
+    ck_assert_double_eq(job.data.mean[0], 0.305);
+    ck_assert_double_eq(job.data.std[0], 0.376);
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
     ck_assert_uint_eq(job.model.hidden[0], 64);
@@ -416,7 +416,8 @@ static const struct {
     {HEAD "workers:\nseed: 1\n", SP_E_MISSING,
      "t.yaml:3:9: workers: must be a whole number from 1 to 255, but has no value"},
     {HEAD "workers: ~\n", SP_E_MISSING, "t.yaml:3:10: workers: must be a whole number from 1 to 255, but has no value"},
-    {HEAD "model: {type: null}\n", SP_E_MISSING, "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, but has no value"},
+    {HEAD "model: {type: null}\n", SP_E_MISSING,
+     "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, but has no value"},
     {HEAD "model: {hidden: 64}\n", SP_E_SYNTAX,
      "t.yaml:3:17: model.hidden: must be a list of at most 16 whole numbers from 1 to 65536, such as [64, 32], not a "
      "single value"},
@@ -457,7 +458,8 @@ static const struct {
      "t.yaml:3:31: optimizer.switch.dry_run: must be true or false, not 'yes'"},
     {HEAD "optimizer: {switch: {dry_run: 'true'}}\n", SP_E_SYNTAX,
      "t.yaml:3:31: optimizer.switch.dry_run: must be true or false, without quotes"},
-    {HEAD "model: {type: cnn}\n", SP_E_RANGE, "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, not 'cnn'"},
+    {HEAD "model: {type: cnn}\n", SP_E_RANGE,
+     "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, not 'cnn'"},
     {HEAD "server: {http: \"a\\tb\"}\n", SP_E_SYNTAX,
      "t.yaml:3:16: server.http: must be a text of at most 255 bytes without control characters, not 'a\\x09b'"},
     {HEAD "server: {http: \"a\\0b\"}\n", SP_E_SYNTAX, "t.yaml:3:16: a text with a NUL character is of no use here"},

@@ -91,8 +91,8 @@ START_TEST(test_defaults_are_the_documented_ones)
 {
     ck_assert_uint_eq(job.seed, 1);
     ck_assert_uint_eq(job.workers, 1);
-    ck_assert_double_eq(job.data.divide, 255);
-    ck_assert_double_eq(job.data.std, 1);
+    ck_assert_double_eq(job.data.divide, 0);
+    ck_assert_double_eq(job.data.std[0], 1);
     ck_assert_int_eq(job.data.shards, SP_SHARDS_IID);
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
@@ -289,8 +289,9 @@ END_TEST
 /* Whatever governs training travels in the PLAN; where things are and how long to wait does not. */
 START_TEST(test_plan_has_all_that_governs_training)
 {
-    static const char *const others[] = {"data.format",  "data.train.",    "data.test.", "model.init", "model.threads",
-                                         "train.report", "train.evaluate", "server.",    "security.",  "worker."};
+    static const char *const others[] = {"data.format", "data.train.",   "data.test.",   "data.csv.",
+                                         "model.init",  "model.threads", "train.report", "train.evaluate",
+                                         "server.",     "security.",     "worker."};
 
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         bool local = false;
@@ -312,7 +313,9 @@ static const char *sample(const struct sp_key *key, unsigned i)
     case SP_KEY_STRING:
         return i == 0 ? "a" : "Name.of-it_7";
     case SP_KEY_UINT:
-        return i == 0 ? "1" : "250";
+        return i == 0 ? "1" : key->max < 250 ? "7" : "250";
+    case SP_KEY_REAL_LIST:
+        return i == 0 ? "[0.1, 0.30000000000000004, 7]" : "0.25";
     case SP_KEY_REAL:
         return i == 0 ? "0.1" : "0.30000000000000004";
     case SP_KEY_BOOL:

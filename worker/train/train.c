@@ -36,20 +36,12 @@ static void on_log(void *arg, int level, const char *line)
 
 static int load_data(struct trainer *t, struct sp_error *error)
 {
-    char images[2 * SP_STRING_BYTES], labels[2 * SP_STRING_BYTES];
-    int rc;
+    int rc = sp_data_load(&t->job, SP_DATA_TRAIN, &t->train, error);
 
-    sp_job_path(&t->job, t->job.data.train_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.train_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->train, error);
-    if (rc != SP_OK || t->job.data.test_images[0] == '\0')
+    if (rc != SP_OK || !sp_job_has_data(&t->job, SP_DATA_TEST))
         return rc;
-    sp_job_path(&t->job, t->job.data.test_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.test_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->test, error);
-    if (rc == SP_OK)
-        rc = sp_examples_check_test(&t->train, &t->test, images, labels, error);
-    return rc;
+    rc = sp_data_load(&t->job, SP_DATA_TEST, &t->test, error);
+    return rc == SP_OK ? sp_examples_check_test(&t->train, &t->test, error) : rc;
 }
 
 static void forget_batches(struct trainer *t)
@@ -82,6 +74,27 @@ static int make_model(struct trainer *t, struct sp_error *error)
     return t->gradient != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the gradient");
 }
 
+static void be_alive(void *arg)
+{
+    const struct trainer *t = arg;
+
+    signpost_alive(t->client);
+}
+
+static int make_scale(struct trainer *t, struct sp_error *error)
+{
+    char words[256];
+    int rc;
+
+    sp_scale_finish(&t->scale);
+    rc = sp_scale_create(&t->scale, &t->job, &t->train, be_alive, t, error);
+    if (rc != SP_OK || t->job.data.compute == SP_COMPUTE_NONE)
+        return rc;
+    sp_scale_words(&t->scale, words, sizeof words);
+    sp_log_info("train", "of the training data, divided by %g: %s", t->scale.divide, words);
+    return SP_OK;
+}
+
 static int make_batches(struct trainer *t, struct sp_error *error)
 {
     const struct sp_batches_options options = {.seed = t->job.seed,
@@ -91,6 +104,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
                                                .shards = t->job.data.shards,
                                                .labels = t->train.labels};
     uint32_t n = batch_max(t);
+    int rc;
 
     forget_batches(t);
     t->indices = malloc(n * sizeof *t->indices);
@@ -98,8 +112,8 @@ static int make_batches(struct trainer *t, struct sp_error *error)
     t->x = malloc((size_t)n * t->train.inputs * sizeof *t->x);
     if (t->indices == NULL || t->labels == NULL || t->x == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a batch of %u examples", n);
-    sp_scale_init(&t->scale, t->job.data.divide, t->job.data.mean, t->job.data.std);
-    return sp_batches_create(&t->batches, &options, error);
+    rc = make_scale(t, error);
+    return rc == SP_OK ? sp_batches_create(&t->batches, &options, error) : rc;
 }
 
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */
@@ -272,6 +286,7 @@ int sp_train(const struct sp_train_options *options, struct sp_error *error)
     forget_batches(t);
     free(t->gradient);
     sp_model_destroy(t->model);
+    sp_scale_finish(&t->scale);
     sp_examples_finish(&t->train);
     sp_examples_finish(&t->test);
     free(t);

@@ -128,7 +128,7 @@ const struct sp_key sp_job_keys[] = {
     UINT("data.augment.crop", data.augment.crop, PLAN, "0", 0, CROP_MAX,
          "in training: pad images by so many zeros on all sides and take a random window of their size"),
     SWITCH("data.augment.flip", data.augment.flip, PLAN, "false",
-           "in training: mirror every other image left-right, by chance"),
+           "in training: mirror images left-right with probability 1/2"),
     CHOICE(
         "data.shards", data.shards, PLAN, "iid", shards,
         "`iid`: every worker draws from all training data; `by_label`: each sees only its own part of them, cut after "

@@ -2,6 +2,7 @@
 #include "common/job_parts.h"
 
 #include "common/check.h"
+#include "common/decimal.h"
 #include "common/rules.h"
 
 #include <inttypes.h>
@@ -32,39 +33,11 @@ static int parse_uint(const char *text, uint64_t *value)
     return SP_OK;
 }
 
-/* [+-] digits [. digits] [e [+-] digits], with a digit before or after the point. Checked here because strtod() also
- * takes "nan", "inf", hexadecimal and leading blanks. */
-static bool is_decimal(const char *text)
-{
-    size_t whole, part = 0;
-
-    if (*text == '+' || *text == '-')
-        text++;
-    whole = strspn(text, "0123456789");
-    text += whole;
-    if (*text == '.') {
-        part = strspn(++text, "0123456789");
-        text += part;
-    }
-    if (whole + part == 0)
-        return false;
-    if (*text == 'e' || *text == 'E') {
-        text++;
-        if (*text == '+' || *text == '-')
-            text++;
-        whole = strspn(text, "0123456789");
-        if (whole == 0)
-            return false;
-        text += whole;
-    }
-    return *text == '\0';
-}
-
 static int parse_real(const char *text, double *value)
 {
     locale_t before;
 
-    if (!is_decimal(text))
+    if (!sp_is_decimal(text))
         return SP_E_SYNTAX;
     before = sp_c_locale_enter();
     *value = strtod(text, NULL) + 0.0; /* -0 becomes 0 */

@@ -253,8 +253,13 @@ static void apply_bytes(const struct sp_scale *scale, uint32_t set, const uint8_
 {
     const float *value = scale->sets == 1 ? scale->value : scale->values != NULL ? scale->values[set] : NULL;
 
+    if (value == NULL) {
+        for (uint32_t k = 0; k < n; k++)
+            x[k] = scaled(scale, &scale->more[set], raw[k]);
+        return;
+    }
     for (uint32_t k = 0; k < n; k++)
-        x[k] = value != NULL ? value[raw[k]] : scaled(scale, &scale->more[set], raw[k]);
+        x[k] = value[raw[k]];
 }
 
 static void apply_floats(const struct sp_scale *scale, uint32_t set, const float *raw, uint32_t n, float *x)
@@ -262,7 +267,7 @@ static void apply_floats(const struct sp_scale *scale, uint32_t set, const float
     const struct sp_moments *moments = scale->sets == 1 ? &scale->one : &scale->more[set];
 
     for (uint32_t k = 0; k < n; k++)
-        x[k] = scaled(scale, moments, raw[k]);
+        x[k] = scaled(scale, moments, (double)raw[k]);
 }
 
 void sp_scale_apply(const struct sp_scale *scale, const struct sp_examples *examples, const void *raw, float *x)

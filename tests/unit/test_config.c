@@ -299,8 +299,12 @@ START_TEST(test_all_keys_come_back_from_a_file)
                                             {"data.test.images", "i"},
                                             {"data.test.labels", "{x}"},
                                             {"data.scale.divide", "0.1"},
-                                            {"data.scale.mean", "-0.3"},
+                                            {"data.scale.mean", "[-0.3, 0.25]"},
                                             {"data.scale.std", "1e-300"},
+                                            {"data.augment.crop", "4"},
+                                            {"data.augment.flip", "true"},
+                                            {"data.csv.header", "false"},
+                                            {"data.csv.shape", "[3, 4]"},
                                             {"model.type", "softmax"},
                                             {"model.hidden", "[9, 8, 7]"},
                                             {"model.threads", "2"},
@@ -418,6 +422,18 @@ static const struct {
     {HEAD "workers: ~\n", SP_E_MISSING, "t.yaml:3:10: workers: must be a whole number from 1 to 255, but has no value"},
     {HEAD "model: {type: null}\n", SP_E_MISSING,
      "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, but has no value"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {mean: [0.5, x]}\n", SP_E_SYNTAX,
+     "t.yaml:4:23: data.scale.mean: must be a number of at least -1000000 and at most 1000000, or a list of 1 to 16 of "
+     "them, such as [0.5, 0.25], without 'x' in it"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {mean: []}\n", SP_E_RANGE,
+     "t.yaml:4:17: data.scale.mean: must be a number of at least -1000000 and at most 1000000, or a list of 1 to 16 of "
+     "them, such as [0.5, 0.25], not '[]'"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {std: {a: 1}}\n", SP_E_SYNTAX,
+     "t.yaml:4:16: data.scale.std: must be a number of more than 0 and at most 1000000, or a list of 1 to 16 of them, "
+     "such as [0.5, 0.25], not a group of keys"},
+    {"job: a\ndata:\n  format: csv\n  train: {images: i}\n", SP_E_MISMATCH,
+     "t.yaml:4:11: data.train.images: data.format csv does not use it; give data.train.files instead, or another "
+     "data.format"},
     {HEAD "model: {hidden: 64}\n", SP_E_SYNTAX,
      "t.yaml:3:17: model.hidden: must be a list of at most 16 whole numbers from 1 to 65536, such as [64, 32], not a "
      "single value"},

@@ -449,17 +449,37 @@ START_TEST(test_too_many_columns)
 }
 END_TEST
 
-/* As a field, and as the inside of a quote, which otherwise would go on to the file's end. */
 START_TEST(test_too_long_a_line)
 {
     size_t bytes;
-    char *text = filled("\"xxxxxxx", SP_CSV_LINE_BYTES_MAX / 8 + 8192, "\n", &bytes);
+    char *text = filled("xxxxxxx,", SP_CSV_LINE_BYTES_MAX / 8 + 8192, "\n", &bytes);
 
-    refuse_file(files_write_gzip("a.csv.gz", text + 1, bytes - 1), SP_E_SYNTAX, "a quote where none may be");
-    for (size_t i = 1; i < bytes; i++)
-        text[i] = text[i] == '"' ? '\n' : text[i];
     refuse_file(files_write_gzip("a.csv.gz", text, bytes), SP_E_RANGE,
                 ": line 1 (at byte 0, uncompressed): the line is longer than 67108864 bytes");
+    free(text);
+}
+END_TEST
+
+/* In one piece, and over lines in a quote that otherwise would go on to the file's end. */
+START_TEST(test_too_long_a_field)
+{
+    size_t bytes;
+    char *text = filled("xxxxxxx\n", 1 << 17, "\n", &bytes);
+
+    text[0] = '"';
+    refuse_file(files_write("a.csv", text, bytes), SP_E_RANGE,
+                ": line 1 (at byte 0): column 1: a field of more than 65536 bytes; is a quote not closed?");
+    memset(text, 'x', bytes - 1);
+    refuse_file(files_write("a.csv", text, bytes), SP_E_RANGE, "column 1: a field of more than 65536 bytes");
+    memcpy(text, "label,x\n1,2\n3,", 14);
+    memset(text + 14, '1', SP_CSV_FIELD_BYTES_MAX);
+    text[14 + SP_CSV_FIELD_BYTES_MAX] = '\n';
+    refuse_file(files_write("a.csv", text, 15 + SP_CSV_FIELD_BYTES_MAX), SP_E_RANGE,
+                "111...' where a number that fits");
+    text[14 + SP_CSV_FIELD_BYTES_MAX] = '1';
+    text[15 + SP_CSV_FIELD_BYTES_MAX] = '\n';
+    refuse_file(files_write("a.csv", text, 16 + SP_CSV_FIELD_BYTES_MAX), SP_E_RANGE,
+                ": line 3 (at byte 12): column 2: a field of more than 65536 bytes");
     free(text);
 }
 END_TEST
@@ -508,6 +528,7 @@ static Suite *suite(void)
     tcase_add_test(sizes, test_many);
     tcase_add_test(sizes, test_too_many_columns);
     tcase_add_test(sizes, test_too_long_a_line);
+    tcase_add_test(sizes, test_too_long_a_field);
     tcase_add_test(sizes, test_cannot_read);
     suite_add_tcase(all, sizes);
     return all;

@@ -94,6 +94,9 @@ START_TEST(test_good)
     ck_assert_uint_eq(examples.count, 3);
     ck_assert_uint_eq(examples.inputs, 4);
     ck_assert_uint_eq(examples.classes, 256);
+    ck_assert_uint_eq(examples.shape.channels, 1);
+    ck_assert_uint_eq(examples.shape.height, 2);
+    ck_assert_uint_eq(examples.shape.width, 2);
     ck_assert_mem_eq(sp_examples_raw(&examples, 0), good_images + 16, 12);
     ck_assert_mem_eq(examples.labels, good_labels + 8, 3);
     sp_examples_finish(&examples);
@@ -114,6 +117,10 @@ START_TEST(test_dimensions)
     ck_assert_int_eq(sp_idx_load(images_path, labels_path, &b, NULL), SP_OK);
     ck_assert_uint_eq(a.inputs, 2);
     ck_assert_uint_eq(b.inputs, 2);
+    ck_assert_uint_eq(a.shape.width, 2);
+    ck_assert_uint_eq(a.shape.channels, 1);
+    ck_assert_uint_eq(b.shape.width, 1);
+    ck_assert_uint_eq(b.shape.channels, 2);
     ck_assert_uint_eq(sp_examples_digest(&a), sp_examples_digest(&b));
     sp_examples_finish(&a);
     sp_examples_finish(&b);
@@ -198,6 +205,37 @@ START_TEST(test_absurd_sizes)
     /* Exactly the most that is allowed, but not there: found without 32 GiB of memory. */
     write_file(images_path, lies, sizeof lies);
     expect_failure(SP_E_SYNTAX, "at byte 15: ", "34359738365 of 34359738368 elements are missing");
+}
+END_TEST
+
+/* 48 GiB, of which the disk has a few bytes: a file that is mapped may be larger than memory. */
+START_TEST(test_larger_than_memory)
+{
+    enum { COUNT = 3072 };
+    const uint8_t header[] = {0, 0, 8, 3, 0, 0, COUNT >> 8, COUNT & 255, 0, 0, 0x10, 0, 0, 0, 0x10, 0};
+    const off_t bytes = sizeof header + (off_t)COUNT * SP_INPUTS_MAX;
+    uint8_t labels[8 + COUNT] = {0, 0, 8, 1, 0, 0, COUNT >> 8, COUNT & 255};
+    struct sp_examples examples;
+    struct sp_error error = {0};
+    uint64_t mapped, held;
+    const uint8_t *last;
+    FILE *file;
+
+    write_file(images_path, header, sizeof header);
+    write_file(labels_path, labels, sizeof labels);
+    file = fopen(images_path, "r+b");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseeko(file, bytes - 1, SEEK_SET), 0);
+    ck_assert_int_eq(fputc(77, file), 77);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_msg(sp_idx_load(images_path, labels_path, &examples, &error) == SP_OK, "%s", error.text);
+    sp_examples_bytes(&examples, &mapped, &held);
+    ck_assert_uint_eq(mapped, COUNT * SP_INPUTS_MAX);
+    ck_assert_uint_eq(held, 0);
+    last = sp_examples_raw(&examples, COUNT - 1);
+    ck_assert_uint_eq(last[SP_INPUTS_MAX - 1], 77);
+    ck_assert_uint_eq(last[SP_INPUTS_MAX - 2], 0);
+    sp_examples_finish(&examples);
 }
 END_TEST
 
@@ -365,6 +403,7 @@ static Suite *suite(void)
     tcase_add_test(files, test_bad_header);
     tcase_add_test(files, test_bad_labels);
     tcase_add_test(files, test_absurd_sizes);
+    tcase_add_test(files, test_larger_than_memory);
     tcase_add_test(files, test_truncated);
     tcase_add_test(files, test_truncated_gzip);
     tcase_add_test(files, test_trailing);

@@ -17,7 +17,8 @@
 #include <strings.h>
 
 #define CHUNK_BYTES (1u << 16)
-#define VALUES_MIN 4096 /* of the first buffer */
+#define BLOCK_BYTES 4096u /* by which libcsv's buffer of a field grows */
+#define VALUES_MIN 4096   /* of the first buffer */
 #define VALUES_MAX (SP_EXAMPLES_BYTES_MAX / sizeof(float))
 
 void sp_csv_fail(struct csv *csv, enum sp_code code, const char *format, ...)
@@ -157,6 +158,12 @@ static void take_value(struct csv *csv, const char *text, size_t length)
         csv->values[csv->used++] = value;
 }
 
+static void refuse_length(struct csv *csv)
+{
+    sp_csv_fail(csv, SP_E_RANGE, "column %u: a field of more than %d bytes; is a quote not closed?", csv->field + 1,
+                SP_CSV_FIELD_BYTES_MAX);
+}
+
 static void on_field(void *field, size_t length, void *arg)
 {
     struct csv *csv = arg;
@@ -164,7 +171,9 @@ static void on_field(void *field, size_t length, void *arg)
 
     if (csv->code != SP_OK)
         return;
-    if (csv->columns > 0 && csv->field >= csv->columns)
+    if (length > SP_CSV_FIELD_BYTES_MAX)
+        refuse_length(csv);
+    else if (csv->columns > 0 && csv->field >= csv->columns)
         sp_csv_fail(csv, SP_E_MISMATCH, "more than %u fields, which is what the first line has", csv->columns);
     else if (csv->field > SP_INPUTS_MAX)
         sp_csv_fail(csv, SP_E_RANGE, "more than %llu columns beside the label", (unsigned long long)SP_INPUTS_MAX);
@@ -268,6 +277,8 @@ static void feed_piece(struct csv *csv, const char *text, size_t bytes)
         csv->line++;
     csv->after_return = text[bytes - 1] == '\r';
     csv->at += bytes;
+    if (csv_get_buffer_size(&csv->parser) > SP_CSV_FIELD_BYTES_MAX + BLOCK_BYTES)
+        refuse_length(csv); /* before libcsv has all of it */
     if (csv->open && csv->at - csv->row_at > SP_CSV_LINE_BYTES_MAX)
         sp_csv_fail(csv, SP_E_RANGE, "the line is longer than %llu bytes", (unsigned long long)SP_CSV_LINE_BYTES_MAX);
 }
@@ -321,6 +332,7 @@ static int load_file(struct csv *csv, const char *path)
     if (rc != SP_OK)
         return rc;
     sp_assert(csv_init(&csv->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL) == 0);
+    csv_set_blk_size(&csv->parser, BLOCK_BYTES);
     csv->line = csv->row_line = 1;
     csv->at = csv->row_at = csv->rows = 0;
     csv->field = 0;

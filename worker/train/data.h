@@ -27,6 +27,7 @@
 #define SP_CLASSES_MAX 256                        /* a label is one byte */
 #define SP_DATA_FILES_MAX 10000                   /* that a pattern may name */
 #define SP_CSV_LINE_BYTES_MAX (UINT64_C(1) << 26) /* from one row's end to the next: 64 MiB */
+#define SP_CSV_FIELD_BYTES_MAX 65536
 
 /* Of one image, as models take it: [channels, height, width]. Data without such a shape are [1, 1, inputs]. */
 struct sp_shape {

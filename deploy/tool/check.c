@@ -268,6 +268,7 @@ int tool_check(int argc, char **argv)
     if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     print_keys(&job);
+    sp_mapping_guard(TOOL);
     if (print_costs(&job, &error) != SP_OK || check_secrets(&job, &error) != SP_OK)
         return sp_cli_fail(TOOL, error.text);
     return SP_EXIT_DONE;

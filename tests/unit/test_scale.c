@@ -176,7 +176,7 @@ START_TEST(test_computed_for_each_input)
 }
 END_TEST
 
-/* Of equal values that no sum in double brings back exactly: the deviation is 0, so 1, and not what rounding left. */
+/* Of equal values the deviation is 0, so 1, and the mean is that value. */
 START_TEST(test_constant_floats)
 {
     enum { N = 1000 };

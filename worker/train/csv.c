@@ -361,10 +361,11 @@ static struct sp_shape shape_of(const struct csv *csv)
 /* What was read becomes the examples' own. */
 static int hand_over(struct csv *csv, struct sp_examples *out)
 {
-    float *less = realloc(csv->values, (size_t)csv->used * sizeof *less);
-    float *values = less != NULL ? less : csv->values;
+    float *values = realloc(csv->values, (size_t)csv->used * sizeof *values);
     struct sp_part part = {.count = csv->count, .images = (const uint8_t *)values, .memory = values};
 
+    if (values == NULL)
+        return sp_error_set(csv->error, SP_E_NOMEM, "no memory for %llu values", (unsigned long long)csv->used);
     out->inputs = csv->columns - 1;
     out->shape = shape_of(csv);
     out->element = SP_ELEMENT_FLOAT;

@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ static int load_matches(const struct sp_job *job, const char *pattern, const cha
         return sp_error_set(error, SP_E_MISSING, "no file has the name '%s', or matches it as a pattern",
                             sp_path_shown(shown));
     case GLOB_ABORTED:
-        return sp_error_set(error, SP_E_IO, "cannot read a folder of the pattern '%s'", sp_path_shown(shown));
+        return sp_error_set(error, SP_E_IO, "cannot read a folder of the pattern '%s': %s", sp_path_shown(shown),
+                            strerror(errno));
     default:
         return sp_error_set(error, SP_E_NOMEM, "out of memory");
     }

@@ -128,7 +128,8 @@ static struct sp_moments byte_moments(const struct sums *sums, double n, double 
     return (struct sp_moments){(double)sums->sum / n / divide, variance > 0.0 ? sqrt(variance) / divide : 1.0};
 }
 
-/* Of equal values the mean may differ from them in its last bit, and the sum of squares then is not 0. */
+/* Of more than 2^29 equal values the mean may differ from them in its last bit, and the sum of squares then is not 0.
+ */
 static struct sp_moments float_moments(const struct sums *sums, double n, double divide)
 {
     double deviation = sqrt(sums->differences / n) / divide;

@@ -57,19 +57,12 @@ int sp_source_fail(const struct sp_source *source, enum sp_code code, uint64_t o
                         (unsigned long long)offset, sp_source_is_compressed(source) ? " (uncompressed)" : "", words);
 }
 
-int sp_source_read(struct sp_source *source, void *to, uint64_t bytes, uint64_t *got)
+/* What zlib met when it last read, in our words. */
+static int status_of(const struct sp_source *source)
 {
-    const char *words;
-    int n, status;
+    int status;
+    const char *words = gzerror(source->file, &status);
 
-    errno = 0;
-    n = gzread(source->file, to, (unsigned)bytes);
-    if (n > 0)
-        source->offset += (unsigned)n;
-    *got = n > 0 ? (unsigned)n : 0;
-    if (*got == bytes)
-        return SP_OK;
-    words = gzerror(source->file, &status);
     switch (status) {
     case Z_OK:
     case Z_STREAM_END:
@@ -84,6 +77,18 @@ int sp_source_read(struct sp_source *source, void *to, uint64_t bytes, uint64_t 
     default:
         return sp_source_fail(source, SP_E_CORRUPT, source->offset, "the gzip stream is damaged: %s", words);
     }
+}
+
+int sp_source_read(struct sp_source *source, void *to, uint64_t bytes, uint64_t *got)
+{
+    int n;
+
+    errno = 0;
+    n = gzread(source->file, to, (unsigned)bytes);
+    if (n > 0)
+        source->offset += (unsigned)n;
+    *got = n > 0 ? (unsigned)n : 0;
+    return *got == bytes ? SP_OK : status_of(source);
 }
 
 /* Doubles the room, up to `most`. */
@@ -135,12 +140,24 @@ int sp_source_read_all(struct sp_source *source, uint64_t most, uint8_t **buffer
         return rc;
     }
     less = realloc(filled, (size_t)*got);
-    *buffer = less != NULL ? less : filled;
+    if (less == NULL) {
+        free(filled);
+        return sp_source_fail(source, SP_E_NOMEM, source->offset, "no memory for %llu bytes", (unsigned long long)*got);
+    }
+    *buffer = less;
     return SP_OK;
 }
 
 int sp_source_map(const struct sp_source *source, struct sp_mapping **out)
 {
+    bool compressed;
+    int rc;
+
     *out = NULL;
-    return sp_source_is_compressed(source) ? SP_OK : sp_mapping_create(out, source->fd, source->path, source->error);
+    errno = 0;
+    compressed = sp_source_is_compressed(source); /* if nothing was read yet, zlib now looks, which may fail */
+    rc = status_of(source);
+    if (rc != SP_OK || compressed)
+        return rc;
+    return sp_mapping_create(out, source->fd, source->path, source->error);
 }

@@ -1,5 +1,6 @@
 """The tool `signpost` whose memory runs out at any one allocation, and the programs' --validate: words, or all that was asked
 for."""
+import gzip
 import re
 import shutil
 import socket
@@ -36,6 +37,21 @@ class Memory(faults.Case):
         self.check(faults.TOOL, 'check', harness.DIGITS, '--set', 'seed=7')
         sets = [word for item in faults.JOBS['all phases'] for word in ('--set', item)]
         self.check(faults.TOOL, 'check', harness.DIGITS, *sets)
+
+    def test_check_data(self):
+        """Of each format that is not the digits', plain and compressed. By their names: where memory runs out inside glob(),
+        glibc 2.36 may free twice."""
+        rows = ['label,"a",b,c,d'] + [f'{i % 3},{i},{i / 7},-1e-3,{i * i}' for i in range(40)]
+        record = b'\1' + bytes(range(256)) * 12
+        for name, raw in ('rows', '\n'.join(rows).encode()), ('bin', 3 * record):
+            (self.folder / f'1.{name}').write_bytes(raw)
+            (self.folder / f'2.{name}').write_bytes(gzip.compress(raw))
+        for name, sets in (('rows', ['data.format=csv', 'data.csv.shape=[2, 2]', 'data.scale.compute=input']),
+                           ('bin', ['data.format=cifar10', 'data.scale.compute=channel'])):
+            job = self.folder / f'{name}.yaml'
+            job.write_text('job: data\nmodel: {type: softmax}\n')
+            sets += [f'data.train.files=1.{name}', f'data.test.files=2.{name}', 'data.augment.crop=1']
+            self.check(faults.TOOL, 'check', job, *(word for item in sets for word in ('--set', item)))
 
     def test_compare(self):
         """Of runs that are there already; without gnuplot, which would be under faults as well."""

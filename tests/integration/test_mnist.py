@@ -57,7 +57,7 @@ class Mnist(harness.Case):
         server = self.start_server('workers=2', 'train.rounds=60', *data, config=LENET)
         summary = self.finish(server, self.start_workers(server, 2, *data, config=LENET))
         self.assert_done(summary)
-        self.assertEqual((summary['job'], summary['params']), ('mnist-lenet', 61706))
+        self.assertEqual((summary['job'], summary['params']), ('mnist-lenet', 431080))
         self.assertGreater(summary['test_accuracy'], 0.85)
 
 

@@ -14,9 +14,10 @@ static size_t depth(const struct sp_conv *conv)
 /* Output rows, of all images one after the other, that are done at a time: at least one, at most all of them. */
 static size_t rows_at_once(const struct sp_conv *conv)
 {
-    size_t rows = SP_CONV_ROOM_BYTES / sizeof(float) / (depth(conv) * conv->out_width);
+    const size_t by_room = SP_CONV_ROOM_BYTES / sizeof(float) / depth(conv);
+    const size_t columns = by_room > SP_CONV_COLUMNS_MIN ? by_room : SP_CONV_COLUMNS_MIN;
 
-    return rows > 0 ? rows : 1;
+    return columns > conv->out_width ? columns / conv->out_width : 1;
 }
 
 /* The image with a margin of zeros all around, of which a strip is made at a time. */

@@ -12,8 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* About half of a core's second-level cache: larger rooms were slower, and smaller ones made GEMMs too short. */
-#define SP_CONV_ROOM_BYTES (UINT64_C(512) << 10)
+/* A part of a core's second-level cache; larger rooms were no faster. But at least so many columns, for a GEMM packs
+ * the weights anew each time. */
+#define SP_CONV_ROOM_BYTES (UINT64_C(256) << 10)
+#define SP_CONV_COLUMNS_MIN 256
 
 /* Where the pixel (c, i, row, column) of images is: c*channel + i*image + row*width + column. */
 struct sp_planes {

@@ -78,6 +78,11 @@ uint64_t sp_model_bytes(const struct sp_model *model)
     return model->room_bytes;
 }
 
+uint64_t sp_model_conv_bytes(const struct sp_model *model)
+{
+    return model->conv_bytes;
+}
+
 void sp_model_on_progress(struct sp_model *model, void (*progress)(void *arg), void *arg)
 {
     model->progress = progress;

@@ -4,19 +4,24 @@
 #include "common/log.h"
 #include "version.h"
 #include "worker/client/signpost.h"
+#include "worker/train/augment.h"
 #include "worker/train/batch.h"
 #include "worker/train/data.h"
 #include "worker/train/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Examples that are scored at a time: what a batch of a convolutional model takes is counted in megabytes. */
 #define SCORE_BATCH 256
+#define SCORE_BATCH_IMAGES 32
 
 struct trainer {
     struct sp_job job; /* with the server's plan, once there is one */
     struct sp_examples train, test;
     struct sp_scale scale;
+    struct sp_augment augment;
     struct sp_model *model;
     struct sp_batches *batches;
     signpost *client;
@@ -34,21 +39,43 @@ static void on_log(void *arg, int level, const char *line)
     sp_log(levels[level], "client", "%s", line);
 }
 
+/* "0.1 MB mapped", "0.1 MB in memory", or both. */
+static void say_bytes(const struct sp_examples *examples, char *text, size_t bytes)
+{
+    uint64_t mapped, held;
+
+    sp_examples_bytes(examples, &mapped, &held);
+    if (mapped > 0 && held > 0)
+        (void)snprintf(text, bytes, "%.1f MB mapped, %.1f MB in memory", (double)mapped / 1e6, (double)held / 1e6);
+    else
+        (void)snprintf(text, bytes, "%.1f MB %s", (double)(mapped + held) / 1e6, held > 0 ? "in memory" : "mapped");
+}
+
+static void say_data(const struct trainer *t)
+{
+    const struct sp_shape *shape = &t->train.shape;
+    char format[SP_VALUE_BYTES], bytes[96], test[96] = "none to test with";
+
+    sp_job_get(&t->job, sp_job_key("data.format"), format, sizeof format);
+    say_bytes(&t->train, bytes, sizeof bytes);
+    if (t->test.count > 0)
+        (void)snprintf(test, sizeof test, "%llu to test with", (unsigned long long)t->test.count);
+    sp_log_info("data", "%s: %llu examples of %u x %u x %u, %u classes, %s; %s", format,
+                (unsigned long long)t->train.count, shape->channels, shape->height, shape->width, t->train.classes,
+                bytes, test);
+}
+
 static int load_data(struct trainer *t, struct sp_error *error)
 {
-    char images[2 * SP_STRING_BYTES], labels[2 * SP_STRING_BYTES];
-    int rc;
+    int rc = sp_data_load(&t->job, SP_DATA_TRAIN, &t->train, error);
 
-    sp_job_path(&t->job, t->job.data.train_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.train_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->train, error);
-    if (rc != SP_OK || t->job.data.test_images[0] == '\0')
-        return rc;
-    sp_job_path(&t->job, t->job.data.test_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.test_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->test, error);
+    if (rc == SP_OK && sp_job_has_data(&t->job, SP_DATA_TEST)) {
+        rc = sp_data_load(&t->job, SP_DATA_TEST, &t->test, error);
+        if (rc == SP_OK)
+            rc = sp_examples_check_test(&t->train, &t->test, error);
+    }
     if (rc == SP_OK)
-        rc = sp_examples_check_test(&t->train, &t->test, images, labels, error);
+        say_data(t);
     return rc;
 }
 
@@ -64,9 +91,23 @@ static void forget_batches(struct trainer *t)
     t->x = NULL;
 }
 
+static uint32_t score_batch(const struct trainer *t)
+{
+    const bool images = t->job.model.type == SP_MODEL_LENET || t->job.model.type == SP_MODEL_RESNET18;
+
+    return images ? SCORE_BATCH_IMAGES : SCORE_BATCH;
+}
+
 static uint32_t batch_max(const struct trainer *t)
 {
-    return t->job.train.batch > SCORE_BATCH ? t->job.train.batch : SCORE_BATCH;
+    return t->job.train.batch > score_batch(t) ? t->job.train.batch : score_batch(t);
+}
+
+static void be_alive(void *arg)
+{
+    const struct trainer *t = arg;
+
+    signpost_alive(t->client);
 }
 
 /* The model is made before the plan is there, since HELLO names its tensors; the plan then says batch, seed and
@@ -77,9 +118,30 @@ static int make_model(struct trainer *t, struct sp_error *error)
 
     if (rc != SP_OK)
         return rc;
+    sp_model_on_progress(t->model, be_alive, t);
     free(t->gradient);
     t->gradient = malloc(sp_model_layout(t->model)->coordinates * sizeof *t->gradient);
     return t->gradient != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the gradient");
+}
+
+static int make_scale(struct trainer *t, struct sp_error *error)
+{
+    char words[256];
+    int rc;
+
+    sp_scale_finish(&t->scale);
+    rc = sp_scale_create(&t->scale, &t->job, &t->train, be_alive, t, error);
+    if (rc != SP_OK || t->job.data.compute == SP_COMPUTE_NONE)
+        return rc;
+    sp_scale_words(&t->scale, words, sizeof words);
+    sp_log_info("data", "of the training data, divided by %g: %s", t->scale.divide, words);
+    return SP_OK;
+}
+
+static int make_augment(struct trainer *t, struct sp_error *error)
+{
+    sp_augment_finish(&t->augment);
+    return sp_augment_create(&t->augment, &t->job, &t->train, error);
 }
 
 static int make_batches(struct trainer *t, struct sp_error *error)
@@ -91,6 +153,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
                                                .shards = t->job.data.shards,
                                                .labels = t->train.labels};
     uint32_t n = batch_max(t);
+    int rc;
 
     forget_batches(t);
     t->indices = malloc(n * sizeof *t->indices);
@@ -98,8 +161,24 @@ static int make_batches(struct trainer *t, struct sp_error *error)
     t->x = malloc((size_t)n * t->train.inputs * sizeof *t->x);
     if (t->indices == NULL || t->labels == NULL || t->x == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a batch of %u examples", n);
-    sp_scale_init(&t->scale, t->job.data.divide, t->job.data.mean, t->job.data.std);
-    return sp_batches_create(&t->batches, &options, error);
+    rc = make_scale(t, error);
+    if (rc == SP_OK)
+        rc = make_augment(t, error);
+    return rc == SP_OK ? sp_batches_create(&t->batches, &options, error) : rc;
+}
+
+static void say_model(const struct trainer *t)
+{
+    const struct sp_layout *layout = sp_model_layout(t->model);
+    char type[SP_VALUE_BYTES];
+
+    sp_job_get(&t->job, sp_job_key("model.type"), type, sizeof type);
+    sp_log_info("model",
+                "%s: %llu parameters in %u tensors, %llu running statistics; a batch of %u takes %.1f MB, of "
+                "which %.1f MB are for convolutions, beside %.1f MB each for weights and gradient; threads: %u",
+                type, (unsigned long long)layout->coordinates, layout->trained, (unsigned long long)layout->buffers,
+                batch_max(t), (double)sp_model_bytes(t->model) / 1e6, (double)sp_model_conv_bytes(t->model) / 1e6,
+                (double)layout->coordinates * sizeof(float) / 1e6, t->job.model.threads);
 }
 
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */
@@ -128,7 +207,10 @@ static int take_plan(struct trainer *t, struct sp_error *error)
         rc = sp_error_set(error, SP_E_MISMATCH,
                           "the server's job trains another model than this worker's job file says; give both the same "
                           "keys under model");
-    return rc == SP_OK ? make_batches(t, error) : rc;
+    if (rc != SP_OK)
+        return rc;
+    say_model(t);
+    return make_batches(t, error);
 }
 
 static int give_gradient(struct trainer *t, const struct signpost_event *event)
@@ -139,7 +221,7 @@ static int give_gradient(struct trainer *t, const struct signpost_event *event)
     int rc;
 
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
-    sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
+    sp_augment_gather(&t->augment, &t->train, t->indices, batch, &t->scale, event->round, event->slot, t->x, t->labels);
     loss = sp_model_gradient(t->model, signpost_weights(t->client), signpost_buffers(t->client), t->x, t->labels, batch,
                              t->gradient);
     rc = signpost_gradient(t->client, 0, d, t->gradient);
@@ -154,7 +236,7 @@ static int give_score(struct trainer *t, const struct signpost_event *event)
     struct sp_score score = {0};
 
     while (first < end) {
-        uint32_t count = end - first < SCORE_BATCH ? (uint32_t)(end - first) : SCORE_BATCH;
+        uint32_t count = end - first < score_batch(t) ? (uint32_t)(end - first) : score_batch(t);
 
         for (uint32_t i = 0; i < count; i++)
             t->indices[i] = (uint32_t)(first + i);
@@ -272,6 +354,8 @@ int sp_train(const struct sp_train_options *options, struct sp_error *error)
     forget_batches(t);
     free(t->gradient);
     sp_model_destroy(t->model);
+    sp_augment_finish(&t->augment);
+    sp_scale_finish(&t->scale);
     sp_examples_finish(&t->train);
     sp_examples_finish(&t->test);
     free(t);

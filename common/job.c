@@ -84,12 +84,13 @@ const struct sp_key sp_job_keys[] = {
     UINT("workers", workers, PLAN, "1", 1, SP_WORKERS_MAX, "number of workers that train together"),
 
     CHOICE("data.format", data.format, 0, "idx", formats, "format of the data files"),
-    STRING("data.train.images", data.train_images, 0, "",
+    STRING("data.train.images", data.train_images, SP_KEY_PATH, "",
            "images to train on; a path relative to the job file, or absolute; empty: the workers are programs of your "
            "own, with data of their own"),
-    STRING("data.train.labels", data.train_labels, 0, "", "their labels; given if and only if the images are"),
-    STRING("data.test.images", data.test_images, 0, "", "images to evaluate on; empty: no evaluation"),
-    STRING("data.test.labels", data.test_labels, 0, "", "their labels; given if and only if the images are"),
+    STRING("data.train.labels", data.train_labels, SP_KEY_PATH, "",
+           "their labels; given if and only if the images are"),
+    STRING("data.test.images", data.test_images, SP_KEY_PATH, "", "images to evaluate on; empty: no evaluation"),
+    STRING("data.test.labels", data.test_labels, SP_KEY_PATH, "", "their labels; given if and only if the images are"),
     REAL("data.scale.divide", data.divide, PLAN | POSITIVE, "255", 0, PIXEL_MAX,
          "a pixel x becomes (x / divide - mean) / std"),
     REAL("data.scale.mean", data.mean, PLAN, "0", -PIXEL_MAX, PIXEL_MAX, "see `data.scale.divide`"),
@@ -104,7 +105,7 @@ const struct sp_key sp_job_keys[] = {
            "max-pooling and three linear layers; `resnet18`: the form for small images (3x3 stem)"),
     UINTS("model.hidden", model.hidden, PLAN, "[64]", 1, 65536, "units of each hidden layer of an `mlp`"),
     UINT("model.width", model.width, PLAN, "64", 1, 1024, "channels of the first stage of a `resnet18`"),
-    STRING("model.init", model.init, 0, "",
+    STRING("model.init", model.init, SP_KEY_PATH, "",
            "`.safetensors` file with the weights to start from, which the server reads; relative to the job file, or "
            "absolute; empty: random ones, by the seed"),
     UINT("model.threads", model.threads, 0, "1", 1, 1024, "threads of OpenBLAS in each worker"),
@@ -232,10 +233,10 @@ const struct sp_key sp_job_keys[] = {
     REAL("server.heartbeat.timeout", server.heartbeat_timeout, POSITIVE, "15", 0, SECONDS_MAX,
          "seconds of silence after which a peer counts as lost; at least twice the interval"),
 
-    STRING("security.token_file", security.token_file, 0, "",
+    STRING("security.token_file", security.token_file, SP_KEY_PATH, "",
            "file with the secret that server and workers share (`signpost token FILE` makes one); empty: none, and the "
            "server listens on loopback only"),
-    STRING("security.operator_token_file", security.operator_token_file, 0, "",
+    STRING("security.operator_token_file", security.operator_token_file, SP_KEY_PATH, "",
            "file with another secret, for operators over the network; empty: the server takes none"),
     SWITCH("security.insecure", security.insecure, 0, "false",
            "`true`: listen off loopback although nothing protects the frames after the handshake yet"),

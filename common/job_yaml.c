@@ -4,7 +4,6 @@
 #include "version.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,17 +191,14 @@ static bool emit_string(struct writer *w, const struct sp_key *key)
 /* --- keys ------------------------------------------------------------------------------------------------------------
  */
 
-static bool emit_numbers(struct writer *w, const struct sp_key *key)
+/* Items as sp_job_get() writes them: "[64, 32]". */
+static bool emit_list(struct writer *w, char *text)
 {
-    const uint32_t *items = (const uint32_t *)((const char *)w->job + key->offset);
-    const uint32_t count = items[SP_HIDDEN_MAX];
-    char text[16];
     bool good = begin_list(w);
+    char *rest = NULL;
 
-    for (uint32_t i = 0; good && i < count; i++) {
-        (void)snprintf(text, sizeof text, "%" PRIu32, items[i]);
-        good = emit_plain(w, text);
-    }
+    for (char *item = strtok_r(text, "[, ]", &rest); good && item != NULL; item = strtok_r(NULL, "[, ]", &rest))
+        good = emit_plain(w, item);
     return good && end_list(w);
 }
 
@@ -233,13 +229,11 @@ static bool emit_value(struct writer *w, const struct sp_key *key)
     switch (key->type) {
     case SP_KEY_STRING:
         return emit_string(w, key);
-    case SP_KEY_UINT_LIST:
-        return emit_numbers(w, key);
     case SP_KEY_RULES:
         return emit_rules(w, &w->job->tensors);
     default:
         sp_job_get(w->job, key, text, sizeof text);
-        return emit_plain(w, text);
+        return text[0] == '[' ? emit_list(w, text) : emit_plain(w, text);
     }
 }
 

@@ -106,7 +106,7 @@ static void read_known(struct reader *r, const struct sp_key *key, const struct 
         if (key != NULL) /* the long form of server.close is there for a quorum; without a number it is refused later */
             sp_assert(sp_job_set(r->job, key->path, "quorum", NULL) == SP_OK);
         read_mapping(r, place->path);
-    } else if (key != NULL && list && key->type == SP_KEY_UINT_LIST) {
+    } else if (key != NULL && list && (key->type == SP_KEY_UINT_LIST || key->type == SP_KEY_REAL_LIST)) {
         read_list(r, key, place);
     } else if (key != NULL && list && key->type == SP_KEY_RULES) {
         sp_reader_rules(r, key, place);

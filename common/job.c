@@ -11,9 +11,13 @@ _Static_assert(sizeof(enum sp_switch_when) == sizeof(unsigned), "choices are sto
 _Static_assert(offsetof(struct sp_job, model.hidden_count) ==
                    offsetof(struct sp_job, model.hidden) + sizeof(((struct sp_job *)0)->model.hidden),
                "the count of a list follows its items");
+_Static_assert(offsetof(struct sp_job, data.mean_count) ==
+                   offsetof(struct sp_job, data.mean) + sizeof(((struct sp_job *)0)->data.mean),
+               "the count of a list follows its items");
 
 /* Each list of choices is in the order of its enum. */
-static const char *const formats[] = {"idx", NULL};
+static const char *const formats[] = {"idx", "cifar10", "cifar100", "csv", NULL};
+static const char *const computes[] = {"none", "all", "channel", "input", NULL};
 static const char *const shards[] = {"iid", "by_label", NULL};
 static const char *const models[] = {"softmax", "mlp", "lenet", "resnet18", NULL};
 static const char *const modes[] = {"hybrid", "sgd", "adam", NULL};
@@ -38,6 +42,8 @@ static const char *const deadlines[] = {"adaptive", NULL};
 #define SECONDS_MAX 1e6
 #define EPOCHS_MAX 1e6
 #define PIXEL_MAX 1e6
+#define SIDE_MAX 16777216 /* of an image; SP_INPUTS_MAX bounds the whole */
+#define CROP_MAX 64
 #define BATCH_MAX 1e6
 #define ROUNDS_MAX 4e9
 
@@ -73,6 +79,10 @@ static const char *const deadlines[] = {"adaptive", NULL};
     {                                                                                                                  \
         KEY(path_, SP_KEY_UINT_LIST, member_, flags_, fallback_), .min = (min_), .max = (max_), .meaning = (meaning_)  \
     }
+#define REALS(path_, member_, flags_, fallback_, min_, max_, meaning_)                                                 \
+    {                                                                                                                  \
+        KEY(path_, SP_KEY_REAL_LIST, member_, flags_, fallback_), .min = (min_), .max = (max_), .meaning = (meaning_)  \
+    }
 #define RULES(path_, member_, flags_, fallback_, meaning_)                                                             \
     {                                                                                                                  \
         KEY(path_, SP_KEY_RULES, member_, flags_, fallback_), .meaning = (meaning_)                                    \
@@ -83,18 +93,43 @@ const struct sp_key sp_job_keys[] = {
     UINT("seed", seed, PLAN, "1", 0, UINT64_AS_REAL, "where all randomness of the job comes from"),
     UINT("workers", workers, PLAN, "1", 1, SP_WORKERS_MAX, "number of workers that train together"),
 
-    CHOICE("data.format", data.format, 0, "idx", formats, "format of the data files"),
+    CHOICE(
+        "data.format", data.format, 0, "idx", formats,
+        "format of the data files: IDX, CIFAR-10 or CIFAR-100 (binary version), or text with a column for the label; "
+        "any may be compressed by gzip"),
     STRING("data.train.images", data.train_images, SP_KEY_PATH, "",
-           "images to train on; a path relative to the job file, or absolute; empty: the workers are programs of your "
-           "own, with data of their own"),
+           "with `idx`: images to train on; a path relative to the job file, or absolute; empty: the workers are "
+           "programs of your own, with data of their own"),
     STRING("data.train.labels", data.train_labels, SP_KEY_PATH, "",
            "their labels; given if and only if the images are"),
+    STRING(
+        "data.train.files", data.train_files, SP_KEY_PATH | SP_KEY_PATTERN, "",
+        "with the other formats: the file to train on, or a pattern such as `data_batch_*.bin` for several, which are "
+        "taken in the order of their names"),
     STRING("data.test.images", data.test_images, SP_KEY_PATH, "", "images to evaluate on; empty: no evaluation"),
     STRING("data.test.labels", data.test_labels, SP_KEY_PATH, "", "their labels; given if and only if the images are"),
-    REAL("data.scale.divide", data.divide, PLAN | POSITIVE, "255", 0, PIXEL_MAX,
-         "a pixel x becomes (x / divide - mean) / std"),
-    REAL("data.scale.mean", data.mean, PLAN, "0", -PIXEL_MAX, PIXEL_MAX, "see `data.scale.divide`"),
-    REAL("data.scale.std", data.std, PLAN | POSITIVE, "1", 0, PIXEL_MAX, "see `data.scale.divide`"),
+    STRING("data.test.files", data.test_files, SP_KEY_PATH | SP_KEY_PATTERN, "",
+           "with the other formats: file or pattern to evaluate on; empty: no evaluation"),
+    SWITCH("data.csv.header", data.csv.header, 0, "true", "the first line of each file names the columns"),
+    STRING("data.csv.label", data.csv.label, 0, "label",
+           "column with the class, a whole number from 0 to 255: its name, or its number from 1; all other columns are "
+           "inputs"),
+    UINTS("data.csv.shape", data.csv.shape, 0, "[]", 1, SIDE_MAX,
+          "what a row's inputs are: [height, width] or [channels, height, width], the last running fastest; empty: no "
+          "image"),
+    REAL("data.scale.divide", data.divide, PLAN, "0", 0, PIXEL_MAX,
+         "an element x becomes (x / divide - mean) / std; 0: 255 for bytes, 1 for csv"),
+    REALS("data.scale.mean", data.mean, PLAN, "0", -PIXEL_MAX, PIXEL_MAX,
+          "see above: one for all, or one for each channel"),
+    REALS("data.scale.std", data.std, PLAN | POSITIVE, "1", 0, PIXEL_MAX,
+          "see above: one for all, or one for each channel"),
+    CHOICE("data.scale.compute", data.compute, PLAN, "none", computes,
+           "take mean and std from the training data instead: one of `all` elements, of each `channel`, or of each "
+           "`input`; a std of 0 becomes 1"),
+    UINT("data.augment.crop", data.augment.crop, PLAN, "0", 0, CROP_MAX,
+         "in training: pad images by so many zeros on all sides and take a random window of their size"),
+    SWITCH("data.augment.flip", data.augment.flip, PLAN, "false",
+           "in training: mirror images left-right with probability 1/2"),
     CHOICE(
         "data.shards", data.shards, PLAN, "iid", shards,
         "`iid`: every worker draws from all training data; `by_label`: each sees only its own part of them, cut after "
@@ -307,15 +342,31 @@ int sp_job_set(struct sp_job *job, const char *path, const char *value, struct s
     return SP_OK;
 }
 
+bool sp_job_has_data(const struct sp_job *job, enum sp_data_part part)
+{
+    const bool train = part == SP_DATA_TRAIN;
+
+    if (job->data.format == SP_DATA_IDX)
+        return (train ? job->data.train_images : job->data.test_images)[0] != '\0';
+    return (train ? job->data.train_files : job->data.test_files)[0] != '\0';
+}
+
+double sp_job_divide(const struct sp_job *job)
+{
+    if (job->data.divide != 0.0)
+        return job->data.divide;
+    return job->data.format == SP_DATA_CSV ? 1.0 : 255.0;
+}
+
 int sp_job_need_data(const struct sp_job *job, struct sp_error *error)
 {
-    if (job->data.train_images[0] != '\0')
+    if (sp_job_has_data(job, SP_DATA_TRAIN))
         return SP_OK;
     return sp_error_set(
         error, SP_E_MISSING,
-        "job '%s' names no data (data.train.images and data.train.labels): signpost-worker cannot train "
-        "it; its workers are programs with data of their own, by libsignpost",
-        job->job);
+        "job '%s' names no data (%s): signpost-worker cannot train it; its workers are programs with "
+        "data of their own, by libsignpost",
+        job->job, job->data.format == SP_DATA_IDX ? "data.train.images and data.train.labels" : "data.train.files");
 }
 
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes)

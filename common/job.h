@@ -12,13 +12,15 @@
 #include <stdint.h>
 
 #define SP_WORKERS_MAX 255
-#define SP_HIDDEN_MAX 16
+#define SP_LIST_MAX 16 /* items of any list */
+#define SP_HIDDEN_MAX SP_LIST_MAX
 #define SP_RULES_MAX 32
 #define SP_PATTERN_BYTES 64
 #define SP_STRING_BYTES 1024
 #define SP_VALUE_BYTES 4096 /* enough for any value as text */
 #define SP_QUOTED_BYTES 128 /* of a user's text as messages show it */
 
+enum sp_data_part { SP_DATA_TRAIN, SP_DATA_TEST };
 enum sp_data_format { SP_DATA_IDX, SP_DATA_CIFAR10, SP_DATA_CIFAR100, SP_DATA_CSV };
 enum sp_compute { SP_COMPUTE_NONE, SP_COMPUTE_ALL, SP_COMPUTE_CHANNEL, SP_COMPUTE_INPUT };
 enum sp_shards { SP_SHARDS_IID, SP_SHARDS_BY_LABEL };
@@ -80,9 +82,25 @@ struct sp_job {
     struct {
         enum sp_data_format format;
         char train_images[SP_STRING_BYTES], train_labels[SP_STRING_BYTES]; /* as written in the file */
-        char test_images[SP_STRING_BYTES], test_labels[SP_STRING_BYTES];
-        double divide, mean, std; /* a pixel x becomes (x/divide - mean)/std */
-        enum sp_shards shards;    /* which examples a slot sees: worker/train/batch.h */
+        char test_images[SP_STRING_BYTES], test_labels[SP_STRING_BYTES];   /* these four with idx */
+        char train_files[SP_STRING_BYTES], test_files[SP_STRING_BYTES]; /* with the other formats: a file or pattern */
+        struct {
+            bool header;                 /* the first line names the columns */
+            char label[256];             /* name of the class's column, or its number from 1 */
+            uint32_t shape[SP_LIST_MAX]; /* [height, width], [channels, height, width], or nothing: flat */
+            uint32_t shape_count;
+        } csv;
+        double divide;            /* an element x becomes (x/divide - mean)/std; 0: by format, sp_job_divide() */
+        double mean[SP_LIST_MAX]; /* one for all, or one for each channel */
+        uint32_t mean_count;
+        double std[SP_LIST_MAX];
+        uint32_t std_count;
+        enum sp_compute compute; /* mean and std from the training data instead */
+        struct {
+            uint32_t crop; /* pixels of padding; 0: no crop */
+            bool flip;
+        } augment;
+        enum sp_shards shards; /* which examples a slot sees: worker/train/batch.h */
     } data;
     struct {
         enum sp_model_type type;
@@ -179,6 +197,7 @@ enum sp_key_type {
     SP_KEY_BOOL,
     SP_KEY_CHOICE,
     SP_KEY_UINT_LIST,
+    SP_KEY_REAL_LIST, /* a single number is a list of one, and is written as one */
     SP_KEY_RULES
 };
 
@@ -189,6 +208,7 @@ enum sp_key_flags {
     SP_KEY_POSITIVE = 1u << 3, /* a real that must be more than min, not just equal to it */
     SP_KEY_BELOW = 1u << 4,    /* a real that must be less than max */
     SP_KEY_PATH = 1u << 5,     /* a string that is the path of a file: sp_job_path() */
+    SP_KEY_PATTERN = 1u << 6,  /* whose own part, but not the folder before it, may be a pattern of glob(3) */
 };
 
 struct sp_key {
@@ -233,6 +253,12 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
  * `report(arg, path of the key concerned, words)`. */
 unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),
                          void *arg);
+
+/* Whether the job names data of this part, by the keys that belong to its format. */
+bool sp_job_has_data(const struct sp_job *job, enum sp_data_part part);
+
+/* data.scale.divide, or what its 0 stands for: 255 for bytes, 1 for csv. */
+double sp_job_divide(const struct sp_job *job);
 
 /* SP_E_MISSING if the job names no data to train on, as a job for workers of another kind may. */
 int sp_job_need_data(const struct sp_job *job, struct sp_error *error);

@@ -2,6 +2,7 @@
 #include "common/job_parts.h"
 
 #include "common/check.h"
+#include "common/decimal.h"
 #include "common/rules.h"
 
 #include <inttypes.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SP_REAL_BYTES 64 /* an item of a list as text */
 
 /* Decimal digits only; a leading zero is refused because YAML 1.1 readers take it for octal. */
 static int parse_uint(const char *text, uint64_t *value)
@@ -30,39 +33,11 @@ static int parse_uint(const char *text, uint64_t *value)
     return SP_OK;
 }
 
-/* [+-] digits [. digits] [e [+-] digits], with a digit before or after the point. Checked here because strtod() also
- * takes "nan", "inf", hexadecimal and leading blanks. */
-static bool is_decimal(const char *text)
-{
-    size_t whole, part = 0;
-
-    if (*text == '+' || *text == '-')
-        text++;
-    whole = strspn(text, "0123456789");
-    text += whole;
-    if (*text == '.') {
-        part = strspn(++text, "0123456789");
-        text += part;
-    }
-    if (whole + part == 0)
-        return false;
-    if (*text == 'e' || *text == 'E') {
-        text++;
-        if (*text == '+' || *text == '-')
-            text++;
-        whole = strspn(text, "0123456789");
-        if (whole == 0)
-            return false;
-        text += whole;
-    }
-    return *text == '\0';
-}
-
 static int parse_real(const char *text, double *value)
 {
     locale_t before;
 
-    if (!is_decimal(text))
+    if (!sp_is_decimal(text))
         return SP_E_SYNTAX;
     before = sp_c_locale_enter();
     *value = strtod(text, NULL) + 0.0; /* -0 becomes 0 */
@@ -150,53 +125,95 @@ static int set_choice(const struct sp_key *key, unsigned *member, const char *te
 }
 
 /* One item of a list, up to the next comma or bracket; *text then stands there. */
-static int parse_item(const struct sp_key *key, const char **text, uint32_t *item)
+static int next_item(const char **text, char *word, size_t bytes)
 {
-    char word[24];
-    uint64_t value;
     size_t length;
-    int rc;
 
     *text += strspn(*text, " ");
     length = strcspn(*text, " ,]");
-    if (length >= sizeof word)
+    if (length >= bytes)
         return SP_E_RANGE;
     memcpy(word, *text, length);
     word[length] = '\0';
     *text += length;
     *text += strspn(*text, " ");
-    rc = parse_uint(word, &value);
+    return SP_OK;
+}
+
+static int parse_uint_item(const struct sp_key *key, const char *word, void *items, uint32_t i)
+{
+    uint64_t value;
+    int rc = parse_uint(word, &value);
+
     if (rc != SP_OK)
         return rc;
     if (!uint_in_range(key, value))
         return SP_E_RANGE;
-    *item = (uint32_t)value;
+    ((uint32_t *)items)[i] = (uint32_t)value;
     return SP_OK;
 }
 
-static int set_list(const struct sp_key *key, uint32_t *member, const char *text)
+static int parse_real_item(const struct sp_key *key, const char *word, void *items, uint32_t i)
 {
-    uint32_t items[SP_HIDDEN_MAX] = {0};
-    uint32_t count = 0;
+    return set_real(key, (double *)items + i, word);
+}
 
-    sp_assert(key->bytes == sizeof items);
+/* "[", items, "]". */
+static int parse_list(const struct sp_key *key, const char *text, void *items, uint32_t *count,
+                      int (*parse)(const struct sp_key *key, const char *word, void *items, uint32_t i))
+{
+    *count = 0;
     if (*text++ != '[')
         return SP_E_SYNTAX;
     text += strspn(text, " ");
     if (*text != ']') {
         for (;; text++) {
-            int rc = count == SP_HIDDEN_MAX ? SP_E_RANGE : parse_item(key, &text, &items[count++]);
+            char word[SP_REAL_BYTES];
+            int rc = *count == SP_LIST_MAX ? SP_E_RANGE : next_item(&text, word, sizeof word);
 
+            if (rc == SP_OK)
+                rc = parse(key, word, items, (*count)++);
             if (rc != SP_OK)
                 return rc;
             if (*text != ',')
                 break;
         }
     }
-    if (strcmp(text, "]") != 0)
-        return SP_E_SYNTAX;
+    return strcmp(text, "]") == 0 ? SP_OK : SP_E_SYNTAX;
+}
+
+static int set_uints(const struct sp_key *key, uint32_t *member, const char *text)
+{
+    uint32_t items[SP_LIST_MAX] = {0}, count;
+    int rc = parse_list(key, text, items, &count, parse_uint_item);
+
+    sp_assert(key->bytes == sizeof items);
+    if (rc != SP_OK)
+        return rc;
     memcpy(member, items, sizeof items);
-    member[SP_HIDDEN_MAX] = count;
+    member[SP_LIST_MAX] = count;
+    return SP_OK;
+}
+
+/* The count lies behind the items. */
+static uint32_t *reals_count(const double *member)
+{
+    return (uint32_t *)(uintptr_t)(member + SP_LIST_MAX);
+}
+
+static int set_reals(const struct sp_key *key, double *member, const char *text)
+{
+    double items[SP_LIST_MAX] = {0};
+    uint32_t count = 1;
+    int rc = text[0] == '[' ? parse_list(key, text, items, &count, parse_real_item) : set_real(key, items, text);
+
+    sp_assert(key->bytes == sizeof items);
+    if (rc != SP_OK)
+        return rc;
+    if (count == 0)
+        return SP_E_RANGE;
+    memcpy(member, items, sizeof items);
+    *reals_count(member) = count;
     return SP_OK;
 }
 
@@ -214,7 +231,9 @@ int sp_text_parse(const struct sp_key *key, void *member, const char *text)
     case SP_KEY_CHOICE:
         return set_choice(key, member, text);
     case SP_KEY_UINT_LIST:
-        return set_list(key, member, text);
+        return set_uints(key, member, text);
+    case SP_KEY_REAL_LIST:
+        return set_reals(key, member, text);
     case SP_KEY_RULES:
         return sp_rules_parse(member, text, NULL);
     }
@@ -234,14 +253,29 @@ static void get_real(double value, char *text, size_t bytes)
     sp_c_locale_leave(before);
 }
 
-static void get_list(const uint32_t *items, char *text, size_t bytes)
+static void get_uints(const uint32_t *items, char *text, size_t bytes)
 {
-    const uint32_t count = items[SP_HIDDEN_MAX];
+    const uint32_t count = items[SP_LIST_MAX];
     size_t used = (size_t)snprintf(text, bytes, "[");
 
-    for (uint32_t i = 0; i < count && i < SP_HIDDEN_MAX && used < bytes; i++)
+    for (uint32_t i = 0; i < count && i < SP_LIST_MAX && used < bytes; i++)
         used += (size_t)snprintf(text + used, bytes - used, "%s%" PRIu32, i == 0 ? "" : ", ", items[i]);
     if (used < bytes)
+        (void)snprintf(text + used, bytes - used, "]");
+}
+
+static void get_reals(const double *items, char *text, size_t bytes)
+{
+    const uint32_t count = *reals_count(items);
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < count && i < SP_LIST_MAX && used < bytes; i++) {
+        char item[SP_REAL_BYTES];
+
+        get_real(items[i], item, sizeof item);
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s", i > 0 ? ", " : count > 1 ? "[" : "", item);
+    }
+    if (count > 1 && used < bytes)
         (void)snprintf(text + used, bytes - used, "]");
 }
 
@@ -277,7 +311,10 @@ void sp_job_get(const struct sp_job *job, const struct sp_key *key, char *text, 
         (void)snprintf(text, bytes, "%s", choice_name(key, *(const unsigned *)value));
         break;
     case SP_KEY_UINT_LIST:
-        get_list(value, text, bytes);
+        get_uints(value, text, bytes);
+        break;
+    case SP_KEY_REAL_LIST:
+        get_reals(value, text, bytes);
         break;
     case SP_KEY_RULES:
         sp_rules_write(value, text, bytes);

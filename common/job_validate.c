@@ -35,16 +35,75 @@ static void validate_pair(const char *one, const char *one_path, const char *oth
         find(findings, other_path, "missing, but %s is given; give both or neither", one_path);
 }
 
-static void validate_data(const struct sp_job *job, struct findings *findings)
+/* Keys of one format that another does not use would be read by nobody. */
+static void validate_other(const struct sp_job *job, const char *value, const char *path, const char *instead,
+                           struct findings *findings)
+{
+    static const char *const formats[] = {"idx", "cifar10", "cifar100", "csv"};
+
+    if (value[0] != '\0')
+        find(findings, path, "data.format %s does not use it; give %s instead, or another data.format",
+             formats[job->data.format], instead);
+}
+
+static void validate_files(const struct sp_job *job, struct findings *findings)
 {
     const char *images = job->data.train_images, *labels = job->data.train_labels;
 
+    if (job->data.format != SP_DATA_IDX) {
+        validate_other(job, images, "data.train.images", "data.train.files", findings);
+        validate_other(job, labels, "data.train.labels", "data.train.files", findings);
+        validate_other(job, job->data.test_images, "data.test.images", "data.test.files", findings);
+        validate_other(job, job->data.test_labels, "data.test.labels", "data.test.files", findings);
+        return;
+    }
+    validate_other(job, job->data.train_files, "data.train.files", "data.train.images and data.train.labels", findings);
+    validate_other(job, job->data.test_files, "data.test.files", "data.test.images and data.test.labels", findings);
     validate_pair(images, "data.train.images", labels, "data.train.labels", findings);
     validate_pair(labels, "data.train.labels", images, "data.train.images", findings);
     images = job->data.test_images;
     labels = job->data.test_labels;
     validate_pair(images, "data.test.images", labels, "data.test.labels", findings);
     validate_pair(labels, "data.test.labels", images, "data.test.images", findings);
+}
+
+static void validate_csv(const struct sp_job *job, struct findings *findings)
+{
+    const uint32_t *shape = job->data.csv.shape, count = job->data.csv.shape_count;
+    const char *label = job->data.csv.label;
+    bool flat = count == 2 && shape[0] == 1;
+
+    if (job->data.format != SP_DATA_CSV)
+        return;
+    if (count == 1 || count > 3)
+        find(findings, "data.csv.shape", "%" PRIu32 " number%s; give [height, width] or [channels, height, width]",
+             count, count == 1 ? "" : "s");
+    if (label[0] == '\0')
+        find(findings, "data.csv.label", "must name the column with the class, or give its number from 1");
+    else if (!job->data.csv.header && (label[strspn(label, "0123456789")] != '\0' || label[0] == '0'))
+        find(findings, "data.csv.label",
+             "must be a column's number from 1, as data.csv.header is false: no column has a "
+             "name");
+    if ((count == 0 || flat) && (job->data.augment.crop > 0 || job->data.augment.flip))
+        find(findings, job->data.augment.crop > 0 ? "data.augment.crop" : "data.augment.flip",
+             "only has a meaning for images; say by data.csv.shape what image a row is, or leave this out");
+}
+
+static void validate_scale(const struct sp_job *job, struct findings *findings)
+{
+    if (job->data.compute == SP_COMPUTE_NONE)
+        return;
+    if (job->data.mean_count != 1 || job->data.mean[0] != 0.0)
+        find(findings, "data.scale.mean", "is computed, as data.scale.compute says; leave one of the two out");
+    if (job->data.std_count != 1 || job->data.std[0] != 1.0)
+        find(findings, "data.scale.std", "is computed, as data.scale.compute says; leave one of the two out");
+}
+
+static void validate_data(const struct sp_job *job, struct findings *findings)
+{
+    validate_files(job, findings);
+    validate_csv(job, findings);
+    validate_scale(job, findings);
     if (job->model.type == SP_MODEL_MLP && job->model.hidden_count == 0)
         find(findings, "model.hidden", "an mlp needs at least one hidden layer; without one use model.type softmax");
 }

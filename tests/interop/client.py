@@ -62,6 +62,7 @@ class Model:
     def take_plan(self, plan):
         self.seed, self.workers, self.batch = int(plan['seed']), int(plan['workers']), int(plan['train.batch'])
         divide, mean, std = (float(plan['data.scale.' + key]) for key in ('divide', 'mean', 'std'))
+        divide = divide or 255  # what its default, 0, stands for where data are bytes
         self.epoch = None
         self.inputs, self.test_inputs = (
             ((pixels / divide - mean) / std).astype(np.float32) for pixels, _ in (self.train, self.test))

@@ -111,8 +111,8 @@ static void check_example(void)
     ck_assert_str_eq(job.data.train_images, "digits/train-images-idx3-ubyte");
     ck_assert_str_eq(job.data.test_labels, "digits/test-labels-idx1-ubyte");
     ck_assert_double_eq(job.data.divide, 16);
-    ck_assert_double_eq(job.data.mean, 0.305);
-    ck_assert_double_eq(job.data.std, 0.376);
+    ck_assert_double_eq(job.data.mean[0], 0.305);
+    ck_assert_double_eq(job.data.std[0], 0.376);
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
     ck_assert_uint_eq(job.model.hidden[0], 64);
@@ -299,8 +299,12 @@ START_TEST(test_all_keys_come_back_from_a_file)
                                             {"data.test.images", "i"},
                                             {"data.test.labels", "{x}"},
                                             {"data.scale.divide", "0.1"},
-                                            {"data.scale.mean", "-0.3"},
+                                            {"data.scale.mean", "[-0.3, 0.25]"},
                                             {"data.scale.std", "1e-300"},
+                                            {"data.augment.crop", "4"},
+                                            {"data.augment.flip", "true"},
+                                            {"data.csv.header", "false"},
+                                            {"data.csv.shape", "[3, 4]"},
                                             {"model.type", "softmax"},
                                             {"model.hidden", "[9, 8, 7]"},
                                             {"model.threads", "2"},
@@ -416,7 +420,20 @@ static const struct {
     {HEAD "workers:\nseed: 1\n", SP_E_MISSING,
      "t.yaml:3:9: workers: must be a whole number from 1 to 255, but has no value"},
     {HEAD "workers: ~\n", SP_E_MISSING, "t.yaml:3:10: workers: must be a whole number from 1 to 255, but has no value"},
-    {HEAD "model: {type: null}\n", SP_E_MISSING, "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, but has no value"},
+    {HEAD "model: {type: null}\n", SP_E_MISSING,
+     "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, but has no value"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {mean: [0.5, x]}\n", SP_E_SYNTAX,
+     "t.yaml:4:23: data.scale.mean: must be a number of at least -1000000 and at most 1000000, or a list of 1 to 16 of "
+     "them, such as [0.5, 0.25], without 'x' in it"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {mean: []}\n", SP_E_RANGE,
+     "t.yaml:4:17: data.scale.mean: must be a number of at least -1000000 and at most 1000000, or a list of 1 to 16 of "
+     "them, such as [0.5, 0.25], not '[]'"},
+    {"job: a\ndata:\n  train: {images: i, labels: l}\n  scale: {std: {a: 1}}\n", SP_E_SYNTAX,
+     "t.yaml:4:16: data.scale.std: must be a number of more than 0 and at most 1000000, or a list of 1 to 16 of them, "
+     "such as [0.5, 0.25], not a group of keys"},
+    {"job: a\ndata:\n  format: csv\n  train: {images: i}\n", SP_E_MISMATCH,
+     "t.yaml:4:11: data.train.images: data.format csv does not use it; give data.train.files instead, or another "
+     "data.format"},
     {HEAD "model: {hidden: 64}\n", SP_E_SYNTAX,
      "t.yaml:3:17: model.hidden: must be a list of at most 16 whole numbers from 1 to 65536, such as [64, 32], not a "
      "single value"},
@@ -457,7 +474,8 @@ static const struct {
      "t.yaml:3:31: optimizer.switch.dry_run: must be true or false, not 'yes'"},
     {HEAD "optimizer: {switch: {dry_run: 'true'}}\n", SP_E_SYNTAX,
      "t.yaml:3:31: optimizer.switch.dry_run: must be true or false, without quotes"},
-    {HEAD "model: {type: cnn}\n", SP_E_RANGE, "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, not 'cnn'"},
+    {HEAD "model: {type: cnn}\n", SP_E_RANGE,
+     "t.yaml:3:15: model.type: must be softmax, mlp, lenet or resnet18, not 'cnn'"},
     {HEAD "server: {http: \"a\\tb\"}\n", SP_E_SYNTAX,
      "t.yaml:3:16: server.http: must be a text of at most 255 bytes without control characters, not 'a\\x09b'"},
     {HEAD "server: {http: \"a\\0b\"}\n", SP_E_SYNTAX, "t.yaml:3:16: a text with a NUL character is of no use here"},

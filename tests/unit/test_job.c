@@ -66,7 +66,8 @@ START_TEST(test_table_rows_are_sound)
         ck_assert(key->offset + key->bytes <= sizeof job);
         for (size_t b = key->offset; b < key->offset + key->bytes; b++)
             ck_assert_msg(taken[b]++ == 0, "%s shares its member with another key", key->path);
-        if (key->type == SP_KEY_REAL || key->type == SP_KEY_UINT || key->type == SP_KEY_UINT_LIST)
+        if (key->type == SP_KEY_REAL || key->type == SP_KEY_UINT || key->type == SP_KEY_UINT_LIST ||
+            key->type == SP_KEY_REAL_LIST)
             ck_assert_msg(key->min < key->max, "%s", key->path);
     }
 }
@@ -91,8 +92,18 @@ START_TEST(test_defaults_are_the_documented_ones)
 {
     ck_assert_uint_eq(job.seed, 1);
     ck_assert_uint_eq(job.workers, 1);
-    ck_assert_double_eq(job.data.divide, 255);
-    ck_assert_double_eq(job.data.std, 1);
+    ck_assert_double_eq(job.data.divide, 0);
+    ck_assert_double_eq(sp_job_divide(&job), 255);
+    ck_assert_uint_eq(job.data.mean_count, 1);
+    ck_assert_double_eq(job.data.mean[0], 0);
+    ck_assert_uint_eq(job.data.std_count, 1);
+    ck_assert_double_eq(job.data.std[0], 1);
+    ck_assert_int_eq(job.data.compute, SP_COMPUTE_NONE);
+    ck_assert(job.data.csv.header);
+    ck_assert_str_eq(job.data.csv.label, "label");
+    ck_assert_uint_eq(job.data.csv.shape_count, 0);
+    ck_assert_uint_eq(job.data.augment.crop, 0);
+    ck_assert(!job.data.augment.flip);
     ck_assert_int_eq(job.data.shards, SP_SHARDS_IID);
     ck_assert_int_eq(job.model.type, SP_MODEL_MLP);
     ck_assert_uint_eq(job.model.hidden_count, 1);
@@ -289,8 +300,9 @@ END_TEST
 /* Whatever governs training travels in the PLAN; where things are and how long to wait does not. */
 START_TEST(test_plan_has_all_that_governs_training)
 {
-    static const char *const others[] = {"data.format",  "data.train.",    "data.test.", "model.init", "model.threads",
-                                         "train.report", "train.evaluate", "server.",    "security.",  "worker."};
+    static const char *const others[] = {"data.format", "data.train.",   "data.test.",   "data.csv.",
+                                         "model.init",  "model.threads", "train.report", "train.evaluate",
+                                         "server.",     "security.",     "worker."};
 
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         bool local = false;
@@ -312,7 +324,9 @@ static const char *sample(const struct sp_key *key, unsigned i)
     case SP_KEY_STRING:
         return i == 0 ? "a" : "Name.of-it_7";
     case SP_KEY_UINT:
-        return i == 0 ? "1" : "250";
+        return i == 0 ? "1" : key->max < 250 ? "7" : "250";
+    case SP_KEY_REAL_LIST:
+        return i == 0 ? "[0.1, 0.30000000000000004, 7]" : "0.25";
     case SP_KEY_REAL:
         return i == 0 ? "0.1" : "0.30000000000000004";
     case SP_KEY_BOOL:
@@ -509,6 +523,35 @@ START_TEST(test_names_and_texts_are_checked)
 }
 END_TEST
 
+/* One number or several; of one the list is the number. */
+START_TEST(test_lists_of_reals)
+{
+    set("data.scale.mean", "[0.49, -0.48, 4.5e-1]");
+    ck_assert_uint_eq(job.data.mean_count, 3);
+    ck_assert_double_eq(job.data.mean[1], -0.48);
+    ck_assert_str_eq(get(&job, "data.scale.mean"), "[0.49, -0.48, 0.45]");
+    set("data.scale.mean", "[ 0.1307 ]");
+    ck_assert_uint_eq(job.data.mean_count, 1);
+    ck_assert_str_eq(get(&job, "data.scale.mean"), "0.1307");
+    ck_assert_double_eq(job.data.mean[1], 0);
+    set("data.scale.std", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0.30000000000000004]");
+    ck_assert_double_eq(job.data.std[15], 0.30000000000000004);
+    refuse("data.scale.std", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", SP_E_RANGE, NULL);
+    refuse("data.scale.std", "[1, 0]", SP_E_RANGE,
+           "data.scale.std: must be a number of more than 0 and at most 1000000, or a list of 1 to 16 of them, such as "
+           "[0.5, 0.25], not '[1, 0]'");
+    refuse("data.scale.std", "[]", SP_E_RANGE, NULL);
+    refuse("data.scale.std", "", SP_E_SYNTAX, NULL);
+    refuse("data.scale.std", "[1, 2", SP_E_SYNTAX, NULL);
+    refuse("data.scale.std", "[1, x]", SP_E_SYNTAX, NULL);
+    refuse("data.scale.std", "[1, nan]", SP_E_SYNTAX, NULL);
+    refuse("data.scale.std", "[1,, 2]", SP_E_SYNTAX, NULL);
+    refuse("data.scale.std", "1, 2", SP_E_SYNTAX, NULL);
+    refuse("data.scale.mean", "[1, 1e7]", SP_E_RANGE, NULL);
+    ck_assert_double_eq(job.data.std[15], 0.30000000000000004);
+}
+END_TEST
+
 START_TEST(test_lists_bools_and_choices_are_checked)
 {
     static const char *const bad[] = {"",    "64",    "[",     "]",      "[64", "64]",   "[,]",   "[64,]",   "[64 32]",
@@ -698,6 +741,98 @@ START_TEST(test_validate_data_and_model)
     set("model.hidden", "[]");
     set("model.type", "softmax");
     expect_findings("");
+}
+END_TEST
+
+START_TEST(test_validate_keys_of_a_format)
+{
+    static const char *const others[] = {"cifar10", "cifar100", "csv"};
+
+    set("data.train.files", "x");
+    expect_findings("data.train.files: data.format idx does not use it; give data.train.images and data.train.labels "
+                    "instead, or another data.format\n");
+    set("data.test.files", "x");
+    expect_findings("data.test.files: data.format idx does not use it; give data.test.images and data.test.labels "
+                    "instead, or another data.format\n");
+    for (size_t i = 0; i < COUNT(others); i++) {
+        char words[512];
+
+        set("data.format", others[i]);
+        set("data.train.files", "x");
+        set("data.test.files", "x");
+        ck_assert_int_eq(sp_job_need_data(&job, NULL), SP_OK);
+        expect_findings("");
+        set("data.format", others[i]);
+        set("data.train.images", "x");
+        set("data.test.labels", "x");
+        ck_assert_int_eq(sp_job_need_data(&job, NULL), SP_E_MISSING);
+        (void)snprintf(
+            words, sizeof words,
+            "data.train.images: data.format %s does not use it; give data.train.files instead, or another "
+            "data.format\ndata.test.labels: data.format %s does not use it; give data.test.files instead, or "
+            "another data.format\n",
+            others[i], others[i]);
+        expect_findings(words);
+    }
+}
+END_TEST
+
+START_TEST(test_validate_csv)
+{
+    set("data.format", "csv");
+    ck_assert_double_eq(sp_job_divide(&job), 1);
+    set("data.csv.shape", "[8]");
+    expect_findings("data.csv.shape: 1 number; give [height, width] or [channels, height, width]\n");
+    set("data.format", "csv");
+    set("data.csv.shape", "[1, 1, 8, 8]");
+    expect_findings("data.csv.shape: 4 numbers; give [height, width] or [channels, height, width]\n");
+    set("data.format", "csv");
+    set("data.csv.label", "");
+    expect_findings("data.csv.label: must name the column with the class, or give its number from 1\n");
+    for (unsigned i = 0; i < 2; i++) {
+        set("data.format", "csv");
+        set("data.csv.header", "false");
+        set("data.csv.label", i == 0 ? "label" : "0");
+        expect_findings(
+            "data.csv.label: must be a column's number from 1, as data.csv.header is false: no column has a "
+            "name\n");
+    }
+    set("data.format", "csv");
+    set("data.csv.header", "false");
+    set("data.csv.label", "10");
+    expect_findings("");
+    set("data.format", "csv");
+    set("data.augment.flip", "true");
+    expect_findings("data.augment.flip: only has a meaning for images; say by data.csv.shape what image a row is, or "
+                    "leave this out\n");
+    set("data.format", "csv");
+    set("data.csv.shape", "[1, 64]");
+    set("data.augment.crop", "1");
+    expect_findings("data.augment.crop: only has a meaning for images; say by data.csv.shape what image a row is, or "
+                    "leave this out\n");
+    set("data.format", "csv");
+    set("data.csv.shape", "[8, 8]");
+    set("data.augment.crop", "64");
+    expect_findings("");
+    refuse("data.augment.crop", "65", SP_E_RANGE, NULL);
+}
+END_TEST
+
+START_TEST(test_validate_scale)
+{
+    static const char *const computes[] = {"all", "channel", "input"};
+
+    for (size_t i = 0; i < COUNT(computes); i++) {
+        set("data.scale.compute", computes[i]);
+        expect_findings("");
+        set("data.scale.compute", computes[i]);
+        set("data.scale.mean", "0.1");
+        set("data.scale.std", "[1, 1]");
+        expect_findings("data.scale.mean: is computed, as data.scale.compute says; leave one of the two out\n"
+                        "data.scale.std: is computed, as data.scale.compute says; leave one of the two out\n");
+    }
+    set("data.scale.divide", "16");
+    ck_assert_double_eq(sp_job_divide(&job), 16);
 }
 END_TEST
 
@@ -958,12 +1093,16 @@ static Suite *suite(void)
     tcase_add_test(c, test_reals_are_strict);
     tcase_add_test(c, test_names_and_texts_are_checked);
     tcase_add_test(c, test_data_are_needed_by_who_trains_on_them);
+    tcase_add_test(c, test_lists_of_reals);
     tcase_add_test(c, test_lists_bools_and_choices_are_checked);
     tcase_add_test(c, test_what_comes_later_is_said_to);
     tcase_add_test(c, test_unknown_keys_get_a_suggestion);
     tcase_add_test(c, test_quoting_is_safe_and_bounded);
     tcase_add_test(c, test_quorum_and_close_follow_each_other);
     tcase_add_test(c, test_validate_data_and_model);
+    tcase_add_test(c, test_validate_keys_of_a_format);
+    tcase_add_test(c, test_validate_csv);
+    tcase_add_test(c, test_validate_scale);
     tcase_add_test(c, test_validate_switch);
     tcase_add_test(c, test_validate_phases);
     tcase_add_test(c, test_other_modes_do_not_mind_the_keys_of_phases);

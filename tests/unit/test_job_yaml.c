@@ -148,6 +148,18 @@ static void random_real(struct sp_rng *rng, const struct sp_key *key, char *text
     (void)sprintf(text, "%.17g", value);
 }
 
+static void random_reals(struct sp_rng *rng, const struct sp_key *key, char *text)
+{
+    uint32_t count = sp_rng_below(rng, SP_LIST_MAX + 1);
+
+    (void)strcpy(text, "[");
+    for (uint32_t i = 0; i < count; i++) {
+        (void)strcat(text, i == 0 ? "" : ", ");
+        random_real(rng, key, text + strlen(text));
+    }
+    (void)strcat(text, "]");
+}
+
 static void random_list(struct sp_rng *rng, char *text)
 {
     uint32_t count = sp_rng_below(rng, SP_HIDDEN_MAX + 1);
@@ -197,6 +209,9 @@ static void random_value(struct sp_rng *rng, const struct sp_key *key, char *tex
         break;
     case SP_KEY_UINT_LIST:
         random_list(rng, text);
+        break;
+    case SP_KEY_REAL_LIST:
+        random_reals(rng, key, text);
         break;
     case SP_KEY_RULES:
         random_rules(rng, text);
@@ -340,6 +355,32 @@ START_TEST(test_strings_have_quotes_where_they_need_them)
 }
 END_TEST
 
+/* Of a pattern the folder is none, unless a file has that very name, brackets and all. */
+START_TEST(test_folders_before_a_pattern)
+{
+    char folder[] = "/tmp/test_job_yaml[1].XXXXXX", path[80], line[200];
+
+    set("data.format", "csv");
+    set("data.train.files", "x*[12].csv");
+    (void)strcpy(job.folder, "/a[b]/c*\\?");
+    expect_part("\n    files: \"/a\\\\[b]/c\\\\*\\\\\\\\\\\\?/x*[12].csv\"\n");
+    set("data.train.files", "/a[b]/x*.csv");
+    expect_part("\n    files: \"/a[b]/x*.csv\"\n");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)strcpy(job.folder, folder);
+    (void)snprintf(path, sizeof path, "%s/x[1].csv", folder);
+    ck_assert_int_eq(close(creat(path, 0600)), 0);
+    set("data.train.files", "x[1].csv");
+    (void)snprintf(line, sizeof line, "\n    files: \"%s\"\n", path);
+    expect_part(line);
+    (void)unlink(path);
+    (void)rmdir(folder);
+    (void)snprintf(line, sizeof line, "\n    files: \"/tmp/test_job_yaml\\\\[1].%s/x[1].csv\"\n",
+                   strrchr(folder, '.') + 1);
+    expect_part(line);
+}
+END_TEST
+
 START_TEST(test_what_is_not_utf8_is_refused)
 {
     static const char *const values[] = {
@@ -378,7 +419,7 @@ START_TEST(test_a_working_folder_that_is_gone)
     ck_assert_int_eq(chdir(folder), 0);
     ck_assert_int_eq(rmdir(folder), 0);
     set("model.init", "a");
-    refuse(SP_E_IO, "model.init: the working folder has no path (No such file or directory)");
+    refuse(SP_E_IO, "model.init: the path of the working folder is not to be had: No such file or directory");
     set("model.init", "/a");
     free(write_job(&job));
     ck_assert_int_eq(fchdir(here), 0);
@@ -396,6 +437,7 @@ int main(void)
     tcase_add_test(tests, test_the_file_begins_with_its_version_and_has_every_key);
     tcase_add_test(tests, test_forms);
     tcase_add_test(tests, test_strings_have_quotes_where_they_need_them);
+    tcase_add_test(tests, test_folders_before_a_pattern);
     tcase_add_test(tests, test_what_is_not_utf8_is_refused);
     tcase_add_test(tests, test_a_path_that_is_too_long_is_refused);
     tcase_add_test(tests, test_a_working_folder_that_is_gone);

@@ -1,6 +1,7 @@
 /* signpost-worker: arguments only. */
 #include "common/cli.h"
 #include "version.h"
+#include "worker/train/mapping.h"
 #include "worker/train/train.h"
 
 #include <signal.h>
@@ -87,6 +88,7 @@ int main(int argc, char **argv)
         return SP_EXIT_USAGE;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    sp_mapping_guard(PROGRAM);
     train.server = arguments.server;
     train.slot = arguments.slot;
     rc = sp_train(&train, &error);

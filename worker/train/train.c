@@ -4,10 +4,12 @@
 #include "common/log.h"
 #include "version.h"
 #include "worker/client/signpost.h"
+#include "worker/train/augment.h"
 #include "worker/train/batch.h"
 #include "worker/train/data.h"
 #include "worker/train/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,7 @@ struct trainer {
     struct sp_job job; /* with the server's plan, once there is one */
     struct sp_examples train, test;
     struct sp_scale scale;
+    struct sp_augment augment;
     struct sp_model *model;
     struct sp_batches *batches;
     signpost *client;
@@ -34,21 +37,43 @@ static void on_log(void *arg, int level, const char *line)
     sp_log(levels[level], "client", "%s", line);
 }
 
+/* "0.1 MB mapped", "0.1 MB in memory", or both. */
+static void say_bytes(const struct sp_examples *examples, char *text, size_t bytes)
+{
+    uint64_t mapped, held;
+
+    sp_examples_bytes(examples, &mapped, &held);
+    if (mapped > 0 && held > 0)
+        (void)snprintf(text, bytes, "%.1f MB mapped, %.1f MB in memory", (double)mapped / 1e6, (double)held / 1e6);
+    else
+        (void)snprintf(text, bytes, "%.1f MB %s", (double)(mapped + held) / 1e6, held > 0 ? "in memory" : "mapped");
+}
+
+static void say_data(const struct trainer *t)
+{
+    const struct sp_shape *shape = &t->train.shape;
+    char format[SP_VALUE_BYTES], bytes[96], test[96] = "none to test with";
+
+    sp_job_get(&t->job, sp_job_key("data.format"), format, sizeof format);
+    say_bytes(&t->train, bytes, sizeof bytes);
+    if (t->test.count > 0)
+        (void)snprintf(test, sizeof test, "%llu to test with", (unsigned long long)t->test.count);
+    sp_log_info("data", "%s: %llu examples of %u x %u x %u, %u classes, %s; %s", format,
+                (unsigned long long)t->train.count, shape->channels, shape->height, shape->width, t->train.classes,
+                bytes, test);
+}
+
 static int load_data(struct trainer *t, struct sp_error *error)
 {
-    char images[2 * SP_STRING_BYTES], labels[2 * SP_STRING_BYTES];
-    int rc;
+    int rc = sp_data_load(&t->job, SP_DATA_TRAIN, &t->train, error);
 
-    sp_job_path(&t->job, t->job.data.train_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.train_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->train, error);
-    if (rc != SP_OK || t->job.data.test_images[0] == '\0')
-        return rc;
-    sp_job_path(&t->job, t->job.data.test_images, images, sizeof images);
-    sp_job_path(&t->job, t->job.data.test_labels, labels, sizeof labels);
-    rc = sp_idx_load(images, labels, &t->test, error);
+    if (rc == SP_OK && sp_job_has_data(&t->job, SP_DATA_TEST)) {
+        rc = sp_data_load(&t->job, SP_DATA_TEST, &t->test, error);
+        if (rc == SP_OK)
+            rc = sp_examples_check_test(&t->train, &t->test, error);
+    }
     if (rc == SP_OK)
-        rc = sp_examples_check_test(&t->train, &t->test, images, labels, error);
+        say_data(t);
     return rc;
 }
 
@@ -82,6 +107,33 @@ static int make_model(struct trainer *t, struct sp_error *error)
     return t->gradient != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the gradient");
 }
 
+static void be_alive(void *arg)
+{
+    const struct trainer *t = arg;
+
+    signpost_alive(t->client);
+}
+
+static int make_scale(struct trainer *t, struct sp_error *error)
+{
+    char words[256];
+    int rc;
+
+    sp_scale_finish(&t->scale);
+    rc = sp_scale_create(&t->scale, &t->job, &t->train, be_alive, t, error);
+    if (rc != SP_OK || t->job.data.compute == SP_COMPUTE_NONE)
+        return rc;
+    sp_scale_words(&t->scale, words, sizeof words);
+    sp_log_info("data", "of the training data, divided by %g: %s", t->scale.divide, words);
+    return SP_OK;
+}
+
+static int make_augment(struct trainer *t, struct sp_error *error)
+{
+    sp_augment_finish(&t->augment);
+    return sp_augment_create(&t->augment, &t->job, &t->train, error);
+}
+
 static int make_batches(struct trainer *t, struct sp_error *error)
 {
     const struct sp_batches_options options = {.seed = t->job.seed,
@@ -91,6 +143,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
                                                .shards = t->job.data.shards,
                                                .labels = t->train.labels};
     uint32_t n = batch_max(t);
+    int rc;
 
     forget_batches(t);
     t->indices = malloc(n * sizeof *t->indices);
@@ -98,8 +151,10 @@ static int make_batches(struct trainer *t, struct sp_error *error)
     t->x = malloc((size_t)n * t->train.inputs * sizeof *t->x);
     if (t->indices == NULL || t->labels == NULL || t->x == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a batch of %u examples", n);
-    sp_scale_init(&t->scale, t->job.data.divide, t->job.data.mean, t->job.data.std);
-    return sp_batches_create(&t->batches, &options, error);
+    rc = make_scale(t, error);
+    if (rc == SP_OK)
+        rc = make_augment(t, error);
+    return rc == SP_OK ? sp_batches_create(&t->batches, &options, error) : rc;
 }
 
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */
@@ -139,7 +194,7 @@ static int give_gradient(struct trainer *t, const struct signpost_event *event)
     int rc;
 
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
-    sp_examples_gather(&t->train, t->indices, batch, &t->scale, t->x, t->labels);
+    sp_augment_gather(&t->augment, &t->train, t->indices, batch, &t->scale, event->round, event->slot, t->x, t->labels);
     loss = sp_model_gradient(t->model, signpost_weights(t->client), signpost_buffers(t->client), t->x, t->labels, batch,
                              t->gradient);
     rc = signpost_gradient(t->client, 0, d, t->gradient);
@@ -272,6 +327,8 @@ int sp_train(const struct sp_train_options *options, struct sp_error *error)
     forget_batches(t);
     free(t->gradient);
     sp_model_destroy(t->model);
+    sp_augment_finish(&t->augment);
+    sp_scale_finish(&t->scale);
     sp_examples_finish(&t->train);
     sp_examples_finish(&t->test);
     free(t);

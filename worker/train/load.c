@@ -9,8 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATTERN_BYTES (4 * SP_STRING_BYTES) /* a folder of at most SP_STRING_BYTES, each byte escaped, and a pattern   \
-                                             */
+#define PATTERN_BYTES                                                                                                  \
+    (4 * SP_STRING_BYTES) /* a folder of at most SP_STRING_BYTES, each byte escaped, and a pattern                     \
+                           */
 
 static int by_name(const void *a, const void *b)
 {

@@ -1,8 +1,9 @@
 /* The worker's models: from weights and a batch to loss and gradient.
  *
  * softmax regression: one dense layer. MLP: dense layers of the sizes in `model.hidden`, each followed by ReLU, and one
- * dense layer on top. The loss is the mean softmax cross-entropy (equations in layers.h). Weights, inputs and gradient
- * are float32, row-major, and belong to the caller; a model owns only its layout and room for a batch.
+ * dense layer on top. LeNet and ResNet-18: model_lenet.c, model_resnet.c. The loss is the mean softmax cross-entropy
+ * (equations in layers.h). Weights, inputs and gradient are float32, row-major, and belong to the caller; a model owns
+ * only its layout and room for a batch.
  *
  * The same input gives the same bits on the same machine with the same number of threads. OpenBLAS and libm may differ
  * between processors. One model serves one thread at a time.
@@ -30,19 +31,23 @@ int sp_model_create(struct sp_model **out, const struct sp_job *job, const struc
 /* NULL is allowed. */
 void sp_model_destroy(struct sp_model *model);
 
-/* "dense1.weight" [out, in] with SP_TENSOR_DECAY, "dense1.bias" [out] without, "dense2.weight", and so on: the arrays
- * that torch.nn.Linear takes. Belongs to the model. */
+/* "dense1.weight" [out, in] with SP_TENSOR_DECAY, "dense1.bias" [out] without, "conv1.weight" [out, in, height, width],
+ * and so on: the arrays that torch.nn.Linear, Conv2d and BatchNorm2d take; a norm's running statistics are buffers.
+ * Belongs to the model. */
 const struct sp_layout *sp_model_layout(const struct sp_model *model);
 
-/* What the model holds beside weights and gradient: activations of a batch and the workspace of convolutions. */
+/* What the model holds beside weights and gradient: activations of a batch and their derivatives, and the workspace of
+ * convolutions, which the second function gives alone. */
 uint64_t sp_model_bytes(const struct sp_model *model);
+uint64_t sp_model_conv_bytes(const struct sp_model *model);
 
 /* `progress(arg)` is called between layers, so that a caller can say that it is alive in a computation of many seconds.
  * NULL: nothing is. */
 void sp_model_on_progress(struct sp_model *model, void (*progress)(void *arg), void *arg);
 
 /* Writes initial weights: biases 0; weights of a hidden layer uniform on [-a, a) with a = sqrt(6/in) (K. He et al.,
- * 'Delving deep into rectifiers', ICCV 2015, equation 10, as a uniform law), of the last layer with a = 1/sqrt(in).
+ * 'Delving deep into rectifiers', ICCV 2015, equation 10, as a uniform law; of a convolution, `in` is channels * height
+ * * width of its window), of the last layer with a = 1/sqrt(in); of norms 1. Running means are 0, variances 1.
  * Element e of tensor k is a*(2u - 1), u = sp_rng_unit() of word e%4 of block (e/4, k, 0) of stream SP_RNG_WEIGHTS:
  * the same on every machine. */
 void sp_model_init(const struct sp_model *model, uint64_t seed, float *theta, float *buffers);

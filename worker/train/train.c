@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Examples that are scored at a time: what a batch of a convolutional model takes is counted in megabytes. */
 #define SCORE_BATCH 256
+#define SCORE_BATCH_IMAGES 32
 
 struct trainer {
     struct sp_job job; /* with the server's plan, once there is one */
@@ -89,9 +91,23 @@ static void forget_batches(struct trainer *t)
     t->x = NULL;
 }
 
+static uint32_t score_batch(const struct trainer *t)
+{
+    const bool images = t->job.model.type == SP_MODEL_LENET || t->job.model.type == SP_MODEL_RESNET18;
+
+    return images ? SCORE_BATCH_IMAGES : SCORE_BATCH;
+}
+
 static uint32_t batch_max(const struct trainer *t)
 {
-    return t->job.train.batch > SCORE_BATCH ? t->job.train.batch : SCORE_BATCH;
+    return t->job.train.batch > score_batch(t) ? t->job.train.batch : score_batch(t);
+}
+
+static void be_alive(void *arg)
+{
+    const struct trainer *t = arg;
+
+    signpost_alive(t->client);
 }
 
 /* The model is made before the plan is there, since HELLO names its tensors; the plan then says batch, seed and
@@ -102,16 +118,10 @@ static int make_model(struct trainer *t, struct sp_error *error)
 
     if (rc != SP_OK)
         return rc;
+    sp_model_on_progress(t->model, be_alive, t);
     free(t->gradient);
     t->gradient = malloc(sp_model_layout(t->model)->coordinates * sizeof *t->gradient);
     return t->gradient != NULL ? SP_OK : sp_error_set(error, SP_E_NOMEM, "no memory for the gradient");
-}
-
-static void be_alive(void *arg)
-{
-    const struct trainer *t = arg;
-
-    signpost_alive(t->client);
 }
 
 static int make_scale(struct trainer *t, struct sp_error *error)
@@ -157,6 +167,20 @@ static int make_batches(struct trainer *t, struct sp_error *error)
     return rc == SP_OK ? sp_batches_create(&t->batches, &options, error) : rc;
 }
 
+static void say_model(const struct trainer *t)
+{
+    const struct sp_layout *layout = sp_model_layout(t->model);
+    char type[SP_VALUE_BYTES];
+
+    sp_job_get(&t->job, sp_job_key("model.type"), type, sizeof type);
+    sp_log_info("model",
+                "%s: %llu parameters in %u tensors, %llu running statistics; a batch of %u takes %.1f MB, of "
+                "which %.1f MB are for convolutions, beside %.1f MB each for weights and gradient; threads: %u",
+                type, (unsigned long long)layout->coordinates, layout->trained, (unsigned long long)layout->buffers,
+                batch_max(t), (double)sp_model_bytes(t->model) / 1e6, (double)sp_model_conv_bytes(t->model) / 1e6,
+                (double)layout->coordinates * sizeof(float) / 1e6, t->job.model.threads);
+}
+
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */
 static int take_plan(struct trainer *t, struct sp_error *error)
 {
@@ -183,7 +207,10 @@ static int take_plan(struct trainer *t, struct sp_error *error)
         rc = sp_error_set(error, SP_E_MISMATCH,
                           "the server's job trains another model than this worker's job file says; give both the same "
                           "keys under model");
-    return rc == SP_OK ? make_batches(t, error) : rc;
+    if (rc != SP_OK)
+        return rc;
+    say_model(t);
+    return make_batches(t, error);
 }
 
 static int give_gradient(struct trainer *t, const struct signpost_event *event)
@@ -209,7 +236,7 @@ static int give_score(struct trainer *t, const struct signpost_event *event)
     struct sp_score score = {0};
 
     while (first < end) {
-        uint32_t count = end - first < SCORE_BATCH ? (uint32_t)(end - first) : SCORE_BATCH;
+        uint32_t count = end - first < score_batch(t) ? (uint32_t)(end - first) : score_batch(t);
 
         for (uint32_t i = 0; i < count; i++)
             t->indices[i] = (uint32_t)(first + i);

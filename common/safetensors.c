@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,7 +35,7 @@ struct entry {
 
 struct sp_safetensors {
     char *path;
-    uint8_t *map; /* the whole file */
+    uint8_t *bytes_read; /* the whole file */
     size_t bytes;
     const uint8_t *data; /* behind the header */
     json_t *header;
@@ -127,27 +126,46 @@ static int fail(const struct sp_safetensors *file, enum sp_code code, struct sp_
     return sp_error_set(error, code, "%s: %s", shown(file->path), words);
 }
 
-static int map_file(struct sp_safetensors *file, struct sp_error *error)
+/* Read rather than mapped: somebody may cut a file short while it is mapped, which kills the program. */
+static int read_all(struct sp_safetensors *file, int fd, struct sp_error *error)
+{
+    size_t got = 0;
+
+    file->bytes_read = malloc(file->bytes);
+    if (file->bytes_read == NULL)
+        return fail(file, SP_E_NOMEM, error, "no memory for its %zu bytes", file->bytes);
+    while (got < file->bytes) {
+        ssize_t n = read(fd, file->bytes_read + got, file->bytes - got);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(file, SP_E_IO, error, "at byte %zu: cannot be read: %s", got, strerror(errno));
+        if (n == 0)
+            return fail(file, SP_E_SYNTAX, error, "cut short while it was read: %zu of %zu bytes", got, file->bytes);
+        got += (size_t)n;
+    }
+    return SP_OK;
+}
+
+static int read_file(struct sp_safetensors *file, struct sp_error *error)
 {
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     struct stat stat;
-    int failure = 0;
+    int rc;
 
     if (fd < 0)
         return sp_error_set(error, SP_E_IO, "cannot open '%s': %s", shown(file->path), strerror(errno));
     if (fstat(fd, &stat) != 0) {
-        failure = errno;
+        rc = fail(file, SP_E_IO, error, "cannot be read: %s", strerror(errno));
     } else if (!S_ISREG(stat.st_mode) || stat.st_size < 8) {
-        (void)close(fd);
-        return fail(file, SP_E_SYNTAX, error, "not a safetensors file: at least 8 bytes are expected");
+        rc = fail(file, SP_E_SYNTAX, error, "not a safetensors file: at least 8 bytes are expected");
     } else {
         file->bytes = (size_t)stat.st_size;
-        file->map = mmap(NULL, file->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        failure = file->map == MAP_FAILED ? errno : 0;
-        file->map = file->map == MAP_FAILED ? NULL : file->map;
+        rc = read_all(file, fd, error);
     }
     (void)close(fd);
-    return failure == 0 ? SP_OK : fail(file, SP_E_IO, error, "cannot be read: %s", strerror(failure));
+    return rc;
 }
 
 static int parse_header(struct sp_safetensors *file, struct sp_error *error)
@@ -155,7 +173,7 @@ static int parse_header(struct sp_safetensors *file, struct sp_error *error)
     json_error_t why;
     uint64_t length;
 
-    memcpy(&length, file->map, sizeof length);
+    memcpy(&length, file->bytes_read, sizeof length);
     length = le64toh(length);
     if (length > file->bytes - 8)
         return fail(
@@ -165,14 +183,14 @@ static int parse_header(struct sp_safetensors *file, struct sp_error *error)
     if (length > HEADER_BYTES_MAX)
         return fail(file, SP_E_RANGE, error, "at byte 0: a header of %llu bytes; at most %llu are allowed",
                     (unsigned long long)length, (unsigned long long)HEADER_BYTES_MAX);
-    file->header = json_loadb((const char *)file->map + 8, (size_t)length, JSON_REJECT_DUPLICATES, &why);
+    file->header = json_loadb((const char *)file->bytes_read + 8, (size_t)length, JSON_REJECT_DUPLICATES, &why);
     if (file->header == NULL && json_error_code(&why) == json_error_out_of_memory)
         return fail(file, SP_E_NOMEM, error, "no memory for its header");
     if (!json_is_object(file->header))
         return fail(file, SP_E_SYNTAX, error, "at byte %d: the header is no JSON object%s%s",
                     8 + (file->header == NULL && why.position > 0 ? why.position : 0), file->header == NULL ? ": " : "",
                     file->header == NULL ? why.text : "");
-    file->data = file->map + 8 + length;
+    file->data = file->bytes_read + 8 + length;
     return SP_OK;
 }
 
@@ -244,7 +262,7 @@ static int by_begin(const void *a, const void *b)
 /* One after the other, from the header to the end of the file: the format has neither holes nor overlaps. */
 static int check_places(const struct sp_safetensors *file, struct sp_error *error)
 {
-    const uint64_t all = file->bytes - (uint64_t)(file->data - file->map);
+    const uint64_t all = file->bytes - (uint64_t)(file->data - file->bytes_read);
     uint64_t at = 0;
 
     for (size_t i = 0; i < file->count; i++) {
@@ -305,7 +323,7 @@ int sp_safetensors_open(struct sp_safetensors **out, const char *path, struct sp
         free(file);
         return sp_error_set(error, SP_E_NOMEM, "no memory to read %s", shown(path));
     }
-    rc = map_file(file, error);
+    rc = read_file(file, error);
     if (rc == SP_OK)
         rc = parse_header(file, error);
     if (rc == SP_OK)
@@ -322,8 +340,7 @@ void sp_safetensors_close(struct sp_safetensors *file)
 {
     if (file == NULL)
         return;
-    if (file->map != NULL)
-        (void)munmap(file->map, file->bytes);
+    free(file->bytes_read);
     json_decref(file->header);
     free(file->entries);
     free(file->path);

@@ -6,6 +6,8 @@
  */
 #include "common/check.h"
 #include "common/rules.h"
+#include "common/safetensors.h"
+#include "common/weights.h"
 #include "proto/proof.h"
 #include "server/round_state.h"
 
@@ -170,6 +172,34 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
     return true;
 }
 
+/* The layout has just been adopted; the weights come from the file that the job names, if it names one. */
+static bool take_init(struct sp_round *r, uint32_t peer, const char *name)
+{
+    struct sp_error error = {0};
+    const char *left_over;
+    unsigned count;
+
+    if (r->init == NULL)
+        return true;
+    if (sp_safetensors_read(r->init, &r->layout, r->theta, r->buffers, &error) != SP_OK) {
+        sp_round_note(r, SP_NOTE_WARN, "the model of worker %s does not fit the initial weights (model.init): %s", name,
+                      error.text);
+        sp_round_bye(r, peer, SP_REASON_LAYOUT, "the model does not fit the initial weights (model.init): %s",
+                     error.text);
+        return false;
+    }
+    count = sp_safetensors_left_over(r->init, &r->layout, &left_over);
+    if (count > 0)
+        sp_round_note(r, SP_NOTE_INFO, "model.init: %u tensors of the file are not used, '%s' first", count, left_over);
+    r->init = NULL;
+    r->has_weights = true;
+    r->stage = SP_STAGE_GATHERING;
+    r->gather_since_ms = r->now_ms;
+    sp_round_note(r, SP_NOTE_INFO, "the initial weights are those of model.init, digest %016llx",
+                  (unsigned long long)sp_weights_digest(r->theta, r->layout.coordinates));
+    return true;
+}
+
 /* Before there are weights, and with nobody left who could give them, the next worker may bring another model. */
 void sp_roster_forget_layout(struct sp_round *r)
 {
@@ -293,6 +323,10 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
         sp_roster_forget_layout(r);
         sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for a model of %llu coordinates",
                      (unsigned long long)hello->layout.coordinates);
+        return;
+    }
+    if (!r->has_weights && !take_init(r, peer, name)) {
+        sp_roster_forget_layout(r);
         return;
     }
     if (r->test_examples == 0)

@@ -31,6 +31,17 @@ int sp_round_create(struct sp_round **out, const struct sp_job *job)
     return SP_OK;
 }
 
+void sp_round_start_from(struct sp_round *r, const struct sp_safetensors *init)
+{
+    sp_assert(r->layout.tensors_count == 0);
+    r->init = init;
+}
+
+bool sp_round_needs_init(const struct sp_round *r)
+{
+    return r->init != NULL;
+}
+
 void sp_round_destroy(struct sp_round *r)
 {
     if (r == NULL)

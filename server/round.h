@@ -171,6 +171,14 @@ struct sp_view {
 int sp_round_create(struct sp_round **out, const struct sp_job *job);
 void sp_round_destroy(struct sp_round *r);
 
+/* Before the first event: the initial weights come from this file, and no worker is asked for them. A worker whose
+ * model does not fit the file is refused. `init` is borrowed until the first worker is in, at most until
+ * sp_round_destroy(). */
+struct sp_safetensors;
+void sp_round_start_from(struct sp_round *r, const struct sp_safetensors *init);
+/* Whether the file is still needed: until the first worker is in. */
+bool sp_round_needs_init(const struct sp_round *r);
+
 /* --- events ---
  * `peer` is a number that the caller chose for the connection, never used twice. `now_ms` never goes back. */
 

@@ -3,6 +3,7 @@
 #include "common/address.h"
 #include "common/check.h"
 #include "common/log.h"
+#include "common/safetensors.h"
 #include "server/server_state.h"
 #include "server/status.h"
 
@@ -296,6 +297,10 @@ void sp_server_drain(struct sp_server *server)
     while (sp_round_next(server->round, &action))
         do_action(server, &action);
     server->draining = false;
+    if (server->init != NULL && !sp_round_needs_init(server->round)) {
+        sp_safetensors_close(server->init);
+        server->init = NULL;
+    }
     if (!server->over)
         arm_timer(server);
 }
@@ -503,9 +508,25 @@ void sp_server_destroy(struct sp_server *server)
     sp_update_finish(server);
     sp_record_close(&server->record);
     sp_round_destroy(server->round);
+    sp_safetensors_close(server->init);
     sp_security_forget(&server->security);
     free(server->reserve);
     free(server);
+}
+
+/* Before the record, whose new run would remove weights that an earlier one left in the same folder. */
+static int open_init(struct sp_server *server, struct sp_error *error)
+{
+    char path[2 * SP_STRING_BYTES];
+
+    if (server->job.model.init[0] == '\0')
+        return SP_OK;
+    sp_job_path(&server->job, server->job.model.init, path, sizeof path);
+    if (sp_safetensors_open(&server->init, path, error) != SP_OK)
+        return sp_error_prefix(error, "model.init");
+    sp_round_start_from(server->round, server->init);
+    sp_log_info("server", "initial weights come from %s", path);
+    return SP_OK;
 }
 
 int sp_server_open(struct sp_server **out, const struct sp_server_options *options, struct sp_error *error)
@@ -536,6 +557,8 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
         rc = limit_connections(server, error);
     if (rc == SP_OK)
         rc = sp_round_create(&server->round, &server->job);
+    if (rc == SP_OK)
+        rc = open_init(server, error);
     if (rc == SP_OK)
         rc = sp_security_load(&server->security, &server->job, error);
     if (rc == SP_OK)

@@ -61,6 +61,7 @@ struct sp_weights_frames {
 struct sp_server {
     struct sp_job job;
     struct sp_round *round;
+    struct sp_safetensors *init; /* owned: the file of model.init, or NULL */
     struct sp_security security;
     uv_loop_t loop;
     uv_tcp_t listeners[LISTENERS_MAX];

@@ -194,6 +194,8 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "rounds_done", json_integer(view.round));
     sp_json_put(&summary, "stopped", json_boolean(view.stopped));
     sp_json_put(&summary, "outcome", json_string(view.over_reason));
+    sp_json_put(&summary, "init",
+                server->job.model.init[0] != '\0' ? json_string(server->job.model.init) : json_null());
     sp_json_put(&summary, "mode", setting_json(server, "optimizer.mode"));
     set_switches(&summary, &view);
     sp_json_put(&summary, "sgd_lr", sgd_rate(&view));

@@ -97,17 +97,18 @@ const struct sp_key sp_job_keys[] = {
         "data.format", data.format, 0, "idx", formats,
         "format of the data files: IDX, CIFAR-10 or CIFAR-100 (binary version), or text with a column for the label; "
         "any may be compressed by gzip"),
-    STRING("data.train.images", data.train_images, 0, "",
+    STRING("data.train.images", data.train_images, SP_KEY_PATH, "",
            "with `idx`: images to train on; a path relative to the job file, or absolute; empty: the workers are "
            "programs of your own, with data of their own"),
-    STRING("data.train.labels", data.train_labels, 0, "", "their labels; given if and only if the images are"),
+    STRING("data.train.labels", data.train_labels, SP_KEY_PATH, "",
+           "their labels; given if and only if the images are"),
     STRING(
-        "data.train.files", data.train_files, 0, "",
+        "data.train.files", data.train_files, SP_KEY_PATH | SP_KEY_PATTERN, "",
         "with the other formats: the file to train on, or a pattern such as `data_batch_*.bin` for several, which are "
         "taken in the order of their names"),
-    STRING("data.test.images", data.test_images, 0, "", "images to evaluate on; empty: no evaluation"),
-    STRING("data.test.labels", data.test_labels, 0, "", "their labels; given if and only if the images are"),
-    STRING("data.test.files", data.test_files, 0, "",
+    STRING("data.test.images", data.test_images, SP_KEY_PATH, "", "images to evaluate on; empty: no evaluation"),
+    STRING("data.test.labels", data.test_labels, SP_KEY_PATH, "", "their labels; given if and only if the images are"),
+    STRING("data.test.files", data.test_files, SP_KEY_PATH | SP_KEY_PATTERN, "",
            "with the other formats: file or pattern to evaluate on; empty: no evaluation"),
     SWITCH("data.csv.header", data.csv.header, 0, "true", "the first line of each file names the columns"),
     STRING("data.csv.label", data.csv.label, 0, "label",
@@ -139,7 +140,7 @@ const struct sp_key sp_job_keys[] = {
            "max-pooling and three linear layers; `resnet18`: the form for small images (3x3 stem)"),
     UINTS("model.hidden", model.hidden, PLAN, "[64]", 1, 65536, "units of each hidden layer of an `mlp`"),
     UINT("model.width", model.width, PLAN, "64", 1, 1024, "channels of the first stage of a `resnet18`"),
-    STRING("model.init", model.init, 0, "",
+    STRING("model.init", model.init, SP_KEY_PATH, "",
            "`.safetensors` file with the weights to start from, which the server reads; relative to the job file, or "
            "absolute; empty: random ones, by the seed"),
     UINT("model.threads", model.threads, 0, "1", 1, 1024, "threads of OpenBLAS in each worker"),
@@ -267,10 +268,10 @@ const struct sp_key sp_job_keys[] = {
     REAL("server.heartbeat.timeout", server.heartbeat_timeout, POSITIVE, "15", 0, SECONDS_MAX,
          "seconds of silence after which a peer counts as lost; at least twice the interval"),
 
-    STRING("security.token_file", security.token_file, 0, "",
+    STRING("security.token_file", security.token_file, SP_KEY_PATH, "",
            "file with the secret that server and workers share (`signpost token FILE` makes one); empty: none, and the "
            "server listens on loopback only"),
-    STRING("security.operator_token_file", security.operator_token_file, 0, "",
+    STRING("security.operator_token_file", security.operator_token_file, SP_KEY_PATH, "",
            "file with another secret, for operators over the network; empty: the server takes none"),
     SWITCH("security.insecure", security.insecure, 0, "false",
            "`true`: listen off loopback although nothing protects the frames after the handshake yet"),

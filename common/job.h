@@ -207,6 +207,8 @@ enum sp_key_flags {
     SP_KEY_NAME = 1u << 2,     /* a string limited to the characters of a job name */
     SP_KEY_POSITIVE = 1u << 3, /* a real that must be more than min, not just equal to it */
     SP_KEY_BELOW = 1u << 4,    /* a real that must be less than max */
+    SP_KEY_PATH = 1u << 5,     /* a string that is the path of a file: sp_job_path() */
+    SP_KEY_PATTERN = 1u << 6,  /* whose own part, but not the folder before it, may be a pattern of glob(3) */
 };
 
 struct sp_key {

@@ -437,3 +437,13 @@ unsigned sp_safetensors_left_over(const struct sp_safetensors *file, const struc
     }
     return count;
 }
+
+size_t sp_safetensors_shape(const struct sp_safetensors *file, const char *name, uint64_t shape[SP_TENSOR_DIMS_MAX])
+{
+    const struct entry *entry = find_entry(file, name);
+
+    if (entry == NULL)
+        return 0;
+    memcpy(shape, entry->shape, sizeof entry->shape);
+    return entry->dims;
+}

@@ -31,3 +31,7 @@ int sp_safetensors_read(const struct sp_safetensors *file, const struct sp_layou
 /* The number of the file's tensors that the layout does not have; the name of the first goes to *name (borrowed from
  * the file; NULL if none). */
 unsigned sp_safetensors_left_over(const struct sp_safetensors *file, const struct sp_layout *layout, const char **name);
+
+/* The shape of the file's tensor of this name: writes up to SP_TENSOR_DIMS_MAX sizes and returns how many it has, which
+ * is 0 also if there is no such tensor. */
+size_t sp_safetensors_shape(const struct sp_safetensors *file, const char *name, uint64_t shape[SP_TENSOR_DIMS_MAX]);

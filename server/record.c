@@ -1,6 +1,7 @@
 #include "server/record.h"
 
 #include "common/check.h"
+#include "common/job_yaml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -342,6 +343,20 @@ int sp_record_text(const struct sp_record *record, const char *name, const char 
     struct piece piece = {text, strlen(text)};
 
     return write_file(record, name, &piece, 1, error);
+}
+
+int sp_record_job(const struct sp_record *record, const struct sp_job *job, struct sp_error *error)
+{
+    char *text = NULL;
+    int rc = sp_job_yaml(job, &text, error);
+
+    if (rc != SP_OK) {
+        (void)sp_error_prefix(error, "cannot write %s/job.yaml", record->folder);
+        return rc;
+    }
+    rc = sp_record_text(record, "job.yaml", text, error);
+    free(text);
+    return rc;
 }
 
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error)

@@ -1,4 +1,5 @@
-/* What a run leaves in its folder: history.jsonl while it goes on; summary.json and model.safetensors at its end.
+/* What a run leaves in its folder: job.yaml at its start; history.jsonl while it goes on; summary.json and
+ * model.safetensors at its end.
  *
  * Files that are written whole go to a temporary name first, are synced, and then renamed: a reader sees the old file
  * or the new one, never a part.
@@ -21,6 +22,9 @@ struct sp_record {
 /* Makes the folder if need be, locks it, begins a new history. Fails if another server uses it. */
 int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error);
 void sp_record_close(struct sp_record *record);
+
+/* Writes FOLDER/job.yaml: the whole job, with what --set said, as a job file that makes the same run again. */
+int sp_record_job(const struct sp_record *record, const struct sp_job *job, struct sp_error *error);
 
 /* A line of the history. `seconds` since the start; `bytes` are pushed and updated so far. */
 int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,

@@ -566,6 +566,8 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = sp_record_open(&server->record, options->out, error);
     if (rc == SP_OK)
+        rc = sp_record_job(&server->record, &server->job, error);
+    if (rc == SP_OK)
         rc = sp_operators_open(server, error);
     if (rc == SP_OK)
         rc = open_clock(server, error); /* signals are ours before anybody can know that we are here */

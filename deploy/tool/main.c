@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"run", tool_run, "one server and all workers of a job on this machine"},
     {"compare", tool_compare, "a grid of jobs with several seeds on this machine: tables and plots"},
+    {"eval", tool_eval, "what a run's model makes of test data, class by class"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
     {"switch", tool_switch, "begin the next phase of a running job"},

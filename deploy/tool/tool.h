@@ -12,6 +12,7 @@
 /* Each takes its own arguments, argv[0] being "signpost NAME", and returns an exit code. */
 int tool_run(int argc, char **argv);
 int tool_compare(int argc, char **argv);
+int tool_eval(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);

@@ -61,6 +61,13 @@ class Memory(faults.Case):
                        timeout=harness.seconds(harness.RUN_S))
         self.check('PATH=/nonexistent', faults.TOOL, *arguments, given=self.folder / 'made')
 
+    def test_eval(self):
+        arguments = ('run', harness.DIGITS, '--set', 'train.epochs=1', '--out', 'made')
+        subprocess.run([faults.SIGNPOST, *map(str, arguments)], cwd=self.folder, check=True, capture_output=True,
+                       timeout=harness.seconds(harness.RUN_S))
+        self.check(faults.TOOL, 'eval', self.folder / 'made')
+        self.check(faults.TOOL, 'eval', self.folder / 'made', '--json')
+
     def test_status(self):
         server = self.start_server()
         self.check(faults.TOOL, 'status', server.run)

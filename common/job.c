@@ -137,7 +137,7 @@ const struct sp_key sp_job_keys[] = {
 
     CHOICE("model.type", model.type, PLAN, "mlp", models,
            "`softmax`: one linear layer; `mlp`: hidden layers with ReLU before it; `lenet`: two convolutions with "
-           "max-pooling and three linear layers; `resnet18`: the form for small images (3x3 stem)"),
+           "max-pooling and two linear layers; `resnet18`: the form for small images (3x3 stem)"),
     UINTS("model.hidden", model.hidden, PLAN, "[64]", 1, 65536, "units of each hidden layer of an `mlp`"),
     UINT("model.width", model.width, PLAN, "64", 1, 1024, "channels of the first stage of a `resnet18`"),
     STRING("model.init", model.init, SP_KEY_PATH, "",

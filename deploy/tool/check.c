@@ -199,6 +199,7 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};
     struct sp_model *model = NULL;
+    char words[256];
     int rc;
 
     if (!sp_job_has_data(job, SP_DATA_TRAIN)) {
@@ -215,8 +216,8 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
     if (rc == SP_OK)
         rc = sp_model_create(&model, job, &train.shape, train.classes, job->train.batch, error);
     if (rc == SP_OK) {
-        (void)printf("%llu parameters; %u rounds, %u an epoch\n",
-                     (unsigned long long)sp_model_layout(model)->coordinates, sp_job_rounds(job, train.count),
+        sp_model_words(model, words, sizeof words);
+        (void)printf("%s\n%u rounds, %u an epoch\n", words, sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
         rc = print_model(job, sp_model_layout(model), error);
     }

@@ -8,6 +8,7 @@
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,24 @@ uint64_t sp_model_bytes(const struct sp_model *model)
 uint64_t sp_model_conv_bytes(const struct sp_model *model)
 {
     return model->conv_bytes;
+}
+
+void sp_model_words(const struct sp_model *model, char *words, size_t bytes)
+{
+    const struct sp_layout *layout = &model->layout;
+    char statistics[64] = "", convolutions[64] = "";
+
+    if (layout->buffers > 0)
+        (void)snprintf(statistics, sizeof statistics, " and %llu running statistics",
+                       (unsigned long long)layout->buffers);
+    if (model->conv_bytes > 0)
+        (void)snprintf(convolutions, sizeof convolutions, ", %.1f MB of it for convolutions",
+                       (double)model->conv_bytes / 1e6);
+    (void)snprintf(words, bytes,
+                   "%llu parameters in %u tensors%s; a batch of %u takes %.1f MB%s, beside %.1f MB each for weights, "
+                   "momentum and gradient",
+                   (unsigned long long)layout->coordinates, layout->trained, statistics, model->batch_max,
+                   (double)model->room_bytes / 1e6, convolutions, (double)layout->coordinates * sizeof(float) / 1e6);
 }
 
 void sp_model_on_progress(struct sp_model *model, void (*progress)(void *arg), void *arg)

@@ -41,6 +41,9 @@ const struct sp_layout *sp_model_layout(const struct sp_model *model);
 uint64_t sp_model_bytes(const struct sp_model *model);
 uint64_t sp_model_conv_bytes(const struct sp_model *model);
 
+/* For people: parameters, tensors, what a batch takes. */
+void sp_model_words(const struct sp_model *model, char *words, size_t bytes);
+
 /* `progress(arg)` is called between layers, so that a caller can say that it is alive in a computation of many seconds.
  * NULL: nothing is. */
 void sp_model_on_progress(struct sp_model *model, void (*progress)(void *arg), void *arg);

@@ -169,16 +169,11 @@ static int make_batches(struct trainer *t, struct sp_error *error)
 
 static void say_model(const struct trainer *t)
 {
-    const struct sp_layout *layout = sp_model_layout(t->model);
-    char type[SP_VALUE_BYTES];
+    char type[SP_VALUE_BYTES], words[256];
 
     sp_job_get(&t->job, sp_job_key("model.type"), type, sizeof type);
-    sp_log_info("model",
-                "%s: %llu parameters in %u tensors, %llu running statistics; a batch of %u takes %.1f MB, of "
-                "which %.1f MB are for convolutions, beside %.1f MB each for weights and gradient; threads: %u",
-                type, (unsigned long long)layout->coordinates, layout->trained, (unsigned long long)layout->buffers,
-                batch_max(t), (double)sp_model_bytes(t->model) / 1e6, (double)sp_model_conv_bytes(t->model) / 1e6,
-                (double)layout->coordinates * sizeof(float) / 1e6, t->job.model.threads);
+    sp_model_words(t->model, words, sizeof words);
+    sp_log_info("model", "%s: %s; threads: %u", type, words, t->job.model.threads);
 }
 
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */

@@ -173,6 +173,7 @@ static int parse_header(struct sp_safetensors *file, struct sp_error *error)
     json_error_t why;
     uint64_t length;
 
+    sp_assert(file->bytes_read != NULL && file->bytes >= sizeof length);
     memcpy(&length, file->bytes_read, sizeof length);
     length = le64toh(length);
     if (length > file->bytes - 8)

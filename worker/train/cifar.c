@@ -2,6 +2,7 @@
  *
  * Happy path, for each file: open, map or read, check its size, check and copy the labels.
  */
+#include "common/check.h"
 #include "worker/train/data_parts.h"
 
 #include <stdlib.h>
@@ -69,6 +70,7 @@ static int take_labels(const struct sp_source *source, const struct form *form, 
 {
     const uint64_t record = form->before + (uint64_t)IMAGE_BYTES;
 
+    sp_assert(bytes != NULL);
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t at = i * record + form->before - 1;
 

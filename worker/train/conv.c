@@ -73,7 +73,7 @@ static void cut_strip(const struct sp_conv *conv, const struct strip *strip, con
     }
 }
 
-static void add_strip(const struct sp_conv *conv, const struct strip *strip, const float *from, float *image)
+SP_WIDE static void add_strip(const struct sp_conv *conv, const struct strip *strip, const float *from, float *image)
 {
     for (size_t i = 0; i < strip->reach; i++) {
         ptrdiff_t row = image_row(conv, strip, i);
@@ -127,21 +127,28 @@ SP_WIDE static void scatter_place(const float *from, size_t step, float *to, siz
     WITH_CONSTANT_WIDTH(add_rows, from, step, to, rows, width, stride)
 }
 
+/* The row of `columns` for a place of the window in a channel. */
+static size_t place(const struct sp_conv *conv, size_t channel, size_t a, size_t b)
+{
+    return (channel * conv->kernel + a) * conv->kernel + b;
+}
+
 /* Output rows first..first+rows-1 of all images, from x to `columns`, or back to d_x, to which it is added. */
 static void gather(const struct sp_conv *conv, const float *x, struct sp_planes planes, size_t first, size_t rows,
                    float *margin, float *columns)
 {
-    const size_t places = (size_t)conv->kernel * conv->kernel, width = conv->out_width;
-    const size_t step = margin_width(conv) * conv->stride;
+    const size_t width = conv->out_width, step = margin_width(conv) * conv->stride;
     struct strip strip;
 
     for (size_t done = 0; done < rows; done += strip.rows) {
         strip = next_strip(conv, first + done, first + rows);
         for (size_t k = 0; k < conv->in; k++) {
             cut_strip(conv, &strip, x + k * planes.channel + strip.image * planes.image, margin);
-            for (size_t p = 0; p < places; p++)
-                gather_place(margin + p / conv->kernel * margin_width(conv) + p % conv->kernel, step,
-                             columns + (k * places + p) * rows * width + done * width, strip.rows, width, conv->stride);
+            for (size_t a = 0; a < conv->kernel; a++)
+                for (size_t b = 0; b < conv->kernel; b++)
+                    gather_place(margin + a * margin_width(conv) + b, step,
+                                 columns + ((place(conv, k, a, b) * rows + done) * width), strip.rows, width,
+                                 conv->stride);
         }
     }
 }
@@ -149,18 +156,18 @@ static void gather(const struct sp_conv *conv, const float *x, struct sp_planes 
 static void scatter(const struct sp_conv *conv, const float *columns, uint32_t n, size_t first, size_t rows,
                     float *margin, float *d_x)
 {
-    const size_t places = (size_t)conv->kernel * conv->kernel, width = conv->out_width;
-    const size_t step = margin_width(conv) * conv->stride, image = (size_t)conv->in_height * conv->in_width;
+    const size_t width = conv->out_width, step = margin_width(conv) * conv->stride;
+    const size_t image = (size_t)conv->in_height * conv->in_width;
     struct strip strip;
 
     for (size_t done = 0; done < rows; done += strip.rows) {
         strip = next_strip(conv, first + done, first + rows);
         for (size_t k = 0; k < conv->in; k++) {
             memset(margin, 0, strip.reach * margin_width(conv) * sizeof *margin);
-            for (size_t p = 0; p < places; p++)
-                scatter_place(columns + (k * places + p) * rows * width + done * width, step,
-                              margin + p / conv->kernel * margin_width(conv) + p % conv->kernel, strip.rows, width,
-                              conv->stride);
+            for (size_t a = 0; a < conv->kernel; a++)
+                for (size_t b = 0; b < conv->kernel; b++)
+                    scatter_place(columns + ((place(conv, k, a, b) * rows + done) * width), step,
+                                  margin + a * margin_width(conv) + b, strip.rows, width, conv->stride);
             add_strip(conv, &strip, margin, d_x + (k * n + strip.image) * image);
         }
     }

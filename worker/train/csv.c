@@ -300,7 +300,7 @@ static void feed(struct csv *csv, const char *text, size_t bytes)
 
 static int read_rows(struct csv *csv)
 {
-    char *chunk = malloc(CHUNK_BYTES), *text = chunk;
+    char *chunk = malloc(CHUNK_BYTES), *text;
     uint64_t got = 0;
     int rc = SP_OK;
 
@@ -361,9 +361,11 @@ static struct sp_shape shape_of(const struct csv *csv)
 /* What was read becomes the examples' own. */
 static int hand_over(struct csv *csv, struct sp_examples *out)
 {
-    float *values = realloc(csv->values, (size_t)csv->used * sizeof *values);
-    struct sp_part part = {.count = csv->count, .images = (const uint8_t *)values, .memory = values};
+    struct sp_part part = {.count = csv->count};
+    float *values;
 
+    sp_assert(csv->used > 0);
+    values = realloc(csv->values, (size_t)csv->used * sizeof *values);
     if (values == NULL)
         return sp_error_set(csv->error, SP_E_NOMEM, "no memory for %llu values", (unsigned long long)csv->used);
     out->inputs = csv->columns - 1;
@@ -371,6 +373,8 @@ static int hand_over(struct csv *csv, struct sp_examples *out)
     out->element = SP_ELEMENT_FLOAT;
     out->columns = sp_csv_names_digest(csv);
     out->labels = csv->labels;
+    part.images = (const uint8_t *)values;
+    part.memory = values;
     part.stride = out->inputs * sizeof(float);
     csv->values = NULL;
     csv->labels = NULL;

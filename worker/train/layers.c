@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "worker/train/data.h"
+#include "worker/train/wide.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -32,13 +33,13 @@ void sp_dense_backward(const float *x, const float *weight, const float *d_y, ui
 }
 
 /* Both comparisons are false for NaN, which is thus kept. */
-void sp_relu_forward(float *y, size_t count)
+SP_WIDE void sp_relu_forward(float *y, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         y[i] = y[i] < 0.0f ? 0.0f : y[i];
 }
 
-void sp_relu_backward(const float *y, float *d_y, size_t count)
+SP_WIDE void sp_relu_backward(const float *y, float *d_y, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         d_y[i] = y[i] <= 0.0f ? 0.0f : d_y[i];

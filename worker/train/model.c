@@ -125,10 +125,10 @@ static void init_uniform(uint64_t seed, uint32_t tensor, float bound, float *val
 static float bound(const struct sp_model *model, const struct sp_op *op)
 {
     const struct sp_tensor *weight = &model->layout.tensors[op->tensor];
-    const double inputs = (double)(weight->count / weight->shape[0]);
+    const uint64_t inputs = weight->count / weight->shape[0];
     const bool last = op == &model->ops[model->ops_count - 1];
 
-    return (float)sqrt((last ? 1.0 : 6.0) / inputs);
+    return (float)sqrt((last ? 1.0 : 6.0) / (double)inputs);
 }
 
 static void fill(float *values, uint64_t count, float value)

@@ -114,7 +114,7 @@ class FirstOfAll(harness.Case):
         for model in ('model.hidden=[32]', 'model.hidden=[80]', 'model.type=softmax'):
             wrong = self.start_worker(server, model)
             self.wait_for_end(wrong, 1)
-            self.assertRegex(wrong.err().splitlines()[-1], r'^signpost-worker: .*model\.type and model\.hidden')
+            self.assertRegex(wrong.err().splitlines()[-1], r'^signpost-worker: .*model\.type, model\.hidden and model\.width')
         self.wait_for(lambda: server.status()['params'] is None, 'the server to forget that model')
         summary = self.finish(server, self.start_workers(server, 2))
         self.assertEqual(summary['params'], 4810)

@@ -25,7 +25,7 @@ class Versions(harness.Case):
                                   '--server', server.address())
             self.wait_for_end(stranger, 1)
             words = WORDS.format(theirs=version, ours=wire.VERSION)
-            self.assertRegex(stranger.err(), rf'^signpost-worker: the server {server.address()} refused: {words}$')
+            self.assertRegex(stranger.err(), rf'(?m)^signpost-worker: the server {server.address()} refused: {words}$')
             self.wait_for_words(server, rf'sent away: {words}')
         summary = self.finish(server, workers)
         self.assert_done(summary)

@@ -201,7 +201,7 @@ static int take_plan(struct trainer *t, struct sp_error *error)
     if (rc == SP_OK && sp_layout_digest(sp_model_layout(t->model)) != own)
         rc = sp_error_set(error, SP_E_MISMATCH,
                           "the server's job trains another model than this worker's job file says; give both the same "
-                          "keys under model");
+                          "model.type, model.hidden and model.width");
     if (rc != SP_OK)
         return rc;
     say_model(t);

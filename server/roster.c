@@ -190,7 +190,9 @@ static bool take_init(struct sp_round *r, uint32_t peer, const char *name)
     }
     count = sp_safetensors_left_over(r->init, &r->layout, &left_over);
     if (count > 0)
-        sp_round_note(r, SP_NOTE_INFO, "model.init: %u tensors of the file are not used, '%s' first", count, left_over);
+        sp_round_note(r, SP_NOTE_INFO,
+                      "model.init: the file has %u tensor%s more than the model, not used here ('%s'%s)", count,
+                      count == 1 ? "" : "s", left_over, count == 1 ? "" : " first");
     r->init = NULL;
     r->has_weights = true;
     r->stage = SP_STAGE_GATHERING;

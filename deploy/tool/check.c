@@ -1,6 +1,7 @@
 /* signpost check: what a job file means, before anything runs. */
 #include "common/cli.h"
 #include "common/rules.h"
+#include "common/safetensors.h"
 #include "common/secret.h"
 #include "deploy/tool/tool.h"
 #include "proto/chunks.h"
@@ -195,6 +196,46 @@ static int check_data(const struct sp_job *job, const struct sp_examples *train,
     return rc;
 }
 
+static void say_init(const struct sp_safetensors *file, const struct sp_layout *layout)
+{
+    const char *first;
+
+    if (layout == NULL)
+        (void)printf("model.init: the file is well\n");
+    else if (sp_safetensors_left_over(file, layout, &first) > 0)
+        (void)printf("model.init: the file fits the model; it has more tensors, which are not used\n");
+    else
+        (void)printf("model.init: the file fits the model\n");
+}
+
+/* Whether the file of model.init is there, and has every tensor of the model (NULL: the model is not known). */
+static int check_init(const struct sp_job *job, const struct sp_layout *layout, struct sp_error *error)
+{
+    struct sp_safetensors *file = NULL;
+    char path[2 * SP_STRING_BYTES];
+    float *values = NULL;
+    int rc;
+
+    if (job->model.init[0] == '\0')
+        return SP_OK;
+    sp_job_path(job, job->model.init, path, sizeof path);
+    rc = sp_safetensors_open(&file, path, error);
+    if (rc == SP_OK && layout != NULL) {
+        values = malloc((size_t)(layout->coordinates + layout->buffers) * sizeof *values);
+        if (values == NULL)
+            rc = sp_error_set(error, SP_E_NOMEM, "no memory for the model");
+        else
+            rc = sp_safetensors_read(file, layout, values, values + layout->coordinates, error);
+    }
+    if (rc == SP_OK)
+        say_init(file, layout);
+    else
+        (void)sp_error_prefix(error, "model.init");
+    free(values);
+    sp_safetensors_close(file);
+    return rc;
+}
+
 static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};
@@ -204,7 +245,7 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
 
     if (!sp_job_has_data(job, SP_DATA_TRAIN)) {
         (void)printf("\nno data: the workers of this job are programs of your own (libsignpost)\n");
-        return SP_OK;
+        return check_init(job, NULL, error);
     }
     rc = sp_data_load(job, SP_DATA_TRAIN, &train, error);
     if (rc == SP_OK) {
@@ -220,6 +261,8 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
         (void)printf("%s\n%u rounds, %u an epoch\n", words, sp_job_rounds(job, train.count),
                      sp_job_epoch_rounds(job, train.count));
         rc = print_model(job, sp_model_layout(model), error);
+        if (rc == SP_OK)
+            rc = check_init(job, sp_model_layout(model), error);
     }
     sp_model_destroy(model);
     sp_examples_finish(&train);

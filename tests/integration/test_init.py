@@ -1,12 +1,15 @@
 """model.init: a job starts from the weights of a file, which the server alone reads."""
 import json
+import os
 import shutil
 import struct
+import subprocess
 from array import array
 
 import harness
 import readers
 
+SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 SHORT = ('train.epochs=4', 'train.evaluate=1')
 
 
@@ -73,7 +76,7 @@ class Init(harness.Case):
         same = self.whole_job(*SHORT, f'model.init={model}', run='same')[1]
         server, s = self.whole_job(*SHORT, f'model.init={path}', run='mixed')
         self.assertEqual(s['weights_digest'], same['weights_digest'])
-        self.assertIn("model.init: 1 tensors of the file are not used, 'bn1.num_batches_tracked' first", server.err())
+        self.assertIn("model.init: the file has 1 tensor more than the model, not used here ('bn1.num_batches_tracked')", server.err())
 
     def refused(self, path, *words):
         """The server does not start: usage, since the job file names what cannot be had."""
@@ -99,6 +102,23 @@ class Init(harness.Case):
         self.refused(bad, 'at byte', 'no JSON object')
         shutil.copy(harness.DATA / 'test-labels-idx1-ubyte', bad)
         self.refused(bad, 'not a safetensors file, or cut short')
+
+    def test_check(self):
+        model, _ = self.trained()
+        more = self.folder / 'more.safetensors'
+        write_model(more, {**tensors_of(model), 'extra': ('U8', [1], b'x')})
+        for sets, code, words in (((f'model.init={model}',), 0, 'model.init: the file fits the model'),
+                                  ((f'model.init={more}',), 0, 'it has more tensors, which are not used'),
+                                  ((f'model.init={model}', 'model.hidden=[32]'), 1, "model.init: "),
+                                  ((f'model.init={model}', 'model.hidden=[32]'), 1, "tensor 'dense1.weight' is [64, 64], but [32, 64]"),
+                                  (('model.init=nowhere',), 1, 'model.init: cannot open'),
+                                  ((f'model.init={model}', 'data.train.images=', 'data.train.labels=', 'data.test.images=', 'data.test.labels='),
+                                   0, 'model.init: the file is well')):
+            with self.subTest(sets):
+                argv = [SIGNPOST, 'check', harness.DIGITS] + [word for item in sets for word in ('--set', item)]
+                done = subprocess.run(argv, capture_output=True, text=True, timeout=harness.seconds(20))
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(words, done.stdout + done.stderr)
 
     def sent_away(self, path, *words, sets=()):
         """The file is good, but not for this model: the worker hears so, and the server goes on waiting."""

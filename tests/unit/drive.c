@@ -259,6 +259,8 @@ void drive_absorb(struct drive *d)
             stage(d, &action);
         else if (action.type == SP_ACTION_COMMIT)
             apply(d, &action);
+        else if (action.type == SP_ACTION_WEIGHTS && d->weights_from_a_file && !d->has_weights)
+            adopt_weights(d);
         else if (action.type == SP_ACTION_WEIGHTS)
             check_weights(d, &action);
         else if (action.type == SP_ACTION_FOLLOW)

@@ -42,6 +42,7 @@ struct drive {
     uint32_t committed;
     struct sp_round_form form; /* of the round after `committed` */
     bool has_weights;
+    bool weights_from_a_file; /* set by the test: the first that are sent are the initial ones */
 };
 
 /* A chunk to push. `values` are all of the model's: signs are packed from them, or they travel themselves, coded

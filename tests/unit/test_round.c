@@ -10,6 +10,7 @@ int main(void)
     int failed;
 
     suite_add_tcase(all, round_roster_cases());
+    suite_add_tcase(all, round_init_cases());
     suite_add_tcase(all, round_push_cases());
     suite_add_tcase(all, round_switch_cases());
     suite_add_tcase(all, round_decisions_cases());

@@ -240,7 +240,7 @@ static void assign_slots(struct sp_model *model)
         const uint32_t slot = model->values[op->out].slot;
 
         if (op->around != SP_NONE)
-            op->adds_around = need_slot(model, taken, op->around);
+            sp_assert(!need_slot(model, taken, op->around)); /* nothing that comes after has used it */
         if (op->kind == SP_OP_NORM) {
             sp_assert(model->values[op->in].slot == SP_NONE);
             model->values[op->in].slot = slot;

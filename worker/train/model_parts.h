@@ -39,7 +39,6 @@ struct sp_op {
     uint64_t mean, variance; /* of a norm: first values among the buffers */
     bool has_bias;           /* of a convolution */
     bool adds;               /* backward, others have written derivatives of `in` before: they are added to */
-    bool adds_around;        /* the same of `around` */
     struct sp_conv conv;
     struct sp_norm norm;
     struct sp_norm_saved *saved; /* of a norm, [channels]; part of the room */

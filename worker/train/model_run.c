@@ -2,7 +2,6 @@
 #include "common/check.h"
 #include "worker/train/layers.h"
 #include "worker/train/model_parts.h"
-#include "worker/train/wide.h"
 
 #include <string.h>
 
@@ -116,12 +115,6 @@ float *sp_model_logit_derivatives(struct sp_model *model)
 /* --- backward --------------------------------------------------------------------------------------------------------
  */
 
-SP_WIDE static void add(const float *from, size_t count, float *to)
-{
-    for (size_t i = 0; i < count; i++)
-        to[i] += from[i];
-}
-
 static void conv_backward(const struct pass *pass, const struct sp_op *op, const float *d_y)
 {
     float *d_x = derivatives(pass, op->in);
@@ -141,9 +134,7 @@ static void norm_backward(const struct pass *pass, const struct sp_op *op, float
 
     if (op->norm.relu)
         sp_relu_backward(out->data, d, all);
-    if (op->adds_around)
-        add(d, all, derivatives(pass, op->around));
-    else if (op->around != SP_NONE)
+    if (op->around != SP_NONE)
         memcpy(derivatives(pass, op->around), d, all * sizeof *d);
     sp_norm_backward(&op->norm, read_values(pass, op->in), pass->n * pixels_of(out), pass->theta + op->weight,
                      op->saved, pass->gradient + op->weight, pass->gradient + op->bias, d);

@@ -239,8 +239,11 @@ static void assign_slots(struct sp_model *model)
         struct sp_op *op = &model->ops[i];
         const uint32_t slot = model->values[op->out].slot;
 
-        if (op->around != SP_NONE)
-            sp_assert(!need_slot(model, taken, op->around)); /* nothing that comes after has used it */
+        if (op->around != SP_NONE) {
+            const bool before = need_slot(model, taken, op->around);
+
+            sp_assert(!before); /* no operation that follows uses these values */
+        }
         if (op->kind == SP_OP_NORM) {
             sp_assert(model->values[op->in].slot == SP_NONE);
             model->values[op->in].slot = slot;

@@ -289,7 +289,7 @@ class Eval(harness.Case):
         for data in ('images', 'images,labels,more', ',labels', 'images,', ''):
             self.refused(run, '--data', data, code=2, words='--data: ')
         self.refused(run, '--data', f'{"x" * 3000},y', code=2, words='--data: a path has 3000 bytes; at most')
-        self.refused(run, '--set', 'model.tpye=mlp', code=2, words=r"unknown key 'model\.tpye'; did you mean")
+        self.refused(run, '--set', 'model.typee=mlp', code=2, words=r"unknown key 'model\.typee'; did you mean")
         (run / 'job.yaml').write_text('job: made\n')
         self.refused(run, code=2, words=r"job 'made' names no test data \(data\.test\.images and data\.test\.labels\); say by --data")
         self.call('eval', run, '--data', 'images,labels', '--set', 'model.type=softmax')

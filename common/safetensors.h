@@ -1,8 +1,9 @@
 /* The safetensors format: a u64 (little-endian) with the length of a JSON header, the header, which gives each tensor's
  * type, shape and bytes, then the tensors' bytes (https://github.com/huggingface/safetensors, README: Format).
  *
- * What a run leaves as model.safetensors is written and read here. A file from elsewhere may have tensors that a layout
- * does not know, which are left alone; its values may be F32, F64, F16 or BF16, each rounded to float32.
+ * What a run leaves as model.safetensors (server/record.c writes it) is read here. A file from elsewhere may have
+ * tensors that a layout does not know, which are left alone; its values may be F32, F64, F16 or BF16, each rounded to
+ * float32.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +36,9 @@ struct entry {
 
 struct sp_safetensors {
     char *path;
-    uint8_t *bytes_read; /* the whole file */
-    size_t bytes;
-    const uint8_t *data; /* behind the header */
+    int fd;         /* -1: not open. Tensors are read when they are asked for */
+    uint64_t bytes; /* of the file, when it was opened */
+    uint64_t data;  /* where tensors begin, behind the header */
     json_t *header;
     struct entry *entries; /* in the order of their bytes */
     size_t count;
@@ -127,72 +128,82 @@ static int fail(const struct sp_safetensors *file, enum sp_code code, struct sp_
 }
 
 /* Read rather than mapped: somebody may cut a file short while it is mapped, which kills the program. */
-static int read_all(struct sp_safetensors *file, int fd, struct sp_error *error)
+static int read_at(const struct sp_safetensors *file, uint64_t at, void *to, size_t count, struct sp_error *error)
 {
     size_t got = 0;
 
-    file->bytes_read = malloc(file->bytes);
-    if (file->bytes_read == NULL)
-        return fail(file, SP_E_NOMEM, error, "no memory for its %zu bytes", file->bytes);
-    while (got < file->bytes) {
-        ssize_t n = read(fd, file->bytes_read + got, file->bytes - got);
+    while (got < count) {
+        ssize_t n = pread(file->fd, (uint8_t *)to + got, count - got, (off_t)(at + got));
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail(file, SP_E_IO, error, "at byte %zu: cannot be read: %s", got, strerror(errno));
+            return fail(file, SP_E_IO, error, "at byte %llu: cannot be read: %s", (unsigned long long)(at + got),
+                        strerror(errno));
         if (n == 0)
-            return fail(file, SP_E_SYNTAX, error, "cut short while it was read: %zu of %zu bytes", got, file->bytes);
+            return fail(file, SP_E_SYNTAX, error, "cut short while it was read: it ends at byte %llu of %llu",
+                        (unsigned long long)(at + got), (unsigned long long)file->bytes);
         got += (size_t)n;
     }
     return SP_OK;
 }
 
-static int read_file(struct sp_safetensors *file, struct sp_error *error)
+static int open_file(struct sp_safetensors *file, struct sp_error *error)
 {
-    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     struct stat stat;
-    int rc;
 
-    if (fd < 0)
+    file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (file->fd < 0)
         return sp_error_set(error, SP_E_IO, "cannot open '%s': %s", shown(file->path), strerror(errno));
-    if (fstat(fd, &stat) != 0) {
-        rc = fail(file, SP_E_IO, error, "cannot be read: %s", strerror(errno));
-    } else if (!S_ISREG(stat.st_mode) || stat.st_size < 8) {
-        rc = fail(file, SP_E_SYNTAX, error, "not a safetensors file: at least 8 bytes are expected");
-    } else {
-        file->bytes = (size_t)stat.st_size;
-        rc = read_all(file, fd, error);
-    }
-    (void)close(fd);
-    return rc;
+    if (fstat(file->fd, &stat) != 0)
+        return fail(file, SP_E_IO, error, "cannot be read: %s", strerror(errno));
+    if (!S_ISREG(stat.st_mode) || stat.st_size < 8)
+        return fail(file, SP_E_SYNTAX, error, "not a safetensors file: at least 8 bytes are expected");
+    file->bytes = (uint64_t)stat.st_size;
+    return SP_OK;
 }
 
-static int parse_header(struct sp_safetensors *file, struct sp_error *error)
+static int parse_header(struct sp_safetensors *file, const char *text, size_t length, struct sp_error *error)
 {
     json_error_t why;
-    uint64_t length;
 
-    sp_assert(file->bytes_read != NULL && file->bytes >= sizeof length);
-    memcpy(&length, file->bytes_read, sizeof length);
+    file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &why);
+    if (file->header == NULL && json_error_code(&why) == json_error_out_of_memory)
+        return fail(file, SP_E_NOMEM, error, "no memory for its header");
+    if (file->header == NULL)
+        return fail(file, SP_E_SYNTAX, error, "at byte %d: the header is no JSON object: %s",
+                    8 + (why.position > 0 ? why.position : 0), why.text);
+    if (!json_is_object(file->header))
+        return fail(file, SP_E_SYNTAX, error, "at byte 8: the header is no JSON object");
+    return SP_OK;
+}
+
+static int read_header(struct sp_safetensors *file, struct sp_error *error)
+{
+    uint64_t length;
+    char *text;
+    int rc = read_at(file, 0, &length, sizeof length, error);
+
+    if (rc != SP_OK)
+        return rc;
     length = le64toh(length);
     if (length > file->bytes - 8)
         return fail(
             file, SP_E_SYNTAX, error,
-            "not a safetensors file, or cut short: at byte 0, a header of %llu bytes is announced, but %zu follow",
-            (unsigned long long)length, file->bytes - 8);
+            "not a safetensors file, or cut short: at byte 0, a header of %llu bytes is announced, but %llu follow",
+            (unsigned long long)length, (unsigned long long)(file->bytes - 8));
     if (length > HEADER_BYTES_MAX)
         return fail(file, SP_E_RANGE, error, "at byte 0: a header of %llu bytes; at most %llu are allowed",
                     (unsigned long long)length, (unsigned long long)HEADER_BYTES_MAX);
-    file->header = json_loadb((const char *)file->bytes_read + 8, (size_t)length, JSON_REJECT_DUPLICATES, &why);
-    if (file->header == NULL && json_error_code(&why) == json_error_out_of_memory)
+    file->data = 8 + length;
+    text = malloc((size_t)length + 1);
+    if (text == NULL)
         return fail(file, SP_E_NOMEM, error, "no memory for its header");
-    if (!json_is_object(file->header))
-        return fail(file, SP_E_SYNTAX, error, "at byte %d: the header is no JSON object%s%s",
-                    8 + (file->header == NULL && why.position > 0 ? why.position : 0), file->header == NULL ? ": " : "",
-                    file->header == NULL ? why.text : "");
-    file->data = file->bytes_read + 8 + length;
-    return SP_OK;
+    rc = read_at(file, 8, text, (size_t)length, error);
+    if (rc == SP_OK)
+        rc = parse_header(file, text, (size_t)length, error);
+    free(text);
+    return rc;
 }
 
 static bool take_whole(const json_t *value, uint64_t *number)
@@ -210,7 +221,7 @@ static int take_shape(const struct sp_safetensors *file, const json_t *shape, st
     json_t *value;
 
     if (!json_is_array(shape))
-        return fail(file, SP_E_SYNTAX, error, "tensor '%s' has no shape", entry->name);
+        return fail(file, SP_E_SYNTAX, error, "tensor '%.64s' has no shape", entry->name);
     entry->dims = json_array_size(shape);
     entry->count = 1;
     json_array_foreach(shape, i, value)
@@ -218,7 +229,8 @@ static int take_shape(const struct sp_safetensors *file, const json_t *shape, st
         uint64_t size;
 
         if (!take_whole(value, &size) || __builtin_mul_overflow(entry->count, size, &entry->count))
-            return fail(file, SP_E_SYNTAX, error, "tensor '%s': size %zu of its shape is no size", entry->name, i + 1);
+            return fail(file, SP_E_SYNTAX, error, "tensor '%.64s': size %zu of its shape is no size", entry->name,
+                        i + 1);
         if (i < SP_TENSOR_DIMS_MAX)
             entry->shape[i] = size;
     }
@@ -235,18 +247,19 @@ static int take_entry(const struct sp_safetensors *file, const json_t *value, st
 
     entry->type = find_type(type);
     if (entry->type == NULL)
-        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%s': type '%.40s' is not known", entry->name,
+        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%.64s': type '%.40s' is not known", entry->name,
                     type != NULL ? type : "");
     rc = take_shape(file, json_object_get(value, "shape"), entry, error);
     if (rc != SP_OK)
         return rc;
     if (json_array_size(offsets) != 2 || !take_whole(json_array_get(offsets, 0), &entry->begin) ||
         !take_whole(json_array_get(offsets, 1), &entry->end) || entry->begin > entry->end)
-        return fail(file, SP_E_SYNTAX, error, "tensor '%s': data_offsets must be where its bytes begin and end",
+        return fail(file, SP_E_SYNTAX, error, "tensor '%.64s': data_offsets must be where its bytes begin and end",
                     entry->name);
     if (__builtin_mul_overflow(entry->count, entry->type->bytes, &bytes) || bytes != entry->end - entry->begin)
-        return fail(file, SP_E_SYNTAX, error, "tensor '%s': %llu values of %u bytes, but data_offsets have %llu bytes",
-                    entry->name, (unsigned long long)entry->count, entry->type->bytes,
+        return fail(file, SP_E_SYNTAX, error,
+                    "tensor '%.64s': %llu values of %u bytes, but data_offsets have %llu bytes", entry->name,
+                    (unsigned long long)entry->count, entry->type->bytes,
                     (unsigned long long)(entry->end - entry->begin));
     return SP_OK;
 }
@@ -263,7 +276,7 @@ static int by_begin(const void *a, const void *b)
 /* One after the other, from the header to the end of the file: the format has neither holes nor overlaps. */
 static int check_places(const struct sp_safetensors *file, struct sp_error *error)
 {
-    const uint64_t all = file->bytes - (uint64_t)(file->data - file->bytes_read);
+    const uint64_t all = file->bytes - file->data;
     uint64_t at = 0;
 
     for (size_t i = 0; i < file->count; i++) {
@@ -271,13 +284,13 @@ static int check_places(const struct sp_safetensors *file, struct sp_error *erro
 
         if (entry->begin != at)
             return fail(file, SP_E_SYNTAX, error,
-                        "tensor '%s' begins at byte %llu of the data, where %llu is expected: tensors overlap, or "
+                        "tensor '%.64s' begins at byte %llu of the data, where %llu is expected: tensors overlap, or "
                         "leave a hole",
                         entry->name, (unsigned long long)entry->begin, (unsigned long long)at);
         at = entry->end;
         if (at > all)
             return fail(file, SP_E_SYNTAX, error,
-                        "cut short: tensor '%s' ends at byte %llu of the data, of which there are %llu", entry->name,
+                        "cut short: tensor '%.64s' ends at byte %llu of the data, of which there are %llu", entry->name,
                         (unsigned long long)at, (unsigned long long)all);
     }
     if (at != all)
@@ -286,9 +299,19 @@ static int check_places(const struct sp_safetensors *file, struct sp_error *erro
     return SP_OK;
 }
 
+/* Names go into messages and logs. */
+static bool is_printable(const char *name)
+{
+    for (; *name != '\0'; name++)
+        if ((unsigned char)*name < 0x20 || *name == 0x7f)
+            return false;
+    return true;
+}
+
 static int take_entries(struct sp_safetensors *file, struct sp_error *error)
 {
-    const size_t room = json_object_size(file->header);
+    const bool metadata = json_object_get(file->header, "__metadata__") != NULL;
+    const size_t room = json_object_size(file->header) - metadata;
     const char *name;
     json_t *value;
 
@@ -303,6 +326,8 @@ static int take_entries(struct sp_safetensors *file, struct sp_error *error)
 
         if (strcmp(name, "__metadata__") == 0)
             continue;
+        if (!is_printable(name))
+            return fail(file, SP_E_SYNTAX, error, "a tensor's name has control characters");
         file->entries[file->count].name = name;
         rc = take_entry(file, value, &file->entries[file->count++], error);
         if (rc != SP_OK)
@@ -318,15 +343,17 @@ int sp_safetensors_open(struct sp_safetensors **out, const char *path, struct sp
     int rc = SP_OK;
 
     *out = NULL;
-    if (file != NULL)
+    if (file != NULL) {
+        file->fd = -1;
         file->path = strdup(path);
+    }
     if (file == NULL || file->path == NULL) {
         free(file);
         return sp_error_set(error, SP_E_NOMEM, "no memory to read %s", shown(path));
     }
-    rc = read_file(file, error);
+    rc = open_file(file, error);
     if (rc == SP_OK)
-        rc = parse_header(file, error);
+        rc = read_header(file, error);
     if (rc == SP_OK)
         rc = take_entries(file, error);
     if (rc != SP_OK) {
@@ -341,7 +368,8 @@ void sp_safetensors_close(struct sp_safetensors *file)
 {
     if (file == NULL)
         return;
-    free(file->bytes_read);
+    if (file->fd >= 0)
+        (void)close(file->fd);
     json_decref(file->header);
     free(file->entries);
     free(file->path);
@@ -377,6 +405,28 @@ static bool same_shape(const struct entry *entry, const struct sp_tensor *tensor
     return entry->dims == tensor->dims && memcmp(entry->shape, tensor->shape, entry->dims * sizeof(uint64_t)) == 0;
 }
 
+static int read_values(const struct sp_safetensors *file, const struct entry *entry, float *to, struct sp_error *error)
+{
+    const uint64_t bytes = entry->type->bytes;
+    uint8_t piece[8192];
+    int rc = SP_OK;
+
+    for (uint64_t first = 0; first < entry->count; first += sizeof piece / bytes) {
+        const uint64_t left = entry->count - first, room = sizeof piece / bytes, count = left < room ? left : room;
+
+        rc = read_at(file, file->data + entry->begin + first * bytes, piece, (size_t)(count * bytes), error);
+        for (uint64_t i = 0; rc == SP_OK && i < count; i++) {
+            to[first + i] = entry->type->read(piece + i * bytes);
+            if (!isfinite(to[first + i]))
+                rc = fail(file, SP_E_RANGE, error, "tensor '%.64s': value %llu (counted from 0) is %g", entry->name,
+                          (unsigned long long)(first + i), (double)to[first + i]);
+        }
+        if (rc != SP_OK)
+            return rc;
+    }
+    return rc;
+}
+
 static int read_tensor(const struct sp_safetensors *file, const struct sp_tensor *tensor, float *to,
                        struct sp_error *error)
 {
@@ -384,23 +434,17 @@ static int read_tensor(const struct sp_safetensors *file, const struct sp_tensor
     char there[SHAPE_BYTES], here[SHAPE_BYTES];
 
     if (entry == NULL)
-        return fail(file, SP_E_MISSING, error, "has no tensor '%s', which the model has", tensor->name);
+        return fail(file, SP_E_MISSING, error, "has no tensor '%.64s', which the model has", tensor->name);
     if (!same_shape(entry, tensor)) {
         write_shape(entry->shape, entry->dims, there);
         write_shape(tensor->shape, tensor->dims, here);
-        return sp_error_set(error, SP_E_MISMATCH, "%s: tensor '%s' is %s, but %s in the model", shown(file->path),
+        return sp_error_set(error, SP_E_MISMATCH, "%s: tensor '%.64s' is %s, but %s in the model", shown(file->path),
                             tensor->name, there, here);
     }
     if (entry->type->read == NULL)
-        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%s' is of type %s; F32, F64, F16 or BF16 is expected",
+        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%.64s' is of type %s; F32, F64, F16 or BF16 is expected",
                     tensor->name, entry->type->name);
-    for (uint64_t i = 0; i < entry->count; i++) {
-        to[i] = entry->type->read(file->data + entry->begin + i * entry->type->bytes);
-        if (!isfinite(to[i]))
-            return fail(file, SP_E_RANGE, error, "tensor '%s': value %llu (counted from 0) is %g", tensor->name,
-                        (unsigned long long)i, (double)to[i]);
-    }
-    return SP_OK;
+    return read_values(file, entry, to, error);
 }
 
 int sp_safetensors_read(const struct sp_safetensors *file, const struct sp_layout *layout, float *theta, float *buffers,

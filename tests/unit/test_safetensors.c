@@ -99,8 +99,7 @@ static void expect_unread(int code, const char *words)
 #define TWO "\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
 #define RUNNING "\"running\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[8,12]}"
 
-/* In any order, beside metadata and tensors that nobody asks for; data need not be aligned (the header has 1 byte
- * more). */
+/* In any order, beside metadata and tensors that nobody asks for; data need not be aligned. */
 START_TEST(test_reads_what_a_layout_has)
 {
     static const char *const headers[] = {
@@ -188,6 +187,23 @@ static void expect_halves(const char *type, double (*value)(unsigned bits))
     free(theta);
 }
 
+/* A 16-bit pattern that is no finite number must not become a weight. */
+static void expect_no_half(const char *type, uint16_t bits)
+{
+    const uint16_t data[2] = {0, htole16(bits)};
+    struct sp_layout layout;
+    char header[128];
+    float theta[2];
+
+    (void)snprintf(header, sizeof header, "{\"w\":{\"dtype\":\"%s\",\"shape\":[2],\"data_offsets\":[0,4]}}", type);
+    (void)write_file(header, data, 4);
+    ck_assert_int_eq(open_file(), SP_OK);
+    make_layout(&layout, "w", 2, NULL);
+    ck_assert_int_eq(sp_safetensors_read(file, &layout, theta, NULL, &error), SP_E_RANGE);
+    ck_assert_ptr_nonnull(strstr(error.text, "tensor 'w': value 1 (counted from 0) is"));
+    sp_layout_finish(&layout);
+}
+
 static double half(unsigned bits)
 {
     const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
@@ -208,6 +224,10 @@ START_TEST(test_halves)
 {
     expect_halves("F16", half);
     expect_halves("BF16", brain);
+    expect_no_half("F16", 0x7c00);
+    expect_no_half("F16", 0xfe01);
+    expect_no_half("BF16", 0xff80);
+    expect_no_half("BF16", 0x7fc0);
 }
 END_TEST
 
@@ -253,6 +273,8 @@ START_TEST(test_bad_lengths)
 }
 END_TEST
 
+#define LONG "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggghhhhhhhhhhiiiiiiiiiijjjjjjjjjj"
+
 static const struct {
     const char *header;
     int code;
@@ -282,6 +304,12 @@ static const struct {
     {"{" TWO ",\"v\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}", SP_E_SYNTAX,
      "'v' begins at byte 4 of the data, where 8 is expected: tensors overlap, or leave a hole"},
     {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", SP_E_SYNTAX, "'w' begins at byte 4"},
+    {"{\"w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+     "\"v\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[3,8]}}",
+     SP_E_SYNTAX, "'v' begins at byte 3 of the data, where 2 is expected"},
+    {"{\"a\\nb\":{\"dtype\":\"F9\",\"shape\":[8],\"data_offsets\":[0,8]}}", SP_E_SYNTAX, "has control characters"},
+    {"{\"" LONG LONG LONG LONG "\":{\"dtype\":\"F9\",\"shape\":[8],\"data_offsets\":[0,8]}}", SP_E_UNSUPPORTED,
+     "': type 'F9' is not known"},
     {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", SP_E_SYNTAX,
      "goes on for 4 bytes after its last tensor"},
 };
@@ -309,7 +337,32 @@ START_TEST(test_too_much)
     (void)strcpy(header + used, "}");
     (void)write_file(header, NULL, 0);
     expect_refused(SP_E_RANGE, "65537 tensors; at most 65536 are allowed");
+    /* One less is well, and metadata are no tensor. */
+    used = 1;
+    for (int i = 0; i < 65536; i++)
+        used += (size_t)sprintf(header + used, "\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},", i);
+    (void)strcpy(header + used, "\"__metadata__\":{}}");
+    (void)write_file(header, NULL, 0);
+    ck_assert_msg(open_file() == SP_OK, "%s", error.text);
     free(header);
+}
+END_TEST
+
+/* A double that no float32 is near, and a file that is cut short after it was opened. */
+START_TEST(test_what_shows_only_when_it_is_read)
+{
+    const double huge[2] = {0.0, 1e300};
+    struct sp_layout layout;
+    float theta[2];
+
+    make_layout(&layout, "w", 2, NULL);
+    (void)write_file("{\"w\":{\"dtype\":\"F64\",\"shape\":[2],\"data_offsets\":[0,16]}}", huge, 16);
+    ck_assert_int_eq(open_file(), SP_OK);
+    ck_assert_int_eq(sp_safetensors_read(file, &layout, theta, NULL, &error), SP_E_RANGE);
+    ck_assert_int_eq(truncate(path, 70), 0);
+    ck_assert_int_eq(sp_safetensors_read(file, &layout, theta, NULL, &error), SP_E_SYNTAX);
+    ck_assert_msg(strstr(error.text, "cut short while it was read: it ends at byte 70") != NULL, "%s", error.text);
+    sp_layout_finish(&layout);
 }
 END_TEST
 
@@ -344,6 +397,7 @@ int main(void)
     tcase_add_test(tests, test_bad_lengths);
     tcase_add_loop_test(tests, test_bad_headers, 0, UNIT_COUNT(bad));
     tcase_add_test(tests, test_too_much);
+    tcase_add_test(tests, test_what_shows_only_when_it_is_read);
     tcase_add_test(tests, test_what_a_layout_does_not_find);
     return unit_run(suite_create("safetensors"), tests);
 }

@@ -3,7 +3,8 @@
  * Images between convolutional layers lie channel by channel, [channels, n, height, width], so that one GEMM
  *     y = weight [out, in*kernel*kernel]  x  columns [in*kernel*kernel, n*out_height*out_width]
  * writes a layer's output as it lies, and what is done for each channel has its values side by side. `columns` is made
- * for some output rows at a time, in room that stays below SP_CONV_ROOM_BYTES unless a single row needs more.
+ * for some output rows at a time, in room of SP_CONV_ROOM_BYTES, or more where SP_CONV_COLUMNS_MIN columns, or those of
+ * a single row, need more.
  *
  * A batch as it comes from the data lies [n, channels, height, width]; struct sp_planes says which of the two it is.
  */

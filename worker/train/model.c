@@ -54,6 +54,7 @@ int sp_model_create(struct sp_model **out, const struct sp_job *job, const struc
     build(&b, job);
     if (b.rc != SP_OK) {
         sp_model_destroy(b.model);
+        (void)sp_error_prefix(error, "images of %u x %u x %u", shape->channels, shape->height, shape->width);
         return b.rc;
     }
     *out = b.model;

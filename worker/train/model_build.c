@@ -157,6 +157,15 @@ void sp_build_relu(struct sp_builder *b)
         (void)add_op(b, SP_OP_RELU, "");
 }
 
+/* The last operation that has a name. */
+static const char *last_layer(const struct sp_model *model)
+{
+    for (uint32_t i = model->ops_count; i-- > 0;)
+        if (model->ops[i].name[0] != '\0')
+            return model->ops[i].name;
+    return "0";
+}
+
 void sp_build_max_pool(struct sp_builder *b, uint32_t window)
 {
     const struct sp_shape shape = here(b)->shape;
@@ -165,8 +174,8 @@ void sp_build_max_pool(struct sp_builder *b, uint32_t window)
     if (b->rc != SP_OK)
         return;
     if (shape.height < window || shape.width < window) {
-        fail(b, SP_E_RANGE, "an image of %u x %u is too small to be pooled by %u x %u", shape.height, shape.width,
-             window, window);
+        fail(b, SP_E_RANGE, "after layer %s: an image of %u x %u is too small to be pooled by %u x %u",
+             last_layer(b->model), shape.height, shape.width, window, window);
         return;
     }
     op = add_op(b, SP_OP_MAX_POOL, "");

@@ -30,6 +30,10 @@ static int check_name(const struct sp_layout *layout, const char *name, struct s
                                 "quote and backslash)",
                                 layout->tensors_count, i + 1);
     }
+    if (strcmp(name, "__metadata__") == 0)
+        return sp_error_set(error, SP_E_RANGE,
+                            "tensor %u: the name '%s' is reserved by the files that weights are kept in",
+                            layout->tensors_count, name);
     for (uint32_t i = 0; i < layout->tensors_count; i++) {
         if (strcmp(layout->tensors[i].name, name) == 0)
             return sp_error_set(error, SP_E_RANGE, "tensor '%s' appears twice", name);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define BACKLOG 511
 #define BEAT_MS 250
@@ -514,16 +515,24 @@ void sp_server_destroy(struct sp_server *server)
     free(server);
 }
 
-/* Before the record, whose new run would remove weights that an earlier one left in the same folder. */
+/* Before the record, whose new run removes what an earlier one left in the same folder. */
 static int open_init(struct sp_server *server, struct sp_error *error)
 {
-    char path[2 * SP_STRING_BYTES];
+    char path[2 * SP_STRING_BYTES], own[sizeof server->out + 32];
+    struct stat init, model;
 
     if (server->job.model.init[0] == '\0')
         return SP_OK;
     sp_job_path(&server->job, server->job.model.init, path, sizeof path);
     if (sp_safetensors_open(&server->init, path, error) != SP_OK)
         return sp_error_prefix(error, "model.init");
+    (void)snprintf(own, sizeof own, "%s/model.safetensors", server->out);
+    if (stat(path, &init) == 0 && stat(own, &model) == 0 && init.st_dev == model.st_dev && init.st_ino == model.st_ino)
+        return sp_error_set(
+            error, SP_E_RANGE,
+            "model.init: %s is the model of the folder that this run writes to, and would be gone before "
+            "there is a new one; give this run another folder with --out, or move the file",
+            path);
     sp_round_start_from(server->round, server->init);
     sp_log_info("server", "initial weights come from %s", path);
     return SP_OK;

@@ -201,7 +201,7 @@ static void say_init(const struct sp_safetensors *file, const struct sp_layout *
     const char *first;
 
     if (layout == NULL)
-        (void)printf("model.init: the file is well\n");
+        (void)printf("model.init: the file can be read\n");
     else if (sp_safetensors_left_over(file, layout, &first) > 0)
         (void)printf("model.init: the file fits the model; it has more tensors, which are not used\n");
     else

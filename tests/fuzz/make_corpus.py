@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seed corpus of the fuzz targets into corpus/ beside this file. Nothing here is shared with the C code: header
 by struct, checksums by zlib, control messages by the rules of the protobuf encoding."""
+import json
 import pathlib
 import struct
 import zlib
@@ -194,6 +195,33 @@ PLANES = {
 }
 
 
+def weights(tensors, more=b'', length=None):
+    """A safetensors file of (name, type, shape, bytes[, where they begin]); `length` of its header, if not the true one."""
+    header, body = {'__metadata__': {'format': 'pt'}}, b''
+    for name, kind, shape, content, *begin in tensors:
+        at = begin[0] if begin else len(body)
+        header[name] = {'dtype': kind, 'shape': shape, 'data_offsets': [at, at + len(content)]}
+        body += content
+    text = json.dumps(header).encode()
+    return struct.pack('<Q', len(text) if length is None else length) + text + body + more
+
+
+RUNNING = ('running', 'F32', [], struct.pack('<f', 0.5))
+SAFETENSORS = {
+    'f32': weights([('w', 'F32', [4], struct.pack('<4f', 1, -2, 3, 4)), RUNNING]),
+    'f64': weights([RUNNING, ('w', 'F64', [4], struct.pack('<4d', 1, -2, 3, 4e-50))]),
+    'f16': weights([('w', 'F16', [4], struct.pack('<4e', 1, -2, 6e-8, 65504)), RUNNING, ('n', 'I64', [], bytes(8))]),
+    'bf16': weights([('w', 'BF16', [4], bytes([0, 0x3f, 0x80, 0xbf, 1, 0, 0x7f, 0x7f])), RUNNING]),
+    'nan': weights([('w', 'F32', [4], struct.pack('<4f', 1, 2, float('nan'), 4)), RUNNING]),
+    'shape': weights([('w', 'F32', [2, 2], bytes(16)), RUNNING]),
+    'overlap': weights([('w', 'F32', [4], bytes(16)), ('running', 'F32', [1], bytes(4), 12)]),
+    'hole': weights([('w', 'F32', [4], bytes(16), 4), RUNNING]),
+    'more': weights([('w', 'F32', [4], bytes(16)), RUNNING], more=b'x'),
+    'cut': weights([('w', 'F32', [4], bytes(16)), RUNNING])[:-7],
+    'length': weights([RUNNING], length=MASK),
+}
+
+
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
     header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
                          len(bulk), zlib.crc32(bulk))
@@ -201,12 +229,12 @@ def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, vers
 
 
 def main():
-    for folder in ('frame', 'codec', 'values', 'planes'):
+    for folder in ('frame', 'codec', 'values', 'planes', 'safetensors'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
-    for folder, seeds in (('values', VALUES), ('planes', PLANES)):
+    for folder, seeds in (('values', VALUES), ('planes', PLANES), ('safetensors', SAFETENSORS)):
         for name, content in seeds.items():
             (HERE / folder / name).write_bytes(content)
     (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))

@@ -45,12 +45,14 @@ class Init(harness.Case):
         self.assertAlmostEqual(first['test_accuracy'], before['test_accuracy'], delta=0.006)
         self.assertNotEqual(after['weights_digest'], before['weights_digest'])
 
-    def test_in_place_of_the_folder_that_it_is_in(self):
-        """A new run clears its folder of an earlier one's results, but has read them by then."""
-        model, before = self.trained()
-        server, after = self.whole_job(*SHORT, f'model.init={model}', run='first')
-        self.assertIn(before['weights_digest'], server.err())
-        self.assertEqual(readers.weights_digest(readers.Model(server.run / 'model.safetensors').raw), after['weights_digest'])
+    def test_not_from_the_folder_that_the_run_clears(self):
+        """A run that ends early would leave neither the old weights nor new ones."""
+        model, _ = self.trained()
+        before = model.read_bytes()
+        server = self.start_server(f'model.init={model}', wait=False, run='first')
+        self.wait_for_end(server, 2)
+        self.assertRegex(server.err(), r'model\.init: .*/model\.safetensors is the model of the folder that this run writes to.*--out')
+        self.assertEqual(model.read_bytes(), before)
 
     def test_same_start_same_end(self):
         """The weights that the seed gives, given by a file: every bit of the job is the same."""
@@ -103,6 +105,14 @@ class Init(harness.Case):
         shutil.copy(harness.DATA / 'test-labels-idx1-ubyte', bad)
         self.refused(bad, 'not a safetensors file, or cut short')
 
+    def test_validate(self):
+        model, _ = self.trained()
+        for path, code, words in ((model, 0, ': valid'), ('nowhere', 2, 'model.init: cannot open')):
+            done = subprocess.run([harness.SIGNPOSTD, '--config', harness.DIGITS, '--set', f'model.init={path}', '--validate'], capture_output=True,
+                                  text=True, timeout=harness.seconds(20))
+            self.assertEqual(done.returncode, code)
+            self.assertIn(words, done.stdout + done.stderr)
+
     def test_check(self):
         model, _ = self.trained()
         more = self.folder / 'more.safetensors'
@@ -113,7 +123,7 @@ class Init(harness.Case):
                                   ((f'model.init={model}', 'model.hidden=[32]'), 1, "tensor 'dense1.weight' is [64, 64], but [32, 64]"),
                                   (('model.init=nowhere',), 1, 'model.init: cannot open'),
                                   ((f'model.init={model}', 'data.train.images=', 'data.train.labels=', 'data.test.images=', 'data.test.labels='),
-                                   0, 'model.init: the file is well')):
+                                   0, 'model.init: the file can be read')):
             with self.subTest(sets):
                 argv = [SIGNPOST, 'check', harness.DIGITS] + [word for item in sets for word in ('--set', item)]
                 done = subprocess.run(argv, capture_output=True, text=True, timeout=harness.seconds(20))

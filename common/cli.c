@@ -65,6 +65,7 @@ const struct argp sp_cli_argp = {options, parse, NULL, NULL, NULL, NULL, NULL};
 
 int sp_cli_fail(const char *program, const char *words)
 {
+    (void)fflush(stdout); /* what was said before comes first, also where both go to one file */
     (void)fprintf(stderr, "%s: %s\n", program, words);
     return SP_EXIT_FAILED;
 }

@@ -26,8 +26,9 @@ struct type {
 };
 
 struct entry {
-    const char *name; /* of the header, which owns it */
-    const struct type *type;
+    const char *name;        /* of the header, which owns it */
+    const struct type *type; /* NULL: not known */
+    const char *type_name;   /* of the header as well */
     uint64_t shape[SP_TENSOR_DIMS_MAX];
     size_t dims; /* may be more than shape has room for */
     uint64_t count;
@@ -152,12 +153,15 @@ static int open_file(struct sp_safetensors *file, struct sp_error *error)
 {
     struct stat stat;
 
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
     if (file->fd < 0)
         return sp_error_set(error, SP_E_IO, "cannot open '%s': %s", shown(file->path), strerror(errno));
     if (fstat(file->fd, &stat) != 0)
         return fail(file, SP_E_IO, error, "cannot be read: %s", strerror(errno));
-    if (!S_ISREG(stat.st_mode) || stat.st_size < 8)
+    if (!S_ISREG(stat.st_mode))
+        return fail(file, SP_E_SYNTAX, error, "not a safetensors file, but a %s",
+                    S_ISDIR(stat.st_mode) ? "folder" : "pipe or device");
+    if (stat.st_size < 8)
         return fail(file, SP_E_SYNTAX, error, "not a safetensors file: at least 8 bytes are expected");
     file->bytes = (uint64_t)stat.st_size;
     return SP_OK;
@@ -190,7 +194,8 @@ static int read_header(struct sp_safetensors *file, struct sp_error *error)
     if (length > file->bytes - 8)
         return fail(
             file, SP_E_SYNTAX, error,
-            "not a safetensors file, or cut short: at byte 0, a header of %llu bytes is announced, but %llu follow",
+            "not a safetensors file, or cut short (torch.save() writes another format): at byte 0, a header of %llu "
+            "bytes is announced, but %llu follow",
             (unsigned long long)length, (unsigned long long)(file->bytes - 8));
     if (length > HEADER_BYTES_MAX)
         return fail(file, SP_E_RANGE, error, "at byte 0: a header of %llu bytes; at most %llu are allowed",
@@ -246,9 +251,9 @@ static int take_entry(const struct sp_safetensors *file, const json_t *value, st
     int rc;
 
     entry->type = find_type(type);
-    if (entry->type == NULL)
-        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%.64s': type '%.40s' is not known", entry->name,
-                    type != NULL ? type : "");
+    entry->type_name = type;
+    if (type == NULL)
+        return fail(file, SP_E_SYNTAX, error, "tensor '%.64s' has no dtype", entry->name);
     rc = take_shape(file, json_object_get(value, "shape"), entry, error);
     if (rc != SP_OK)
         return rc;
@@ -256,6 +261,8 @@ static int take_entry(const struct sp_safetensors *file, const json_t *value, st
         !take_whole(json_array_get(offsets, 1), &entry->end) || entry->begin > entry->end)
         return fail(file, SP_E_SYNTAX, error, "tensor '%.64s': data_offsets must be where its bytes begin and end",
                     entry->name);
+    if (entry->type == NULL) /* newer than this program: its place is known, and it is only refused if it is wanted */
+        return SP_OK;
     if (__builtin_mul_overflow(entry->count, entry->type->bytes, &bytes) || bytes != entry->end - entry->begin)
         return fail(file, SP_E_SYNTAX, error,
                     "tensor '%.64s': %llu values of %u bytes, but data_offsets have %llu bytes", entry->name,
@@ -441,9 +448,9 @@ static int read_tensor(const struct sp_safetensors *file, const struct sp_tensor
         return sp_error_set(error, SP_E_MISMATCH, "%s: tensor '%.64s' is %s, but %s in the model", shown(file->path),
                             tensor->name, there, here);
     }
-    if (entry->type->read == NULL)
-        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%.64s' is of type %s; F32, F64, F16 or BF16 is expected",
-                    tensor->name, entry->type->name);
+    if (entry->type == NULL || entry->type->read == NULL)
+        return fail(file, SP_E_UNSUPPORTED, error, "tensor '%.64s' is of type %.40s; F32, F64, F16 or BF16 is expected",
+                    tensor->name, entry->type_name);
     return read_values(file, entry, to, error);
 }
 

@@ -16,8 +16,7 @@ struct sp_safetensors;
 
 /* Opens the file and checks its whole header: sizes that agree with types and shapes, ranges that lie in the file and
  * do not overlap. On success the caller owns *out. Errors name the file, the tensor and the byte: SP_E_IO, SP_E_SYNTAX
- * (not a safetensors file, or cut short), SP_E_RANGE (a size above its maximum), SP_E_UNSUPPORTED
- * (an unknown type), SP_E_NOMEM. */
+ * (not a safetensors file, or cut short), SP_E_RANGE (a size above its maximum), SP_E_NOMEM. */
 int sp_safetensors_open(struct sp_safetensors **out, const char *path, struct sp_error *error);
 
 /* NULL is allowed. */

@@ -255,7 +255,9 @@ static int print_costs(const struct sp_job *job, struct sp_error *error)
         rc = check_data(job, &train, error);
     }
     if (rc == SP_OK)
-        rc = sp_model_create(&model, job, &train.shape, train.classes, job->train.batch, error);
+        rc = sp_model_create(&model, job, &train.shape, train.classes, sp_model_batch(job), error);
+    if (rc == SP_OK)
+        rc = sp_model_check_batch(model, job->train.batch, error);
     if (rc == SP_OK) {
         sp_model_words(model, words, sizeof words);
         (void)printf("%s\n%u rounds, %u an epoch\n", words, sp_job_rounds(job, train.count),

@@ -17,7 +17,6 @@
 
 #define PATH_BYTES 1200
 #define FILE_BYTES (PATH_BYTES + 32)
-#define BATCH_DEFAULT 256 /* as workers evaluate */
 #define BATCH_MAX 1000000
 
 enum { KEY_DATA = 256, KEY_BATCH };
@@ -207,7 +206,7 @@ int tool_eval(int argc, char **argv)
          "Evaluate on these instead of the job's test data: IMAGES,LABELS of data.format idx, else a file or pattern",
          0},
         {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job, e.g. model.threads=4; repeatable", 0},
-        {"batch", KEY_BATCH, "N", 0, "Examples that are computed together (default: 256)", 0},
+        {"batch", KEY_BATCH, "N", 0, "Examples that are computed together (default: as many as the workers did)", 0},
         {"json", 'j', NULL, 0, "Print the result as JSON", 0},
         {0}};
     static const struct argp argp = {options,
@@ -219,7 +218,7 @@ int tool_eval(int argc, char **argv)
                                      NULL,
                                      NULL,
                                      NULL};
-    static struct arguments arguments = {.batch = BATCH_DEFAULT};
+    static struct arguments arguments = {.batch = 0};
     static struct sp_job job;
     static struct run run;
     int rc;

@@ -204,7 +204,8 @@ static int run(struct eval *e, struct sp_error *error)
 
     if (rc != SP_OK)
         return rc;
-    e->batch = e->test.count < e->options->batch ? (uint32_t)e->test.count : e->options->batch;
+    e->batch = e->options->batch > 0 ? e->options->batch : sp_model_batch(e->job);
+    e->batch = e->test.count < e->batch ? (uint32_t)e->test.count : e->batch;
     rc = load_model(e, error);
     if (rc == SP_OK)
         rc = check_labels(e, error);

@@ -358,6 +358,7 @@ START_TEST(test_refused)
     expect_refused(SP_MODEL_LENET, (struct sp_shape){1, 14, 28}, 1,
                    "images of 1 x 14 x 28: after layer conv2: an image of 1 x 8 is too small to be pooled by 2 x 2");
     expect_refused(SP_MODEL_LENET, (struct sp_shape){1, 1, 784}, 1, "layer conv1: an image of 1 x 784");
+    expect_refused(SP_MODEL_RESNET18, (struct sp_shape){1, 1, 3000}, 2, "text has a shape by data.csv.shape");
     expect_refused(SP_MODEL_RESNET18, (struct sp_shape){3, 32, 32}, 1u << 20, "more than 34359738368 bytes");
     expect_refused(SP_MODEL_RESNET18, (struct sp_shape){3, 2048, 2048}, 1000, "is too large");
     expect_refused(SP_MODEL_RESNET18, (struct sp_shape){0, 32, 32}, 1, "images of 0 x 32 x 32");
@@ -365,15 +366,21 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* A single pixel is an image too. */
+/* Four pixels are an image; the last stage has one of a channel left, which a batch of 1 cannot normalise. */
 START_TEST(test_smallest_image)
 {
-    const struct sp_shape pixel = {1, 1, 1};
+    const struct sp_shape pixels = {1, 2, 2};
+    struct sp_error error = {0};
     struct made m;
 
-    make(&m, SP_MODEL_RESNET18, &pixel, N);
+    make(&m, SP_MODEL_RESNET18, &pixels, N);
     ck_assert(isfinite(gradient(&m, N)));
-    ck_assert(isfinite(gradient(&m, 1)));
+    ck_assert_int_eq(sp_model_check_batch(m.model, 2, &error), SP_OK);
+    ck_assert_int_eq(sp_model_check_batch(m.model, 1, &error), SP_E_RANGE);
+    ck_assert_ptr_nonnull(strstr(error.text, "train.batch: with 1, layer layer2.0.bn1 has a single value a channel"));
+    forget(&m);
+    make(&m, SP_MODEL_LENET, &small, 1);
+    ck_assert_int_eq(sp_model_check_batch(m.model, 1, &error), SP_OK);
     forget(&m);
 }
 END_TEST

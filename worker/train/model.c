@@ -12,6 +12,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Linear models are scored with more examples at a time, which is faster; what a batch of images takes is counted in
+ * megabytes. */
+#define SCORE_BATCH 256
+
+uint32_t sp_model_batch(const struct sp_job *job)
+{
+    const bool images = job->model.type == SP_MODEL_LENET || job->model.type == SP_MODEL_RESNET18;
+
+    return images || job->train.batch > SCORE_BATCH ? job->train.batch : SCORE_BATCH;
+}
+
+int sp_model_check_batch(const struct sp_model *model, uint32_t batch, struct sp_error *error)
+{
+    for (uint32_t i = 0; i < model->ops_count; i++) {
+        const struct sp_op *op = &model->ops[i];
+        const struct sp_shape *shape = &model->values[op->out].shape;
+
+        if (op->kind == SP_OP_NORM && (uint64_t)batch * shape->height * shape->width < 2)
+            return sp_error_set(
+                error, SP_E_RANGE,
+                "train.batch: with %u, layer %s has a single value a channel to normalise; give at least 2, or "
+                "larger images",
+                batch, op->name);
+    }
+    return SP_OK;
+}
+
 static void build(struct sp_builder *b, const struct sp_job *job)
 {
     switch (job->model.type) {
@@ -40,6 +67,12 @@ int sp_model_create(struct sp_model **out, const struct sp_job *job, const struc
     if (plane < 1 || plane > SP_INPUTS_MAX || shape->channels < 1 || plane * shape->channels > SP_INPUTS_MAX)
         return sp_error_set(error, SP_E_RANGE, "images of %u x %u x %u; 1 to %llu values are allowed", shape->channels,
                             shape->height, shape->width, (unsigned long long)SP_INPUTS_MAX);
+    if (job->model.type == SP_MODEL_RESNET18 && (shape->height == 1 || shape->width == 1))
+        return sp_error_set(
+            error, SP_E_RANGE,
+            "model.type: resnet18 takes images, but these examples are %u x %u x %u; text has a shape by "
+            "data.csv.shape",
+            shape->channels, shape->height, shape->width);
     if (classes < 1 || classes > SP_CLASSES_MAX)
         return sp_error_set(error, SP_E_RANGE, "%u classes; 1 to %d are allowed", classes, SP_CLASSES_MAX);
     if (batch_max < 1 || batch_max > INT_MAX)

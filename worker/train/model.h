@@ -28,6 +28,13 @@ struct sp_model;
 int sp_model_create(struct sp_model **out, const struct sp_job *job, const struct sp_shape *shape, uint32_t classes,
                     uint32_t batch_max, struct sp_error *error);
 
+/* Examples that a worker of this job takes at a time at most: train.batch, or what it scores with if that is more. */
+uint32_t sp_model_batch(const struct sp_job *job);
+
+/* SP_E_RANGE with words if training by so many examples at a time would normalise single values, so that nothing below
+ * that norm learned anything (PyTorch refuses that too). */
+int sp_model_check_batch(const struct sp_model *model, uint32_t batch, struct sp_error *error);
+
 /* NULL is allowed. */
 void sp_model_destroy(struct sp_model *model);
 

@@ -303,8 +303,10 @@ static void make_room(struct sp_builder *b)
     }
     model->room_bytes = share_room(model);
     if (model->room_bytes > SP_MODEL_ROOM_BYTES_MAX) {
-        fail(b, SP_E_RANGE, "a batch of %u examples needs more than %llu bytes of activations", model->batch_max,
-             (unsigned long long)SP_MODEL_ROOM_BYTES_MAX);
+        fail(b, SP_E_RANGE,
+             "a batch of %u examples needs more than %llu bytes of activations; give a smaller "
+             "train.batch or model",
+             model->batch_max, (unsigned long long)SP_MODEL_ROOM_BYTES_MAX);
         return;
     }
     model->room = aligned_alloc(ALIGN_BYTES, (size_t)model->room_bytes);

@@ -16,33 +16,80 @@ const char *sp_path_shown(const char *path)
     return length > SP_PATH_SHOWN_BYTES ? path + length - SP_PATH_SHOWN_BYTES : path;
 }
 
+#define INPUT_BYTES ((size_t)1 << 17)
+
+/* A file while it is read: input that came and was not looked at yet, and if it is compressed zlib's state. */
+struct sp_input {
+    uint8_t bytes[INPUT_BYTES];
+    size_t at, count; /* of what is not looked at yet: bytes[at] to bytes[count - 1] */
+    bool ended;       /* there is no more to come */
+    bool compressed;
+    bool between; /* gzip streams: one is over */
+    z_stream z;
+};
+
+static int refill(struct sp_source *source)
+{
+    struct sp_input *in = source->input;
+    ssize_t n;
+
+    do
+        n = read(source->fd, in->bytes, sizeof in->bytes);
+    while (n < 0 && errno == EINTR);
+    in->at = 0;
+    in->count = n > 0 ? (size_t)n : 0;
+    in->ended = n == 0;
+    return n >= 0 ? SP_OK : sp_source_fail(source, SP_E_IO, source->offset, "cannot read: %s", strerror(errno));
+}
+
+/* The first bytes say whether it is compressed: 1f 8b begins a gzip stream (RFC 1952). */
+static int look(struct sp_source *source)
+{
+    struct sp_input *in = source->input;
+    int rc = refill(source);
+
+    if (rc != SP_OK)
+        return rc;
+    if (in->count < 2 || in->bytes[0] != 0x1f || in->bytes[1] != 0x8b)
+        return SP_OK;
+    if (inflateInit2(&in->z, 15 + 16) != Z_OK) /* the largest window; of gzip */
+        return sp_error_set(source->error, SP_E_NOMEM, "%s: no memory to open it", sp_path_shown(source->path));
+    in->compressed = true;
+    return SP_OK;
+}
+
 int sp_source_open(struct sp_source *source, const char *path, struct sp_error *error)
 {
+    int rc;
+
     memset(source, 0, sizeof *source);
     source->path = path;
     source->error = error;
     source->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (source->fd < 0)
         return sp_error_set(error, SP_E_IO, "cannot open '%s': %s", sp_path_shown(path), strerror(errno));
-    source->file = gzdopen(source->fd, "rb");
-    if (source->file == NULL) {
-        (void)close(source->fd);
-        return sp_error_set(error, SP_E_NOMEM, "%s: no memory to open it", sp_path_shown(path));
-    }
-    (void)gzbuffer(source->file, 1u << 17);
-    return SP_OK;
+    source->input = calloc(1, sizeof *source->input);
+    rc = source->input != NULL ? look(source)
+                               : sp_error_set(error, SP_E_NOMEM, "%s: no memory to open it", sp_path_shown(path));
+    if (rc != SP_OK)
+        sp_source_close(source);
+    return rc;
 }
 
 void sp_source_close(struct sp_source *source)
 {
-    if (source->file != NULL)
-        (void)gzclose_r(source->file);
-    source->file = NULL;
+    if (source->input != NULL && source->input->compressed)
+        (void)inflateEnd(&source->input->z);
+    free(source->input);
+    if (source->path != NULL && source->fd >= 0)
+        (void)close(source->fd);
+    source->input = NULL;
+    source->fd = -1;
 }
 
 bool sp_source_is_compressed(const struct sp_source *source)
 {
-    return gzdirect(source->file) == 0;
+    return source->input != NULL && source->input->compressed;
 }
 
 int sp_source_fail(const struct sp_source *source, enum sp_code code, uint64_t offset, const char *format, ...)
@@ -57,38 +104,102 @@ int sp_source_fail(const struct sp_source *source, enum sp_code code, uint64_t o
                         (unsigned long long)offset, sp_source_is_compressed(source) ? " (uncompressed)" : "", words);
 }
 
-/* What zlib met when it last read, in our words. */
-static int status_of(const struct sp_source *source)
+/* Between gzip streams: another one may follow at once, or zeros up to the end of the file, as tapes leave them. */
+static int next_stream(struct sp_source *source)
 {
-    int status;
-    const char *words = gzerror(source->file, &status);
+    struct sp_input *in = source->input;
+    bool padding = false;
+
+    while (!in->ended) {
+        while (in->at < in->count && in->bytes[in->at] == 0) {
+            padding = true;
+            in->at++;
+        }
+        if (in->at < in->count)
+            break;
+        if (refill(source) != SP_OK)
+            return source->error != NULL ? (int)source->error->code : SP_E_IO;
+    }
+    if (in->ended)
+        return SP_OK;
+    if (padding || in->bytes[in->at] != 0x1f)
+        return sp_source_fail(source, SP_E_CORRUPT, source->offset,
+                              "what follows the gzip stream is neither another one nor zeros up to the file's end");
+    in->between = false;
+    return inflateReset(&in->z) == Z_OK ? SP_OK : SP_E_NOMEM;
+}
+
+/* What zlib met, in our words; its codes that are no failure give SP_OK. */
+static int status_of(struct sp_source *source, int status)
+{
+    struct sp_input *in = source->input;
 
     switch (status) {
     case Z_OK:
-    case Z_STREAM_END:
         return SP_OK;
-    case Z_ERRNO:
-        return sp_source_fail(source, SP_E_IO, source->offset, "cannot read: %s", strerror(errno));
+    case Z_STREAM_END:
+        in->between = true;
+        return SP_OK;
+    case Z_BUF_ERROR:
+        return SP_OK; /* it needs more input */
     case Z_MEM_ERROR:
         return sp_source_fail(source, SP_E_NOMEM, source->offset, "no memory to read on");
-    case Z_BUF_ERROR:
-        return sp_source_fail(source, SP_E_SYNTAX, source->offset,
-                              "the gzip stream ends too early; the file is truncated");
     default:
-        return sp_source_fail(source, SP_E_CORRUPT, source->offset, "the gzip stream is damaged: %s", words);
+        return sp_source_fail(source, SP_E_CORRUPT, source->offset, "the gzip stream is damaged: %s",
+                              in->z.msg != NULL ? in->z.msg : "not what zlib expects");
     }
+}
+
+static int inflate_some(struct sp_source *source, uint8_t *to, size_t bytes, size_t *got)
+{
+    struct sp_input *in = source->input;
+    int rc;
+
+    in->z.next_in = in->bytes + in->at;
+    in->z.avail_in = (uInt)(in->count - in->at);
+    in->z.next_out = to;
+    in->z.avail_out = (uInt)bytes;
+    rc = inflate(&in->z, Z_NO_FLUSH);
+    in->at = in->count - in->z.avail_in;
+    *got = bytes - in->z.avail_out;
+    source->offset += *got;
+    return status_of(source, rc);
+}
+
+static int copy_some(struct sp_source *source, uint8_t *to, size_t bytes, size_t *got)
+{
+    struct sp_input *in = source->input;
+
+    *got = in->count - in->at < bytes ? in->count - in->at : bytes;
+    memcpy(to, in->bytes + in->at, *got);
+    in->at += *got;
+    source->offset += *got;
+    return SP_OK;
 }
 
 int sp_source_read(struct sp_source *source, void *to, uint64_t bytes, uint64_t *got)
 {
-    int n;
+    struct sp_input *in = source->input;
+    size_t some;
+    int rc = SP_OK;
 
-    errno = 0;
-    n = gzread(source->file, to, (unsigned)bytes);
-    if (n > 0)
-        source->offset += (unsigned)n;
-    *got = n > 0 ? (unsigned)n : 0;
-    return *got == bytes ? SP_OK : status_of(source);
+    for (*got = 0; *got < bytes && rc == SP_OK; *got += some) {
+        uint8_t *at = (uint8_t *)to + *got;
+
+        some = 0;
+        if (in->between)
+            rc = next_stream(source);
+        else if (in->at == in->count && !in->ended)
+            rc = refill(source);
+        if (rc != SP_OK || (in->ended && (in->between || !in->compressed)))
+            break;
+        if (in->ended)
+            return sp_source_fail(source, SP_E_SYNTAX, source->offset,
+                                  "the gzip stream ends too early; the file is truncated");
+        rc = in->compressed ? inflate_some(source, at, (size_t)(bytes - *got), &some)
+                            : copy_some(source, at, (size_t)(bytes - *got), &some);
+    }
+    return rc;
 }
 
 /* Doubles the room, up to `most`. */
@@ -150,14 +261,6 @@ int sp_source_read_all(struct sp_source *source, uint64_t most, uint8_t **buffer
 
 int sp_source_map(const struct sp_source *source, struct sp_mapping **out)
 {
-    bool compressed;
-    int rc;
-
     *out = NULL;
-    errno = 0;
-    compressed = sp_source_is_compressed(source); /* if nothing was read yet, zlib now looks, which may fail */
-    rc = status_of(source);
-    if (rc != SP_OK || compressed)
-        return rc;
-    return sp_mapping_create(out, source->fd, source->path, source->error);
+    return sp_source_is_compressed(source) ? SP_OK : sp_mapping_create(out, source->fd, source->path, source->error);
 }

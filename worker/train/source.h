@@ -12,11 +12,13 @@
 #define SP_SOURCE_STEP_BYTES (UINT64_C(1) << 24) /* most that one sp_source_read() takes */
 #define SP_PATH_SHOWN_BYTES 180                  /* of a path in words: two of them and the rest fit an error's text */
 
+struct sp_input;
+
 struct sp_source {
-    const char *path; /* borrowed */
-    void *file;       /* NULL if not open */
-    int fd;           /* belongs to `file` */
-    uint64_t offset;  /* bytes of content read so far */
+    const char *path;       /* borrowed */
+    struct sp_input *input; /* owned; NULL if not open */
+    int fd;
+    uint64_t offset; /* bytes of content read so far */
     struct sp_error *error;
 };
 
@@ -37,8 +39,8 @@ int sp_source_fail(const struct sp_source *source, enum sp_code code, uint64_t o
 bool sp_source_is_compressed(const struct sp_source *source);
 
 /* Reads up to `bytes` (at most SP_SOURCE_STEP_BYTES); *got is less only at the end of a file that is well up to there.
- * Errors: SP_E_IO, SP_E_NOMEM, SP_E_SYNTAX (a gzip stream that ends too early), SP_E_CORRUPT (gzip's checks). Padding
- * after a gzip stream is skipped, as gzip itself does. */
+ * Errors: SP_E_IO, SP_E_NOMEM, SP_E_SYNTAX (a gzip stream that ends too early), SP_E_CORRUPT (gzip's checks, and
+ * anything after a gzip stream but another one or zeros). */
 int sp_source_read(struct sp_source *source, void *to, uint64_t bytes, uint64_t *got);
 
 /* Reads on to the end of the file, or until there are `most` bytes (at least 1), in a new buffer that grows with what

@@ -13,10 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Examples that are scored at a time: what a batch of a convolutional model takes is counted in megabytes. */
-#define SCORE_BATCH 256
-#define SCORE_BATCH_IMAGES 32
-
 struct trainer {
     struct sp_job job; /* with the server's plan, once there is one */
     struct sp_examples train, test;
@@ -91,18 +87,6 @@ static void forget_batches(struct trainer *t)
     t->x = NULL;
 }
 
-static uint32_t score_batch(const struct trainer *t)
-{
-    const bool images = t->job.model.type == SP_MODEL_LENET || t->job.model.type == SP_MODEL_RESNET18;
-
-    return images ? SCORE_BATCH_IMAGES : SCORE_BATCH;
-}
-
-static uint32_t batch_max(const struct trainer *t)
-{
-    return t->job.train.batch > score_batch(t) ? t->job.train.batch : score_batch(t);
-}
-
 static void be_alive(void *arg)
 {
     const struct trainer *t = arg;
@@ -114,7 +98,7 @@ static void be_alive(void *arg)
  * workers. */
 static int make_model(struct trainer *t, struct sp_error *error)
 {
-    int rc = sp_model_create(&t->model, &t->job, &t->train.shape, t->train.classes, batch_max(t), error);
+    int rc = sp_model_create(&t->model, &t->job, &t->train.shape, t->train.classes, sp_model_batch(&t->job), error);
 
     if (rc != SP_OK)
         return rc;
@@ -152,7 +136,7 @@ static int make_batches(struct trainer *t, struct sp_error *error)
                                                .batch = t->job.train.batch,
                                                .shards = t->job.data.shards,
                                                .labels = t->train.labels};
-    uint32_t n = batch_max(t);
+    uint32_t n = sp_model_batch(&t->job);
     int rc;
 
     forget_batches(t);
@@ -202,6 +186,8 @@ static int take_plan(struct trainer *t, struct sp_error *error)
         rc = sp_error_set(error, SP_E_MISMATCH,
                           "the server's job trains another model than this worker's job file says; give both the same "
                           "model.type, model.hidden and model.width");
+    if (rc == SP_OK)
+        rc = sp_model_check_batch(t->model, t->job.train.batch, error);
     if (rc != SP_OK)
         return rc;
     say_model(t);
@@ -228,10 +214,11 @@ static int give_score(struct trainer *t, const struct signpost_event *event)
     uint64_t n = t->test.count;
     uint64_t first = n * event->part / event->parts;
     uint64_t end = n * (event->part + 1) / event->parts;
+    const uint32_t most = sp_model_batch(&t->job);
     struct sp_score score = {0};
 
     while (first < end) {
-        uint32_t count = end - first < score_batch(t) ? (uint32_t)(end - first) : score_batch(t);
+        uint32_t count = end - first < most ? (uint32_t)(end - first) : most;
 
         for (uint32_t i = 0; i < count; i++)
             t->indices[i] = (uint32_t)(first + i);

@@ -16,6 +16,7 @@ _Static_assert(offsetof(struct sp_job, data.mean_count) ==
                "the count of a list follows its items");
 
 /* Each list of choices is in the order of its enum. */
+static const char *const separators[] = {"comma", "semicolon", "tab", NULL};
 static const char *const formats[] = {"idx", "cifar10", "cifar100", "csv", NULL};
 static const char *const computes[] = {"none", "all", "channel", "input", NULL};
 static const char *const shards[] = {"iid", "by_label", NULL};
@@ -111,6 +112,7 @@ const struct sp_key sp_job_keys[] = {
     STRING("data.test.files", data.test_files, SP_KEY_PATH | SP_KEY_PATTERN, "",
            "with the other formats: file or pattern to evaluate on; empty: no evaluation"),
     SWITCH("data.csv.header", data.csv.header, 0, "true", "the first line of each file names the columns"),
+    CHOICE("data.csv.separator", data.csv.separator, 0, "comma", separators, "what stands between fields"),
     STRING("data.csv.label", data.csv.label, 0, "label",
            "column with the class, a whole number from 0 to 255: its name, or its number from 1; all other columns are "
            "inputs"),

@@ -22,6 +22,7 @@
 
 enum sp_data_part { SP_DATA_TRAIN, SP_DATA_TEST };
 enum sp_data_format { SP_DATA_IDX, SP_DATA_CIFAR10, SP_DATA_CIFAR100, SP_DATA_CSV };
+enum sp_separator { SP_SEPARATOR_COMMA, SP_SEPARATOR_SEMICOLON, SP_SEPARATOR_TAB };
 enum sp_compute { SP_COMPUTE_NONE, SP_COMPUTE_ALL, SP_COMPUTE_CHANNEL, SP_COMPUTE_INPUT };
 enum sp_shards { SP_SHARDS_IID, SP_SHARDS_BY_LABEL };
 enum sp_model_type { SP_MODEL_SOFTMAX, SP_MODEL_MLP, SP_MODEL_LENET, SP_MODEL_RESNET18 };
@@ -86,6 +87,7 @@ struct sp_job {
         char train_files[SP_STRING_BYTES], test_files[SP_STRING_BYTES]; /* with the other formats: a file or pattern */
         struct {
             bool header;                 /* the first line names the columns */
+            enum sp_separator separator; /* between fields */
             char label[256];             /* name of the class's column, or its number from 1 */
             uint32_t shape[SP_LIST_MAX]; /* [height, width], [channels, height, width], or nothing: flat */
             uint32_t shape_count;

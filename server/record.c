@@ -95,6 +95,33 @@ static int lock_folder(struct sp_record *record, struct sp_error *error)
     return io_error(error, "lock", path);
 }
 
+/* Whether there was such a file. */
+static int move_aside(const struct sp_record *record, const char *name, bool *moved, struct sp_error *error)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+
+    (void)snprintf(from, sizeof from, "%s/%s", record->folder, name);
+    (void)snprintf(to, sizeof to, "%s/previous-%s", record->folder, name);
+    *moved = rename(from, to) == 0;
+    return *moved || errno == ENOENT ? SP_OK : io_error(error, "rename", from);
+}
+
+/* What an earlier run left must not be taken for this one's result, nor be lost to a run that fails at once. */
+static int set_aside(const struct sp_record *record, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+    bool model, summary;
+    int rc = move_aside(record, "model.safetensors", &model, error);
+
+    if (rc != SP_OK)
+        return rc;
+    if (model)
+        return move_aside(record, "summary.json", &summary, error);
+    (void)snprintf(path, sizeof path, "%s/summary.json", record->folder);
+    (void)unlink(path);
+    return SP_OK;
+}
+
 int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error)
 {
     char path[PATH_BYTES];
@@ -109,11 +136,11 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
     rc = lock_folder(record, error);
     if (rc != SP_OK)
         return rc;
-    /* What an earlier run left must not be taken for this one's result. */
-    (void)snprintf(path, sizeof path, "%s/summary.json", folder);
-    (void)unlink(path);
-    (void)snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    (void)unlink(path);
+    rc = set_aside(record, error);
+    if (rc != SP_OK) {
+        sp_record_close(record);
+        return rc;
+    }
     (void)snprintf(path, sizeof path, "%s/history.jsonl", folder);
     record->history = fopen(path, "we");
     if (record->history == NULL) {

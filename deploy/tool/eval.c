@@ -7,6 +7,7 @@
 #include "common/cli.h"
 #include "deploy/tool/eval_run.h"
 #include "deploy/tool/tool.h"
+#include "worker/train/mapping.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -226,6 +227,7 @@ int tool_eval(int argc, char **argv)
     rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (rc != 0)
         return sp_cli_fail(TOOL, strerror(rc));
+    sp_mapping_guard(TOOL);
     rc = find_run(arguments.run, &run);
     if (rc == SP_EXIT_DONE)
         rc = check_run(&run);

@@ -15,7 +15,7 @@ static struct sp_error error;
 
 static void setup(void)
 {
-    options = (struct sp_csv_options){.header = true, .label = "label"};
+    options = (struct sp_csv_options){.header = true, .separator = ',', .label = "label"};
     memset(&examples, 0, sizeof examples);
     memset(&error, 0, sizeof error);
 }
@@ -60,6 +60,24 @@ static void expect(uint64_t count, uint32_t inputs, const float *values, const u
     for (uint64_t i = 0; i < count; i++)
         ck_assert_mem_eq(sp_examples_raw(&examples, i), values + i * inputs, inputs * sizeof *values);
 }
+
+/* Semicolons, where quoted names may have commas; tabs. Another separator than the file's is suspected. */
+START_TEST(test_separators)
+{
+    const float values[] = {1.5f, 2, 3, -4};
+    const uint8_t labels[] = {1, 0};
+
+    options.separator = ';';
+    load("\"fixed, acid\";label;\"b\"\n1.5;1;2\n3;0;-4\n");
+    expect(2, 2, values, labels);
+    options.separator = '\t';
+    load("a\tlabel\tb\n1.5\t1\t2\n3\t0\t-4\n");
+    expect(2, 2, values, labels);
+    options.separator = ',';
+    refuse("a;label;b\n1;1;2\n", SP_E_MISSING, "the names are 'a;label;b'; is data.csv.separator right?");
+    refuse("\"a\";\"label\"\n1;1\n", SP_E_SYNTAX, "is data.csv.separator right?");
+}
+END_TEST
 
 /* Which column is the label's. */
 
@@ -497,6 +515,18 @@ START_TEST(test_cannot_read)
         refuse_file(files_write("a.csv.gz", packed, kept), SP_E_SYNTAX, "the gzip stream ends too early");
     packed[size - 8] ^= 1;
     refuse_file(files_write("a.csv.gz", packed, size), SP_E_CORRUPT, "incorrect data check");
+    /* Behind a stream there may be another one, or zeros; what is neither must not be dropped without a word. */
+    packed[size - 8] ^= 1;
+    memset(packed + size, 0, sizeof packed - size);
+    ck_assert_int_eq(load_path(files_write("a.csv.gz", packed, sizeof packed)), SP_OK);
+    packed[sizeof packed - 1] = 1;
+    refuse_file(files_write("a.csv.gz", packed, sizeof packed), SP_E_CORRUPT,
+                "what follows the gzip stream is neither another one nor zeros");
+    packed[size] = 'x';
+    refuse_file(files_write("a.csv.gz", packed, size + 5), SP_E_CORRUPT, "what follows the gzip stream");
+    memcpy(packed + size, packed, 5); /* another one, damaged */
+    packed[size] = 0x1e;
+    refuse_file(files_write("a.csv.gz", packed, size + 5), SP_E_CORRUPT, "what follows the gzip stream");
 }
 END_TEST
 
@@ -506,6 +536,7 @@ static Suite *suite(void)
     TCase *rows = tcase_create("rows"), *sizes = tcase_create("sizes");
 
     tcase_add_checked_fixture(rows, setup, teardown);
+    tcase_add_test(rows, test_separators);
     tcase_add_test(rows, test_label_by_name_or_number);
     tcase_add_test(rows, test_label_is_not_there);
     tcase_add_test(rows, test_numbers);

@@ -412,7 +412,14 @@ START_TEST(test_folder_is_locked_and_cleared)
     sp_record_close(&record); /* twice is as good as once */
     open_record();
     ck_assert(!exists("summary.json") && !exists("model.safetensors"));
+    ck_assert(exists("previous-summary.json") && exists("previous-model.safetensors"));
     ck_assert_uint_eq(read_file("history.jsonl"), 0);
+    /* A run that came to nothing, and the next: what is kept is still that of the one before. */
+    ck_assert_int_eq(sp_record_text(&record, "summary.json", "{\"stopped\": true}", &error), SP_OK);
+    sp_record_close(&record);
+    open_record();
+    ck_assert(!exists("summary.json") && exists("previous-model.safetensors"));
+    ck_assert_uint_eq(read_file("previous-summary.json"), 2);
     ck_assert_int_eq(sp_record_open(&second, "", &error), SP_E_RANGE);
     ck_assert_int_eq(sp_record_open(&second, "/dev/null/run", &error), SP_E_IO);
 }
@@ -420,7 +427,13 @@ END_TEST
 
 static void clean_up(void)
 {
-    static const char *const names[] = {"lock", "history.jsonl", "summary.json", "model.safetensors", "address"};
+    static const char *const names[] = {"lock",
+                                        "history.jsonl",
+                                        "summary.json",
+                                        "model.safetensors",
+                                        "address",
+                                        "previous-summary.json",
+                                        "previous-model.safetensors"};
     char deep[80];
 
     for (size_t i = 0; i < UNIT_COUNT(names); i++)

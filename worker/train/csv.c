@@ -249,7 +249,7 @@ static void refuse_syntax(struct csv *csv)
     if (code == CSV_EPARSE)
         sp_csv_fail(csv, SP_E_SYNTAX,
                     "a quote where none may be: a field with quotes begins and ends with one, and has "
-                    "others doubled");
+                    "others doubled; is data.csv.separator right?");
     else
         sp_csv_fail(csv, SP_E_NOMEM, "no memory for a field: %s", csv_strerror(code));
 }
@@ -332,6 +332,7 @@ static int load_file(struct csv *csv, const char *path)
     if (rc != SP_OK)
         return rc;
     sp_assert(csv_init(&csv->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL) == 0);
+    csv_set_delim(&csv->parser, (unsigned char)csv->options->separator);
     csv_set_blk_size(&csv->parser, BLOCK_BYTES);
     csv->line = csv->row_line = 1;
     csv->at = csv->row_at = csv->rows = 0;

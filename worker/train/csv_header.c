@@ -100,8 +100,9 @@ static void find_label(struct csv *csv)
     if (csv->label != UINT32_MAX)
         return;
     list_names(&csv->names, listed);
-    sp_csv_fail(csv, SP_E_MISSING, "no column is named '%s', as data.csv.label says; the names are %s",
-                sp_csv_quote(wanted, quoted), listed);
+    sp_csv_fail(csv, SP_E_MISSING, "no column is named '%s', as data.csv.label says; the names are %s%s",
+                sp_csv_quote(wanted, quoted), listed,
+                strpbrk(csv->names.text, ",;\t") != NULL ? "; is data.csv.separator right?" : "");
 }
 
 /* Later files must have the columns of the first. */

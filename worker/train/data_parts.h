@@ -22,6 +22,7 @@ int sp_cifar_load(enum sp_data_format format, const char *const *paths, size_t c
 
 struct sp_csv_options {
     bool header;
+    char separator;
     const char *label;     /* name of a column, or its number from 1 */
     const uint32_t *shape; /* [shape_count]: 0, 2 or 3 */
     uint32_t shape_count;

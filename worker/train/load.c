@@ -22,7 +22,10 @@ static int by_name(const void *a, const void *b)
 static int load_files(const struct sp_job *job, const char *const *paths, size_t count, struct sp_examples *out,
                       struct sp_error *error)
 {
+    static const char separators[] = {
+        [SP_SEPARATOR_COMMA] = ',', [SP_SEPARATOR_SEMICOLON] = ';', [SP_SEPARATOR_TAB] = '\t'};
     const struct sp_csv_options csv = {.header = job->data.csv.header,
+                                       .separator = separators[job->data.csv.separator],
                                        .label = job->data.csv.label,
                                        .shape = job->data.csv.shape,
                                        .shape_count = job->data.csv.shape_count};

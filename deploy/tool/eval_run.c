@@ -91,9 +91,7 @@ static int probe(struct eval *e, struct sp_error *error)
     int rc = sp_model_create(&model, e->job, shape, 1, 1, error);
 
     if (rc == SP_E_RANGE)
-        (void)sp_error_prefix(error,
-                              "%s: images of %" PRIu32 " x %" PRIu32 " x %" PRIu32 " and the job's model (model.*)",
-                              e->test.from, shape->channels, shape->height, shape->width);
+        (void)sp_error_prefix(error, "%s and the job's model (model.*)", e->test.from);
     if (rc != SP_OK)
         return rc;
     first = &sp_model_layout(model)->tensors[0];

@@ -192,7 +192,7 @@ class Eval(harness.Case):
                      words=r"tensor 'dense1\.weight' is \[500, 50\], but \[500, 100\] in the model; the job's model \(model\.\*\), "
                            'for images of 1 x 16 x 20, is another than that of the file')
         self.refused(server.run, '--data', f'{IMAGES},{LABELS}', code=1,
-                     words=rf"{IMAGES}: images of 1 x 8 x 8 and the job's model \(model\.\*\): layer conv2: ")
+                     words=rf"{IMAGES} and the job's model \(model\.\*\): images of 1 x 8 x 8: layer conv2: ")
 
     def larger(self, part):
         """The images of digits with each pixel four times: 16 x 16."""

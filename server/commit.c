@@ -94,7 +94,8 @@ static void count_round(struct sp_round *r, double loss)
         r->epoch_loss_sum += loss;
         r->epoch_loss_n++;
     }
-    if ((r->round % r->epoch_rounds == 0 || r->round == r->rounds) && r->epoch_loss_n > 0) {
+    /* Of the last whole epoch; a part of one is only taken where there is no more. */
+    if ((r->round % r->epoch_rounds == 0 || (r->round == r->rounds && isnan(r->train_loss))) && r->epoch_loss_n > 0) {
         r->train_loss = r->epoch_loss_sum / (double)r->epoch_loss_n;
         r->epoch_loss_sum = 0.0;
         r->epoch_loss_n = 0;

@@ -236,6 +236,29 @@ static int check_init(const struct sp_job *job, const struct sp_layout *layout, 
     return rc;
 }
 
+/* Keys that were set, but that nothing of this job looks at: no mistake where a word is changed to compare, but a
+ * surprise to whoever hoped for an effect. */
+static void print_idle(const struct sp_job *job)
+{
+    const struct {
+        const char *prefix, *other;
+        bool used;
+    } groups[] = {{"model.hidden", "model.type mlp", job->model.type == SP_MODEL_MLP},
+                  {"model.width", "model.type resnet18", job->model.type == SP_MODEL_RESNET18},
+                  {"data.csv.", "data.format csv", job->data.format == SP_DATA_CSV}};
+    char value[SP_VALUE_BYTES];
+
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+        for (size_t k = 0; k < sp_job_keys_count && !groups[i].used; k++) {
+            const struct sp_key *key = &sp_job_keys[k];
+
+            sp_job_get(job, key, value, sizeof value);
+            if (strncmp(key->path, groups[i].prefix, strlen(groups[i].prefix)) == 0 &&
+                strcmp(value, key->fallback) != 0)
+                (void)printf("%s: has no effect without %s\n", key->path, groups[i].other);
+        }
+}
+
 static int print_costs(const struct sp_job *job, struct sp_error *error)
 {
     struct sp_examples train = {0};
@@ -314,6 +337,7 @@ int tool_check(int argc, char **argv)
     if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     print_keys(&job);
+    print_idle(&job);
     sp_mapping_guard(TOOL);
     if (print_costs(&job, &error) != SP_OK || check_secrets(&job, &error) != SP_OK)
         return sp_cli_fail(TOOL, error.text);

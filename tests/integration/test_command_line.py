@@ -66,6 +66,13 @@ class CommandLine(harness.Case):
                 self.assertEqual(self.call(program, '--config', path, '--validate', code=0), (f'{path}: valid\n', ''))
         self.assertEqual(list(self.folder.iterdir()), [], 'checking a file leaves nothing behind')
 
+    def test_check_says_what_has_no_effect(self):
+        out, _ = self.call(SIGNPOST, 'check', harness.DIGITS, '--set', 'model.width=8', '--set', 'data.csv.separator=tab', code=0)
+        self.assertIn('model.width: has no effect without model.type resnet18\n', out)
+        self.assertIn('data.csv.separator: has no effect without data.format csv\n', out)
+        self.assertEqual(out.count('has no effect'), 2)
+        self.assertNotIn('has no effect', self.call(SIGNPOST, 'check', harness.DIGITS, code=0)[0])
+
     def test_check_says_every_key(self):
         rules = 'tensors=[{match: "bn*", update: full}, {match: "*.bias", decay: true}]'
         out, _ = self.call(SIGNPOST, 'check', harness.DIGITS, '--set', rules, code=0)

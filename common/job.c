@@ -154,10 +154,9 @@ const struct sp_key sp_job_keys[] = {
     UINT("train.report", train.report, 0, "50", 1, ROUNDS_MAX, "rounds between progress lines"),
     REAL("train.evaluate", train.evaluate, 0, "1", 0, EPOCHS_MAX, "epochs between evaluations; 0: at the end only"),
 
-    CHOICE(
-        "optimizer.mode", optimizer.mode, PLAN, "hybrid", modes,
-        "`hybrid`: sign updates first, then SGD; `sgd`, `adam`: these from the first round on, in full precision, to "
-        "compare with"),
+    CHOICE("optimizer.mode", optimizer.mode, PLAN, "hybrid", modes,
+           "`hybrid`: sign updates first, then SGD (signs all the way: `optimizer.switch.when: never`); `sgd`, `adam`: "
+           "these from the first round on, in full precision, to compare with"),
     CHOICE("optimizer.start", optimizer.start, PLAN, "sign", starts,
            "phase that a hybrid job begins with: `sign`, or `margin`, whose updates are the vote counts themselves"),
     REAL("optimizer.beta1", optimizer.beta1, PLAN | SP_KEY_BELOW, "0.9", 0, 1, "momentum of the gradient"),

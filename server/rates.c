@@ -110,6 +110,35 @@ static void average_norms(struct sp_round *r, struct sp_norms *corrected)
     }
 }
 
+#define RATES_SAID_MAX 8 /* of more tensors the least and the largest are said; the record has them all */
+
+/* ": NAME RATE, NAME RATE", or ": of 62 tensors, RATE (NAME) to RATE (NAME)". */
+static void rates_words(const struct sp_round *r, char *words, size_t bytes)
+{
+    const struct sp_tensor *tensors = r->layout.tensors;
+    uint32_t least = UINT32_MAX, most = UINT32_MAX, count = 0;
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < r->layout.trained; i++) {
+        if (sp_tensor_is(&tensors[i], SP_TENSOR_FULL))
+            continue;
+        least = least == UINT32_MAX || r->rates[i] < r->rates[least] ? i : least;
+        most = most == UINT32_MAX || r->rates[i] > r->rates[most] ? i : most;
+        count++;
+    }
+    if (count > RATES_SAID_MAX) {
+        (void)snprintf(words, bytes, ": of %u tensors, %.4g (%s) to %.4g (%s)", count, (double)r->rates[least],
+                       tensors[least].name, (double)r->rates[most], tensors[most].name);
+        return;
+    }
+    words[0] = '\0';
+    for (uint32_t i = 0; i < r->layout.trained && used < bytes; i++) {
+        if (!sp_tensor_is(&tensors[i], SP_TENSOR_FULL))
+            used += (size_t)snprintf(words + used, bytes - used, "%s%s %.4g", used > 0 ? ", " : ": ", tensors[i].name,
+                                     (double)r->rates[i]);
+    }
+}
+
 static void say_rates(struct sp_round *r)
 {
     struct sp_event event = sp_switch_new_event(r, SP_EVENT_RATES, "rate");
@@ -118,11 +147,8 @@ static void say_rates(struct sp_round *r)
     event.gamma = r->gamma_switch;
     event.lambda = r->rates_in_use ? (double)NAN : r->lambda;
     event.rates = r->rates_in_use ? r->rates : NULL;
-    for (uint32_t i = 0; r->rates_in_use && i < r->layout.trained && used < sizeof event.reason - 90; i++) {
-        if (!sp_tensor_is(&r->layout.tensors[i], SP_TENSOR_FULL))
-            used += (size_t)snprintf(event.reason + used, sizeof event.reason - used, "%s%s %.4g", i > 0 ? ", " : ": ",
-                                     r->layout.tensors[i].name, (double)r->rates[i]);
-    }
+    if (r->rates_in_use)
+        rates_words(r, event.reason + used, sizeof event.reason - used);
     sp_switch_event(r, &event);
 }
 

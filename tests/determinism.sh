@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # "Same job, same bits": builds with gcc and clang, without optimisation and with all that this processor has, runs the digits
-# job with each, as it is shipped (signs with dither, then int8) and through the other phases, and compares the digests of the
+# job with each, as it is shipped (signs with dither, then int8) and through the other phases, a network of convolutions and batch norms too, and compares the digests of the
 # weights.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-names=(shipped again margin adam)
+names=(shipped again margin adam images)
 declare -A sets=(
     [shipped]="" [again]=""
     [margin]="optimizer.switch.to=margin optimizer.margin.until=0.7 optimizer.dither.scale=tensor optimizer.sgd.rate=tracking
               optimizer.sgd.aggregate=trimmed_mean optimizer.weight_decay=0.01 tensors=[{match:dense2.*,update:full}]"
     [adam]="optimizer.mode=adam optimizer.sgd.wire=bf16 train.epochs=10"
+    [images]="model.type=resnet18 model.width=4 train.rounds=60 data.augment.crop=1 data.scale.mean=0 data.scale.std=1
+              data.scale.compute=channel optimizer.switch.when=at optimizer.switch.fraction=0.5"
 )
 declare -A first=()
 

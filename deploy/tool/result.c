@@ -49,6 +49,28 @@ static void print_test(FILE *to, const json_t *summary)
                   number(summary, "test_loss"));
 }
 
+#define RATES_SHOWN_MAX 8
+
+/* Of many tensors the least and the largest rate. */
+static void print_range(FILE *to, const json_t *rates)
+{
+    const char *key, *least = NULL, *most = NULL;
+    double low = INFINITY, high = -INFINITY;
+    json_t *value;
+
+    json_object_foreach((json_t *)rates, key, value)
+    {
+        const double rate = json_number_value(value);
+
+        least = rate < low ? key : least;
+        most = rate > high ? key : most;
+        low = fmin(low, rate);
+        high = fmax(high, rate);
+    }
+    (void)fprintf(to, "of %zu tensors, %.4g (%s) to %.4g (%s); summary.json has each\n", json_object_size(rates), low,
+                  least != NULL ? least : "", high, most != NULL ? most : "");
+}
+
 static void print_rate(FILE *to, const json_t *summary)
 {
     const json_t *rate = json_object_get(summary, "sgd_lr");
@@ -57,7 +79,9 @@ static void print_rate(FILE *to, const json_t *summary)
     const char *separator = "";
 
     (void)fprintf(to, "  rate chosen     ");
-    if (json_is_object(rate)) {
+    if (json_object_size(rate) > RATES_SHOWN_MAX) {
+        print_range(to, rate);
+    } else if (json_is_object(rate)) {
         json_object_foreach((json_t *)rate, key, value)
         {
             (void)fprintf(to, "%s%s %.4g", separator, key, json_number_value(value));

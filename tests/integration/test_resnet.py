@@ -69,6 +69,17 @@ class Resnet(harness.Case):
         self.assertEqual(answer['accuracy'], summary['test_accuracy'])
         self.assertAlmostEqual(answer['loss'], summary['test_loss'], places=6)
 
+    def test_through_the_switch(self):
+        """A rate for each of 62 tensors: all in the record, the least and the largest in words."""
+        server, summary = self.whole_job('train.rounds=12', 'optimizer.switch.when=at', 'optimizer.switch.step=6', workers=2, config=self.config,
+                                         limit_s=300)
+        rates = summary['sgd_lr']
+        self.assertEqual(len(rates), 62)
+        low, high = min(rates, key=rates.get), max(rates, key=rates.get)
+        words = f'of 62 tensors, {rates[low]:.4g} ({low}) to {rates[high]:.4g} ({high})'
+        self.assertIn(f'lambda from round 7: norm_tensor, scale 0.6: {words}', server.err())
+        self.assertEqual(sum(slot['resyncs'] for slot in summary['slots']), 0)
+
 
 if __name__ == '__main__':
     harness.main()

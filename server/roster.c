@@ -6,7 +6,6 @@
  */
 #include "common/check.h"
 #include "common/rules.h"
-#include "common/safetensors.h"
 #include "common/weights.h"
 #include "proto/proof.h"
 #include "server/round_state.h"
@@ -176,23 +175,19 @@ static bool adopt(struct sp_round *r, const struct sp_hello *hello)
 static bool take_init(struct sp_round *r, uint32_t peer, const char *name)
 {
     struct sp_error error = {0};
-    const char *left_over;
-    unsigned count;
+    char words[256] = "";
 
     if (r->init == NULL)
         return true;
-    if (sp_safetensors_read(r->init, &r->layout, r->theta, r->buffers, &error) != SP_OK) {
+    if (r->init(r->init_arg, &r->layout, r->theta, r->buffers, words, &error) != SP_OK) {
         sp_round_note(r, SP_NOTE_WARN, "the model of worker %s does not fit the initial weights (model.init): %s", name,
                       error.text);
         sp_round_bye(r, peer, SP_REASON_LAYOUT, "the model does not fit the initial weights (model.init): %s",
                      error.text);
         return false;
     }
-    count = sp_safetensors_left_over(r->init, &r->layout, &left_over);
-    if (count > 0)
-        sp_round_note(r, SP_NOTE_INFO,
-                      "model.init: the file has %u tensor%s more than the model, not used here ('%s'%s)", count,
-                      count == 1 ? "" : "s", left_over, count == 1 ? "" : " first");
+    if (words[0] != '\0')
+        sp_round_note(r, SP_NOTE_INFO, "model.init: %s", words);
     r->init = NULL;
     r->has_weights = true;
     r->stage = SP_STAGE_GATHERING;

@@ -31,10 +31,11 @@ int sp_round_create(struct sp_round **out, const struct sp_job *job)
     return SP_OK;
 }
 
-void sp_round_start_from(struct sp_round *r, const struct sp_safetensors *init)
+void sp_round_start_from(struct sp_round *r, sp_initial_read *read, void *arg)
 {
     sp_assert(r->layout.tensors_count == 0);
-    r->init = init;
+    r->init = read;
+    r->init_arg = arg;
 }
 
 bool sp_round_needs_init(const struct sp_round *r)

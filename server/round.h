@@ -171,12 +171,16 @@ struct sp_view {
 int sp_round_create(struct sp_round **out, const struct sp_job *job);
 void sp_round_destroy(struct sp_round *r);
 
-/* Before the first event: the initial weights come from this file, and no worker is asked for them. A worker whose
- * model does not fit the file is refused. `init` is borrowed until the first worker is in, at most until
- * sp_round_destroy(). */
-struct sp_safetensors;
-void sp_round_start_from(struct sp_round *r, const struct sp_safetensors *init);
-/* Whether the file is still needed: until the first worker is in. */
+/* Gives the initial weights of a model: theta [coordinates], buffers [buffers]. A code with words if there are none for
+ * it. What else the log should say goes to `words`. */
+typedef int sp_initial_read(void *arg, const struct sp_layout *layout, float *theta, float *buffers, char words[256],
+                            struct sp_error *error);
+
+/* Before the first event: the initial weights come from this function (a file's, which is not for the core to read),
+ * and no worker is asked for them. It is called when a worker has named the model; one for which it fails is refused.
+ */
+void sp_round_start_from(struct sp_round *r, sp_initial_read *read, void *arg);
+/* Whether it may still be called: until the first worker is in. */
 bool sp_round_needs_init(const struct sp_round *r);
 
 /* --- events ---

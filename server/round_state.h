@@ -105,8 +105,9 @@ struct sp_round {
     uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
     struct moments adam, adam_next;
     bool has_weights;
-    const struct sp_safetensors *init; /* borrowed; NULL: a worker gives the initial weights */
-    uint32_t init_next;                /* next chunk of the weights that come in */
+    sp_initial_read *init; /* NULL: a worker gives the initial weights, or they are there */
+    void *init_arg;
+    uint32_t init_next; /* next chunk of the weights that come in */
     uint64_t init_deadline_ms;
 
     uint32_t round; /* being collected; committed rounds are those before it */

@@ -3,7 +3,6 @@
 #include "common/address.h"
 #include "common/check.h"
 #include "common/log.h"
-#include "common/safetensors.h"
 #include "server/server_state.h"
 #include "server/status.h"
 
@@ -14,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #define BACKLOG 511
 #define BEAT_MS 250
@@ -298,10 +296,8 @@ void sp_server_drain(struct sp_server *server)
     while (sp_round_next(server->round, &action))
         do_action(server, &action);
     server->draining = false;
-    if (server->init != NULL && !sp_round_needs_init(server->round)) {
-        sp_safetensors_close(server->init);
-        server->init = NULL;
-    }
+    if (server->init != NULL && !sp_round_needs_init(server->round))
+        sp_initial_close(server);
     if (!server->over)
         arm_timer(server);
 }
@@ -509,33 +505,10 @@ void sp_server_destroy(struct sp_server *server)
     sp_update_finish(server);
     sp_record_close(&server->record);
     sp_round_destroy(server->round);
-    sp_safetensors_close(server->init);
+    sp_initial_close(server);
     sp_security_forget(&server->security);
     free(server->reserve);
     free(server);
-}
-
-/* Before the record, whose new run removes what an earlier one left in the same folder. */
-static int open_init(struct sp_server *server, struct sp_error *error)
-{
-    char path[2 * SP_STRING_BYTES], own[sizeof server->out + 32];
-    struct stat init, model;
-
-    if (server->job.model.init[0] == '\0')
-        return SP_OK;
-    sp_job_path(&server->job, server->job.model.init, path, sizeof path);
-    if (sp_safetensors_open(&server->init, path, error) != SP_OK)
-        return sp_error_prefix(error, "model.init");
-    (void)snprintf(own, sizeof own, "%s/model.safetensors", server->out);
-    if (stat(path, &init) == 0 && stat(own, &model) == 0 && init.st_dev == model.st_dev && init.st_ino == model.st_ino)
-        return sp_error_set(
-            error, SP_E_RANGE,
-            "model.init: %s is the model of the folder that this run writes to, and would be gone before "
-            "there is a new one; give this run another folder with --out, or move the file",
-            path);
-    sp_round_start_from(server->round, server->init);
-    sp_log_info("server", "initial weights come from %s", path);
-    return SP_OK;
 }
 
 int sp_server_open(struct sp_server **out, const struct sp_server_options *options, struct sp_error *error)
@@ -567,7 +540,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = sp_round_create(&server->round, &server->job);
     if (rc == SP_OK)
-        rc = open_init(server, error);
+        rc = sp_initial_open(server, error);
     if (rc == SP_OK)
         rc = sp_security_load(&server->security, &server->job, error);
     if (rc == SP_OK)

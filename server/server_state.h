@@ -98,6 +98,13 @@ uint64_t sp_server_now_ms(void);
 /* Does the actions that the round core has left. Called after every event. */
 void sp_server_drain(struct sp_server *server);
 
+/* --- initial.c --- */
+/* Opens the file of model.init, if the job names one, and tells the core of it. Before the record, which sets aside
+ * what an earlier run left in the folder. SP_E_RANGE if the file is that folder's own model. */
+int sp_initial_open(struct sp_server *server, struct sp_error *error);
+/* Does nothing if it is not open. */
+void sp_initial_close(struct sp_server *server);
+
 /* --- peer.c --- */
 /* Takes a connection that waits. False: not now, ask again a little later; until then libuv accepts no other there. */
 bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener);

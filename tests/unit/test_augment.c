@@ -1,5 +1,6 @@
 /* Crops and mirror images: by hand, against a naive twin that pads, and what is drawn. */
 #include "common/rng.h"
+#include "tests/unit/unit.h"
 #include "worker/train/augment.h"
 
 #include <check.h>
@@ -247,11 +248,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite());
 }

@@ -1,4 +1,5 @@
 /* Pauses between attempts to connect. */
+#include "tests/unit/unit.h"
 #include "worker/client/backoff.h"
 
 #include <check.h>
@@ -80,16 +81,11 @@ int main(void)
 {
     Suite *all = suite_create("backoff");
     TCase *cases = tcase_create("backoff");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_add_test(cases, test_pauses_double_up_to_a_limit);
     tcase_add_test(cases, test_for_ever);
     tcase_add_test(cases, test_reset_begins_again);
     tcase_add_test(cases, test_processes_do_not_return_in_step);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -1,5 +1,6 @@
 /* Which examples go into which batch. */
 #include "common/rng.h"
+#include "tests/unit/unit.h"
 #include "worker/train/batch.h"
 
 #include <check.h>
@@ -389,8 +390,6 @@ int main(void)
     const int count = (int)(sizeof shapes / sizeof shapes[0]);
     Suite *all = suite_create("batch");
     TCase *cases = tcase_create("batch");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, test_epoch_is_complete, 0, count);
@@ -405,8 +404,5 @@ int main(void)
     tcase_add_test(cases, test_shards_pinned);
     tcase_add_test(cases, test_destroy_nothing);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

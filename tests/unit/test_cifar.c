@@ -1,6 +1,7 @@
 /* The binary versions of CIFAR-10 and CIFAR-100, plain and compressed, in one file and in several, and everything that
  * can be wrong with one. */
 #include "tests/unit/files.h"
+#include "tests/unit/unit.h"
 #include "worker/train/data_parts.h"
 
 #include <check.h>
@@ -221,13 +222,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner;
-    int failed;
-
     files_begin();
-    runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite());
 }

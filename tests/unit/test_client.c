@@ -7,15 +7,10 @@ int main(void)
     TCase *const cases[] = {client_open_cases(), client_handshake_cases(), client_round_cases(), client_phases_cases(),
                             client_process_cases()};
     Suite *suite = suite_create("client");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
         tcase_set_timeout(cases[i], 60);
         suite_add_tcase(suite, cases[i]);
     }
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite);
 }

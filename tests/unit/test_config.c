@@ -1,5 +1,6 @@
 /* Job files: what is read from them, and where each kind of mistake is found. Lines and columns are counted from 1. */
 #include "common/config.h"
+#include "tests/unit/unit.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -1073,11 +1074,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run_all(suite());
 }

@@ -1,5 +1,6 @@
 /* Rows of numbers as text: what is read, and everything that can be wrong with a file. */
 #include "tests/unit/files.h"
+#include "tests/unit/unit.h"
 #include "worker/train/data_parts.h"
 
 #include <check.h>
@@ -567,13 +568,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner;
-    int failed;
-
     files_begin();
-    runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite());
 }

@@ -2,6 +2,7 @@
 #include "golden.h"
 
 #include "server/decide.h"
+#include "tests/unit/unit.h"
 
 #include <check.h>
 #include <math.h>
@@ -484,8 +485,6 @@ int main(void)
 {
     Suite *all = suite_create("decide");
     TCase *cases = tcase_create("decide");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_add_checked_fixture(cases, setup, NULL);
     tcase_add_loop_test(cases, test_golden_estimates, 0, golden_count);
@@ -507,8 +506,5 @@ int main(void)
     tcase_add_test(cases, test_auto_is_capped);
     tcase_add_test(cases, test_auto_losses_that_are_missing);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -5,6 +5,7 @@
  */
 #include "common/pack.h"
 #include "layouts.h"
+#include "tests/unit/unit.h"
 #include "worker/client/dither.h"
 
 #include <check.h>
@@ -427,8 +428,6 @@ int main(void)
 {
     Suite *all = suite_create("dither");
     TCase *cases = tcase_create("dither");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_momentum_rounds_each_step);
@@ -448,8 +447,5 @@ int main(void)
     tcase_add_test(cases, test_tensors_with_one_gain);
     tcase_add_test_raise_signal(cases, test_tensors_from_within_a_byte_abort, SIGABRT);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -4,6 +4,7 @@
 #include "common/pack.h"
 #include "server/aggregate.h"
 #include "server/vote.h"
+#include "tests/unit/unit.h"
 #include "worker/client/learner.h"
 
 #include <check.h>
@@ -193,13 +194,8 @@ int main(void)
 {
     Suite *all = suite_create("golden");
     TCase *cases = tcase_create("golden");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_add_loop_test(cases, test_golden, 0, golden_count);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

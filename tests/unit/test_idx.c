@@ -1,4 +1,6 @@
 /* IDX files, plain and compressed, and everything that can be wrong with one. */
+#include "tests/unit/files.h"
+#include "tests/unit/unit.h"
 #include "worker/train/data.h"
 
 #include <check.h>
@@ -9,54 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-#include <zlib.h>
 
-static char folder[] = "/tmp/test_idx.XXXXXX";
-static char images_path[64], labels_path[64];
+#define IMAGES "images"
+#define LABELS "labels"
+
+static char images_path[256], labels_path[256];
 
 /* 3 images of 2x2, and their labels. */
 static const uint8_t good_images[] = {0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2,  0,  0,
                                       0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 static const uint8_t good_labels[] = {0, 0, 8, 1, 0, 0, 0, 3, 2, 0, 255};
 
-/* Always a new file: what an old one held may still be mapped. */
-static void write_file(const char *path, const void *bytes, size_t count)
-{
-    FILE *file;
-
-    (void)unlink(path);
-    file = fopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(bytes, 1, count, file), count);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
-static void write_gzip(const char *path, const void *bytes, size_t count)
-{
-    gzFile file;
-
-    (void)unlink(path);
-    file = gzopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(gzwrite(file, bytes, (unsigned)count), (int)count);
-    ck_assert_int_eq(gzclose(file), Z_OK);
-}
-
-static size_t read_back(const char *path, uint8_t *bytes, size_t room)
-{
-    FILE *file = fopen(path, "rb");
-    size_t count;
-
-    ck_assert_ptr_nonnull(file);
-    count = fread(bytes, 1, room, file);
-    ck_assert_int_eq(fclose(file), 0);
-    return count;
-}
-
 static void setup(void)
 {
-    write_file(images_path, good_images, sizeof good_images);
-    write_file(labels_path, good_labels, sizeof good_labels);
+    (void)files_write(IMAGES, good_images, sizeof good_images);
+    (void)files_write(LABELS, good_labels, sizeof good_labels);
 }
 
 /* Loads the two files, which must fail with this code and with words that contain both strings. */
@@ -81,7 +50,7 @@ static void expect_bad_byte(size_t at, uint8_t value, int code, const char *word
 
     memcpy(bytes, good_images, sizeof bytes);
     bytes[at] = value;
-    write_file(images_path, bytes, sizeof bytes);
+    (void)files_write(IMAGES, bytes, sizeof bytes);
     expect_failure(code, words, more);
     expect_failure(code, images_path, words);
 }
@@ -111,9 +80,9 @@ START_TEST(test_dimensions)
     const uint8_t four[] = {0, 0, 8, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6};
     struct sp_examples a, b;
 
-    write_file(images_path, two, sizeof two);
+    (void)files_write(IMAGES, two, sizeof two);
     ck_assert_int_eq(sp_idx_load(images_path, labels_path, &a, NULL), SP_OK);
-    write_file(images_path, four, sizeof four);
+    (void)files_write(IMAGES, four, sizeof four);
     ck_assert_int_eq(sp_idx_load(images_path, labels_path, &b, NULL), SP_OK);
     ck_assert_uint_eq(a.inputs, 2);
     ck_assert_uint_eq(b.inputs, 2);
@@ -139,11 +108,11 @@ START_TEST(test_gzip_is_equal)
     for (size_t i = 0; i < bytes; i++)
         content[i] = (uint8_t)(i * i >> 7);
     memcpy(content, header, sizeof header);
-    write_file(images_path, content, bytes);
+    (void)files_write(IMAGES, content, bytes);
     ck_assert_int_eq(sp_idx_load(images_path, labels_path, &plain, NULL), SP_OK);
     ck_assert_mem_eq(sp_examples_raw(&plain, 0), content + sizeof header, bytes - sizeof header);
-    write_gzip(images_path, content, bytes);
-    write_gzip(labels_path, good_labels, sizeof good_labels);
+    (void)files_write_gzip(IMAGES, content, bytes);
+    (void)files_write_gzip(LABELS, good_labels, sizeof good_labels);
     ck_assert_int_eq(sp_idx_load(images_path, labels_path, &packed, NULL), SP_OK);
     ck_assert_uint_eq(packed.count, plain.count);
     ck_assert_uint_eq(packed.inputs, plain.inputs);
@@ -183,7 +152,7 @@ END_TEST
 
 START_TEST(test_bad_labels)
 {
-    write_file(labels_path, good_images, sizeof good_images);
+    (void)files_write(LABELS, good_images, sizeof good_images);
     expect_failure(SP_E_UNSUPPORTED, labels_path, "3 dimensions; labels have 1 (is it a file of images?)");
 }
 END_TEST
@@ -196,14 +165,14 @@ START_TEST(test_absurd_sizes)
 
     expect_bad_byte(4, 255, SP_E_RANGE, "at byte 4: 4278190083 items", "at most 2147483648");
     expect_bad_byte(8, 1, SP_E_RANGE, "at byte 8: an item of more than", "16777216 bytes");
-    write_gzip(images_path, product, sizeof product);
+    (void)files_write_gzip(IMAGES, product, sizeof product);
     expect_failure(SP_E_RANGE, "65536 items of 8388609 bytes", "at most 34359738368 bytes are allowed in memory");
-    write_file(images_path, product, sizeof product); /* a file that can be mapped may be larger */
+    (void)files_write(IMAGES, product, sizeof product); /* a file that can be mapped may be larger */
     expect_failure(SP_E_SYNTAX, "at byte 12: ", "549755879424 of 549755879424 elements are missing");
-    write_file(images_path, wraps, sizeof wraps);
+    (void)files_write(IMAGES, wraps, sizeof wraps);
     expect_failure(SP_E_RANGE, "at byte 12: an item of more than", "16777216 bytes");
     /* Exactly the most that is allowed, but not there: found without 32 GiB of memory. */
-    write_file(images_path, lies, sizeof lies);
+    (void)files_write(IMAGES, lies, sizeof lies);
     expect_failure(SP_E_SYNTAX, "at byte 15: ", "34359738365 of 34359738368 elements are missing");
 }
 END_TEST
@@ -221,8 +190,8 @@ START_TEST(test_larger_than_memory)
     const uint8_t *last;
     FILE *file;
 
-    write_file(images_path, header, sizeof header);
-    write_file(labels_path, labels, sizeof labels);
+    (void)files_write(IMAGES, header, sizeof header);
+    (void)files_write(LABELS, labels, sizeof labels);
     file = fopen(images_path, "r+b");
     ck_assert_ptr_nonnull(file);
     ck_assert_int_eq(fseeko(file, bytes - 1, SEEK_SET), 0);
@@ -245,7 +214,7 @@ START_TEST(test_truncated)
         char at[32];
 
         (void)snprintf(at, sizeof at, "at byte %zu: ", kept);
-        write_file(images_path, good_images, kept);
+        (void)files_write(IMAGES, good_images, kept);
         expect_failure(SP_E_SYNTAX, images_path, at);
     }
 }
@@ -256,17 +225,17 @@ START_TEST(test_truncated_gzip)
     uint8_t bytes[256];
     size_t count;
 
-    write_gzip(images_path, good_images, sizeof good_images);
-    count = read_back(images_path, bytes, sizeof bytes);
+    (void)files_write_gzip(IMAGES, good_images, sizeof good_images);
+    count = files_read(IMAGES, bytes, sizeof bytes);
     /* Two bytes are the least that zlib takes for gzip. */
     for (size_t kept = 2; kept < count; kept++) {
-        write_file(images_path, bytes, kept);
+        (void)files_write(IMAGES, bytes, kept);
         expect_failure(SP_E_SYNTAX, images_path, "the gzip stream ends too early");
     }
     bytes[count - 8] ^= 1;
-    write_file(images_path, bytes, count);
+    (void)files_write(IMAGES, bytes, count);
     expect_failure(SP_E_CORRUPT, images_path, "incorrect data check");
-    write_gzip(images_path, good_images, sizeof good_images - 1);
+    (void)files_write_gzip(IMAGES, good_images, sizeof good_images - 1);
     expect_failure(SP_E_SYNTAX, "at byte 27 (uncompressed): ", "1 of 12 elements are missing");
 }
 END_TEST
@@ -276,9 +245,9 @@ START_TEST(test_trailing)
     uint8_t bytes[sizeof good_images + 1] = {0};
 
     memcpy(bytes, good_images, sizeof good_images);
-    write_file(images_path, bytes, sizeof bytes);
+    (void)files_write(IMAGES, bytes, sizeof bytes);
     expect_failure(SP_E_SYNTAX, "at byte 28: ", "goes on after its last element");
-    write_gzip(images_path, bytes, sizeof bytes);
+    (void)files_write_gzip(IMAGES, bytes, sizeof bytes);
     expect_failure(SP_E_SYNTAX, "at byte 28 (uncompressed): ", "goes on after its last element");
 }
 END_TEST
@@ -287,7 +256,7 @@ START_TEST(test_counts_differ)
 {
     const uint8_t two[] = {0, 0, 8, 1, 0, 0, 0, 2, 2, 0};
 
-    write_file(labels_path, two, sizeof two);
+    (void)files_write(LABELS, two, sizeof two);
     expect_failure(SP_E_MISMATCH, "has 3 images", "has 2 labels");
     expect_failure(SP_E_MISMATCH, images_path, labels_path);
 }
@@ -420,18 +389,8 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    if (mkdtemp(folder) == NULL)
-        return EXIT_FAILURE;
-    (void)snprintf(images_path, sizeof images_path, "%s/images", folder);
-    (void)snprintf(labels_path, sizeof labels_path, "%s/labels", folder);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    (void)unlink(images_path);
-    (void)unlink(labels_path);
-    (void)rmdir(folder);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    files_begin();
+    (void)snprintf(images_path, sizeof images_path, "%s", files_path(IMAGES));
+    (void)snprintf(labels_path, sizeof labels_path, "%s", files_path(LABELS));
+    return unit_run_all(suite());
 }

@@ -1,5 +1,6 @@
 /* The table of keys, and what a job takes, gives back and refuses. */
 #include "common/job.h"
+#include "tests/unit/unit.h"
 
 #include <check.h>
 #include <float.h>
@@ -1120,11 +1121,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run_all(suite());
 }

@@ -952,8 +952,6 @@ int main(void)
 {
     Suite *all = suite_create("learner");
     TCase *cases = tcase_create("learner");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_round_by_hand);
@@ -982,8 +980,5 @@ int main(void)
     tcase_add_test(cases, test_digest_mismatch);
     tcase_add_test(cases, test_commit_before_the_gradient_is_given);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -1,5 +1,6 @@
 /* From a job to its examples: folders, patterns, formats. */
 #include "tests/unit/files.h"
+#include "tests/unit/unit.h"
 #include "worker/train/data.h"
 
 #include <check.h>
@@ -183,13 +184,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner;
-    int failed;
-
     files_begin();
-    runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite());
 }

@@ -1,6 +1,7 @@
 /* Layers and models: against twins as plain loops in double, against finite differences, and by hand. */
 #include "common/rng.h"
 #include "tests/unit/naive_layers.h"
+#include "tests/unit/unit.h"
 #include "worker/train/data.h"
 #include "worker/train/layers.h"
 #include "worker/train/model.h"
@@ -661,14 +662,8 @@ static TCase *model_cases(void)
 int main(void)
 {
     Suite *all = suite_create("model");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(all, layer_cases());
     suite_add_tcase(all, model_cases());
-    runner = srunner_create(all);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -1,13 +1,12 @@
 /* The job as a state machine, driven by events. */
 #include "round_cases.h"
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 
 int main(void)
 {
     Suite *all = suite_create("round");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     suite_add_tcase(all, round_roster_cases());
     suite_add_tcase(all, round_init_cases());
@@ -19,8 +18,5 @@ int main(void)
     suite_add_tcase(all, round_full_cases());
     suite_add_tcase(all, round_buffers_cases());
     suite_add_tcase(all, round_evaluation_cases());
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -1,4 +1,5 @@
 /* From elements to what a model takes: given and computed means and standard deviations, for bytes and floats. */
+#include "tests/unit/unit.h"
 #include "worker/train/data.h"
 
 #include <check.h>
@@ -285,11 +286,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(suite());
 }

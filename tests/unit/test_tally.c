@@ -1,5 +1,6 @@
 /* The window between workers and the vote. */
 #include "server/tally.h"
+#include "tests/unit/unit.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -186,8 +187,6 @@ int main(void)
 {
     Suite *all = suite_create("tally");
     TCase *cases = tcase_create("tally");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_add_test(cases, test_chunks_of_all_forms);
     tcase_add_test(cases, test_window);
@@ -195,8 +194,5 @@ int main(void)
     tcase_add_test(cases, test_votes_lie_where_they_were_placed);
     tcase_add_test(cases, test_begin_forgets);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

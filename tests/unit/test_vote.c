@@ -3,6 +3,7 @@
 #include "common/planes.h"
 #include "common/rng.h"
 #include "server/vote.h"
+#include "tests/unit/unit.h"
 
 #include <check.h>
 #include <stdbool.h>
@@ -188,8 +189,6 @@ int main(void)
     const int count = (int)(sizeof numbers / sizeof numbers[0]);
     Suite *all = suite_create("vote");
     TCase *cases = tcase_create("vote");
-    SRunner *runner = srunner_create(all);
-    int failed;
 
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, test_vote, 0, count);
@@ -197,8 +196,5 @@ int main(void)
     tcase_add_test(cases, test_counts_add_up);
     tcase_add_test(cases, test_planes_are_clear_past_the_end);
     suite_add_tcase(all, cases);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run_all(all);
 }

@@ -17,18 +17,24 @@
             ck_abort_msg(__VA_ARGS__);                                                                                 \
     } while (0)
 
-/* Runs a suite of one case, and answers what main() returns. */
-static inline int unit_run(Suite *suite, TCase *tests)
+/* Runs a suite, and answers what main() returns. */
+static inline int unit_run_all(Suite *suite)
 {
     SRunner *runner = srunner_create(suite);
     int failed;
 
-    tcase_set_timeout(tests, 60);
-    suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The same for a suite of one case. */
+static inline int unit_run(Suite *suite, TCase *tests)
+{
+    tcase_set_timeout(tests, 60);
+    suite_add_tcase(suite, tests);
+    return unit_run_all(suite);
 }
 
 static inline struct sp_rng unit_rng(uint64_t seed)

@@ -5,16 +5,32 @@
 
 #include <math.h>
 
-/* Single precision against double: a wrong index, sign or factor shows as 1e-2 of the largest element or more. */
+/* Single precision against double: each sum in these tests has at most some thousand terms, so that its error is some
+ * 1e-6 of the largest element. A wrong index, sign or factor shows as 1e-2 or more. */
 #define NEAR_FLOAT 1e-5
 
-/* Central differences in double with this step err by its square times a third derivative, and by 1e-16 over it. */
+/* Central differences in double err by f''' h^2/6, about 1e-10, and by rounding, 1e-16/h = 1e-11. Beside those, 1e-7
+ * leaves room for a third derivative of 1000. */
 #define NEAR_STEP 1e-5
-#define NEAR_DIFFERENCE 1e-6
+#define NEAR_DIFFERENCE 1e-7
 
 static inline double *near_doubles(size_t count)
 {
     return unit_alloc(count * sizeof(double));
+}
+
+static inline float *near_floats(size_t count)
+{
+    return unit_alloc(count * sizeof(float));
+}
+
+static inline double *near_widen(const float *values, size_t count)
+{
+    double *wide = near_doubles(count);
+
+    for (size_t i = 0; i < count; i++)
+        wide[i] = (double)values[i];
+    return wide;
 }
 
 /* Uniform on [-1, 1), and each a float32 too. The caller's. */
@@ -30,7 +46,7 @@ static inline double *near_random(size_t count, uint64_t seed)
 
 static inline float *near_narrow(const double *values, size_t count)
 {
-    float *narrow = unit_alloc(count * sizeof *narrow);
+    float *narrow = near_floats(count);
 
     for (size_t i = 0; i < count; i++)
         narrow[i] = (float)values[i];
@@ -40,20 +56,21 @@ static inline float *near_narrow(const double *values, size_t count)
 /* Output that a test gives to a function: what was there before must not matter, not even NaN. */
 static inline float *near_output(size_t count)
 {
-    float *values = unit_alloc(count * sizeof *values);
+    float *values = near_floats(count);
 
     memset(values, 0xff, count * sizeof *values);
     return values;
 }
 
-/* No element differs by more than `tolerance` of the largest element (or of 1e-3, where all are about zero). */
+/* No element differs by more than `tolerance` of the largest element. */
 static inline void near_expect_doubles(const double *got, const double *expected, size_t count, double tolerance,
                                        const char *what)
 {
-    double largest = 1e-3;
+    double largest = 0.0;
 
     for (size_t i = 0; i < count; i++)
         largest = fmax(largest, fabs(expected[i]));
+    ck_assert_double_gt(largest, 0.0);
     for (size_t i = 0; i < count; i++)
         unit_assert(fabs(got[i] - expected[i]) <= tolerance * largest, "%s[%zu] is %.9g, not %.9g", what, i, got[i],
                     expected[i]);
@@ -61,10 +78,8 @@ static inline void near_expect_doubles(const double *got, const double *expected
 
 static inline void near_expect(const float *got, const double *expected, size_t count, const char *what)
 {
-    double *wide = near_doubles(count);
+    double *wide = near_widen(got, count);
 
-    for (size_t i = 0; i < count; i++)
-        wide[i] = (double)got[i];
     near_expect_doubles(wide, expected, count, NEAR_FLOAT, what);
     free(wide);
 }

@@ -1,7 +1,7 @@
 /* Layers and models: against twins as plain loops in double, against finite differences, and by hand. */
 #include "common/rng.h"
 #include "tests/unit/naive_layers.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/near.h"
 #include "worker/train/data.h"
 #include "worker/train/layers.h"
 #include "worker/train/model.h"
@@ -12,35 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Single precision against double: each sum here has at most a few hundred terms, so that its error is some 1e-6 of
- * the largest element. A wrong index or sign shows as 1e-2 or more. */
-#define BLAS_TOLERANCE 1e-5
-
-/* Central differences in double with h = 1e-5 err by f''' h^2/6, about 1e-10, and by rounding, 1e-16/h = 1e-11. Beside
- * those, 1e-7 leaves room for a third derivative of 1000. */
-#define STEP 1e-5
-#define DIFFERENCE_TOLERANCE 1e-7
-
-static float *floats(size_t count)
-{
-    float *values = malloc(count * sizeof *values);
-
-    ck_assert_ptr_nonnull(values);
-    return values;
-}
-
-static double *doubles(size_t count)
-{
-    double *values = malloc(count * sizeof *values);
-
-    ck_assert_ptr_nonnull(values);
-    return values;
-}
-
 /* `count` numbers uniform on [-1, 1), the same for the same `lane`; the caller frees them. */
 static float *random_floats(size_t count, uint32_t lane)
 {
-    float *values = floats(count);
+    float *values = near_floats(count);
     struct sp_rng rng;
 
     sp_rng_init(&rng, sp_rng_key(1, SP_RNG_TEST), 0, lane);
@@ -61,36 +36,6 @@ static uint8_t *random_labels(size_t count, uint32_t classes, uint32_t lane)
     return labels;
 }
 
-static double *widen(const float *values, size_t count)
-{
-    double *wide = doubles(count);
-
-    for (size_t i = 0; i < count; i++)
-        wide[i] = (double)values[i];
-    return wide;
-}
-
-/* No element differs by more than `tolerance` of the largest element. */
-static void expect_close(const double *got, const double *expected, size_t count, double tolerance, const char *what)
-{
-    double largest = 0.0;
-
-    for (size_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs(expected[i]));
-    ck_assert_double_gt(largest, 0.0);
-    for (size_t i = 0; i < count; i++)
-        ck_assert_msg(fabs(got[i] - expected[i]) <= tolerance * largest, "%s[%zu] is %.9g, not %.9g", what, i, got[i],
-                      expected[i]);
-}
-
-static void expect_floats_close(const float *got, const double *expected, size_t count, const char *what)
-{
-    double *wide = widen(got, count);
-
-    expect_close(wide, expected, count, BLAS_TOLERANCE, what);
-    free(wide);
-}
-
 static const uint32_t dense_shapes[][3] = {
     {1, 1, 1}, {5, 7, 3}, {16, 64, 10}, {33, 129, 65}, {64, 784, 200}}; /* n, in, out */
 
@@ -99,11 +44,12 @@ START_TEST(test_dense_against_naive)
     const uint32_t n = dense_shapes[_i][0], in = dense_shapes[_i][1], out = dense_shapes[_i][2];
     float *x = random_floats((size_t)n * in, 1), *w = random_floats((size_t)out * in, 2), *b = random_floats(out, 3);
     float *d_y = random_floats((size_t)n * out, 4);
-    float *y = floats((size_t)n * out), *d_w = floats((size_t)out * in), *d_b = floats(out);
-    float *d_x = floats((size_t)n * in), *d_w2 = floats((size_t)out * in), *d_b2 = floats(out);
-    double *nx = widen(x, (size_t)n * in), *nw = widen(w, (size_t)out * in), *nb = widen(b, out);
-    double *nd_y = widen(d_y, (size_t)n * out), *ny = doubles((size_t)n * out), *nd_w = doubles((size_t)out * in);
-    double *nd_b = doubles(out), *nd_x = doubles((size_t)n * in);
+    float *y = near_floats((size_t)n * out), *d_w = near_floats((size_t)out * in), *d_b = near_floats(out);
+    float *d_x = near_floats((size_t)n * in), *d_w2 = near_floats((size_t)out * in), *d_b2 = near_floats(out);
+    double *nx = near_widen(x, (size_t)n * in), *nw = near_widen(w, (size_t)out * in), *nb = near_widen(b, out);
+    double *nd_y = near_widen(d_y, (size_t)n * out), *ny = near_doubles((size_t)n * out),
+           *nd_w = near_doubles((size_t)out * in);
+    double *nd_b = near_doubles(out), *nd_x = near_doubles((size_t)n * in);
     void *all[] = {x, w, b, d_y, y, d_w, d_b, d_x, d_w2, d_b2, nx, nw, nb, nd_y, ny, nd_w, nd_b, nd_x};
 
     /* What was in the output before must not matter, not even NaN. */
@@ -115,10 +61,10 @@ START_TEST(test_dense_against_naive)
     sp_dense_backward(x, w, d_y, n, in, out, d_w, d_b, d_x);
     naive_dense_forward(nx, nw, nb, n, in, out, ny);
     naive_dense_backward(nx, nw, nd_y, n, in, out, nd_w, nd_b, nd_x);
-    expect_floats_close(y, ny, (size_t)n * out, "y");
-    expect_floats_close(d_w, nd_w, (size_t)out * in, "d_weight");
-    expect_floats_close(d_b, nd_b, out, "d_bias");
-    expect_floats_close(d_x, nd_x, (size_t)n * in, "d_x");
+    near_expect(y, ny, (size_t)n * out, "y");
+    near_expect(d_w, nd_w, (size_t)out * in, "d_weight");
+    near_expect(d_b, nd_b, out, "d_bias");
+    near_expect(d_x, nd_x, (size_t)n * in, "d_x");
     sp_dense_backward(x, w, d_y, n, in, out, d_w2, d_b2, NULL);
     ck_assert_mem_eq(d_w, d_w2, (size_t)out * in * sizeof *d_w);
     ck_assert_mem_eq(d_b, d_b2, out * sizeof *d_b);
@@ -165,20 +111,20 @@ static void expect_dense_derivatives(double *moved, size_t count, const double *
     for (size_t i = 0; i < count; i++) {
         double kept = moved[i], above;
 
-        moved[i] = kept + STEP;
+        moved[i] = kept + NEAR_STEP;
         above = weighted_output(x, w, b, c, y);
-        moved[i] = kept - STEP;
-        found[i] = (above - weighted_output(x, w, b, c, y)) / (2 * STEP);
+        moved[i] = kept - NEAR_STEP;
+        found[i] = (above - weighted_output(x, w, b, c, y)) / (2 * NEAR_STEP);
         moved[i] = kept;
     }
-    expect_close(derivatives, found, count, DIFFERENCE_TOLERANCE, what);
+    near_expect_doubles(derivatives, found, count, NEAR_DIFFERENCE, what);
 }
 
 /* The twins themselves: with them right, the comparison above makes the real layers right. */
 START_TEST(test_dense_differences)
 {
     float *fx = random_floats(12, 5), *fw = random_floats(20, 6), *fb = random_floats(5, 7), *fc = random_floats(15, 8);
-    double *x = widen(fx, 12), *w = widen(fw, 20), *b = widen(fb, 5), *c = widen(fc, 15);
+    double *x = near_widen(fx, 12), *w = near_widen(fw, 20), *b = near_widen(fb, 5), *c = near_widen(fc, 15);
     double d_w[20], d_b[5], d_x[12];
     void *all[] = {fx, fw, fb, fc, x, w, b, c};
 
@@ -194,23 +140,23 @@ END_TEST
 START_TEST(test_softmax_differences)
 {
     float *random = random_floats(7, 9), d_real[7];
-    double *logits = widen(random, 7), d_naive[7], found[7];
+    double *logits = near_widen(random, 7), d_naive[7], found[7];
     const uint8_t label = (uint8_t)_i;
 
     for (int k = 0; k < 7; k++) {
         double kept = logits[k], above;
 
-        logits[k] = kept + STEP;
+        logits[k] = kept + NEAR_STEP;
         above = naive_softmax_loss(logits, 7, label, 0.25, NULL);
-        logits[k] = kept - STEP;
-        found[k] = 0.25 * (above - naive_softmax_loss(logits, 7, label, 0.25, NULL)) / (2 * STEP);
+        logits[k] = kept - NEAR_STEP;
+        found[k] = 0.25 * (above - naive_softmax_loss(logits, 7, label, 0.25, NULL)) / (2 * NEAR_STEP);
         logits[k] = kept;
     }
     /* Of the loss itself both compute in double: only the rounding of a few operations is between them. */
     ck_assert_double_eq_tol(naive_softmax_loss(logits, 7, label, 0.25, d_naive),
                             sp_softmax_loss(random, 7, label, 0.25, d_real), 1e-14);
-    expect_close(d_naive, found, 7, DIFFERENCE_TOLERANCE, "d_logits");
-    expect_floats_close(d_real, found, 7, "d_logits");
+    near_expect_doubles(d_naive, found, 7, NEAR_DIFFERENCE, "d_logits");
+    near_expect(d_real, found, 7, "d_logits");
     free(random);
     free(logits);
 }
@@ -380,7 +326,8 @@ START_TEST(test_init)
     struct sp_job job = job_of(1);
     struct sp_model *model = create(&job, 600, 10, 1);
     const struct sp_tensor *tensors = sp_model_layout(model)->tensors;
-    float *theta = floats(sp_model_layout(model)->coordinates), *again = floats(sp_model_layout(model)->coordinates);
+    float *theta = near_floats(sp_model_layout(model)->coordinates),
+          *again = near_floats(sp_model_layout(model)->coordinates);
     const float he = (float)sqrt(6.0 / 600.0), last = (float)sqrt(1.0 / 7.0);
     double sum = 0.0, squares = 0.0;
     uint32_t word[4];
@@ -441,32 +388,33 @@ static double naive_loss(const struct sp_layout *layout, const double *theta, co
 }
 
 /* Every element of the gradient against central differences of the twin's loss, which share no code with it. The
- * difference is good to 1e-9 (above), so what BLAS_TOLERANCE allows for is the float32 gradient. */
+ * difference is good to 1e-9 (above), so what NEAR_FLOAT allows for is the float32 gradient. */
 START_TEST(test_model_differences)
 {
     struct sp_job job = job_of(_i);
     struct sp_model *model = create(&job, INPUTS, CLASSES, BATCH);
     const struct sp_layout *layout = sp_model_layout(model);
     const size_t count = layout->coordinates;
-    float *theta = random_floats(count, 20), *x = random_floats(BATCH * INPUTS, 21), *gradient = floats(count);
-    double *wide = widen(theta, count), *wide_x = widen(x, BATCH * INPUTS), *found = doubles(count), kink, loss;
+    float *theta = random_floats(count, 20), *x = random_floats(BATCH * INPUTS, 21), *gradient = near_floats(count);
+    double *wide = near_widen(theta, count), *wide_x = near_widen(x, BATCH * INPUTS), *found = near_doubles(count),
+           kink, loss;
     uint8_t *labels = random_labels(BATCH, CLASSES, 22);
     void *all[] = {theta, x, gradient, wide, wide_x, found, labels};
 
     memset(gradient, 0xff, count * sizeof *gradient);
     loss = sp_model_gradient(model, theta, NULL, x, labels, BATCH, gradient);
     ck_assert_double_eq_tol(loss, naive_loss(layout, wide, wide_x, labels, &kink), 1e-6);
-    ck_assert_double_gt(kink, 100 * STEP);
+    ck_assert_double_gt(kink, 100 * NEAR_STEP);
     for (size_t j = 0; j < count; j++) {
         double kept = wide[j], above;
 
-        wide[j] = kept + STEP;
+        wide[j] = kept + NEAR_STEP;
         above = naive_loss(layout, wide, wide_x, labels, &kink);
-        wide[j] = kept - STEP;
-        found[j] = (above - naive_loss(layout, wide, wide_x, labels, &kink)) / (2 * STEP);
+        wide[j] = kept - NEAR_STEP;
+        found[j] = (above - naive_loss(layout, wide, wide_x, labels, &kink)) / (2 * NEAR_STEP);
         wide[j] = kept;
     }
-    expect_floats_close(gradient, found, count, "gradient");
+    near_expect(gradient, found, count, "gradient");
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
     sp_model_destroy(model);
@@ -485,7 +433,7 @@ START_TEST(test_model_by_hand)
     float gradient[9];
 
     ck_assert_double_eq_tol(sp_model_gradient(model, theta, NULL, x, labels, 2, gradient), log(3.0), 1e-15);
-    expect_floats_close(gradient, expected, 9, "gradient");
+    near_expect(gradient, expected, 9, "gradient");
     sp_model_destroy(model);
 }
 END_TEST
@@ -505,9 +453,9 @@ START_TEST(test_same_bits)
     model = create(&job, 784, 10, 64);
     other = create(&job, 784, 10, 100);
     count = sp_model_layout(model)->coordinates;
-    theta = floats(count);
-    one = floats(count);
-    two = floats(count);
+    theta = near_floats(count);
+    one = near_floats(count);
+    two = near_floats(count);
     sp_model_set_threads((uint32_t)_i);
     sp_model_init(model, 1, theta, NULL);
     loss = sp_model_gradient(model, theta, NULL, x, labels, 64, one);
@@ -558,7 +506,7 @@ START_TEST(test_not_finite_shows)
     struct sp_job job = job_of(2);
     struct sp_model *model = create(&job, INPUTS, CLASSES, BATCH);
     const size_t count = sp_model_layout(model)->coordinates;
-    float *theta = floats(count), *gradient = floats(count), *x = random_floats(BATCH * INPUTS, 40);
+    float *theta = near_floats(count), *gradient = near_floats(count), *x = random_floats(BATCH * INPUTS, 40);
     uint8_t *labels = random_labels(BATCH, CLASSES, 41);
     size_t bad = 0;
 
@@ -598,9 +546,9 @@ START_TEST(test_learns_digits)
     indices = calloc(examples.count, sizeof *indices);
     labels = malloc(examples.count);
     ck_assert(indices != NULL && labels != NULL);
-    x = floats(examples.count * examples.inputs);
-    theta = floats(sp_model_layout(model)->coordinates);
-    gradient = floats(sp_model_layout(model)->coordinates);
+    x = near_floats(examples.count * examples.inputs);
+    theta = near_floats(sp_model_layout(model)->coordinates);
+    gradient = near_floats(sp_model_layout(model)->coordinates);
     for (uint32_t i = 0; i < examples.count; i++)
         indices[i] = i;
     sp_scale_init(&scale, 16.0, 0.305, 0.376);

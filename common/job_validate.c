@@ -39,11 +39,12 @@ static void validate_pair(const char *one, const char *one_path, const char *oth
 static void validate_other(const struct sp_job *job, const char *value, const char *path, const char *instead,
                            struct findings *findings)
 {
-    static const char *const formats[] = {"idx", "cifar10", "cifar100", "csv"};
+    char format[32];
 
-    if (value[0] != '\0')
-        find(findings, path, "data.format %s does not use it; give %s instead, or another data.format",
-             formats[job->data.format], instead);
+    if (value[0] == '\0')
+        return;
+    sp_job_get(job, sp_job_key("data.format"), format, sizeof format);
+    find(findings, path, "data.format %s does not use it; give %s instead, or another data.format", format, instead);
 }
 
 static void validate_files(const struct sp_job *job, struct findings *findings)

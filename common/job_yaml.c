@@ -1,6 +1,7 @@
 #include "common/job_yaml.h"
 
 #include "common/check.h"
+#include "common/job_parts.h"
 #include "version.h"
 
 #include <errno.h>
@@ -264,9 +265,9 @@ static bool emit_value(struct writer *w, const struct sp_key *key)
 /* The path of the group's member that `path` is or is in; false if it is not in the group. */
 static bool member_of(const char *group, const char *path, char member[GROUP_BYTES])
 {
-    size_t length = strlen(group);
+    size_t length = group[0] == '\0' ? 0 : strlen(group) + 1;
 
-    if (length > 0 && (strncmp(path, group, length) != 0 || path[length++] != '.'))
+    if (length > 0 && !sp_path_is_under(path, group))
         return false;
     length += strcspn(path + length, ".");
     sp_assert(length < GROUP_BYTES);
@@ -276,11 +277,8 @@ static bool member_of(const char *group, const char *path, char member[GROUP_BYT
 
 static bool is_first_of(size_t index, const char *member)
 {
-    const size_t length = strlen(member);
-
     for (size_t i = 0; i < index; i++)
-        if (strncmp(sp_job_keys[i].path, member, length) == 0 &&
-            (sp_job_keys[i].path[length] == '\0' || sp_job_keys[i].path[length] == '.'))
+        if (strcmp(sp_job_keys[i].path, member) == 0 || sp_path_is_under(sp_job_keys[i].path, member))
             return false;
     return true;
 }

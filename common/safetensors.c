@@ -371,6 +371,11 @@ int sp_safetensors_open(struct sp_safetensors **out, const char *path, struct sp
     return SP_OK;
 }
 
+const char *sp_safetensors_path(const struct sp_safetensors *file)
+{
+    return file->path;
+}
+
 void sp_safetensors_close(struct sp_safetensors *file)
 {
     if (file == NULL)

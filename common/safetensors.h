@@ -19,6 +19,9 @@ struct sp_safetensors;
  * (not a safetensors file, or cut short), SP_E_RANGE (a size above its maximum), SP_E_NOMEM. */
 int sp_safetensors_open(struct sp_safetensors **out, const char *path, struct sp_error *error);
 
+/* The path that it was opened by. */
+const char *sp_safetensors_path(const struct sp_safetensors *file);
+
 /* NULL is allowed. */
 void sp_safetensors_close(struct sp_safetensors *file);
 

@@ -1,6 +1,6 @@
 /* The file of model.init, which the core asks for when it knows the model. */
+#include "common/init.h"
 #include "common/log.h"
-#include "common/safetensors.h"
 #include "server/server_state.h"
 
 #include <stdio.h>
@@ -32,13 +32,13 @@ static bool same_file(const char *a, const char *b)
 
 int sp_initial_open(struct sp_server *server, struct sp_error *error)
 {
-    char path[2 * SP_STRING_BYTES], own[sizeof server->out + 32];
+    char own[sizeof server->out + 32];
+    const char *path;
+    int rc = sp_init_open(&server->init, &server->job, error);
 
-    if (server->job.model.init[0] == '\0')
-        return SP_OK;
-    sp_job_path(&server->job, server->job.model.init, path, sizeof path);
-    if (sp_safetensors_open(&server->init, path, error) != SP_OK)
-        return sp_error_prefix(error, "model.init");
+    if (rc != SP_OK || server->init == NULL)
+        return rc;
+    path = sp_safetensors_path(server->init);
     (void)snprintf(own, sizeof own, "%s/model.safetensors", server->out);
     if (same_file(path, own))
         return sp_error_set(

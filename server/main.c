@@ -1,6 +1,6 @@
 /* signpostd: arguments only. */
 #include "common/cli.h"
-#include "common/safetensors.h"
+#include "common/init.h"
 #include "server/server.h"
 #include "version.h"
 
@@ -71,21 +71,6 @@ static int serve(const struct arguments *arguments, const struct sp_job *job)
     return rc == SP_OK ? SP_EXIT_DONE : sp_cli_fail(PROGRAM, error.text);
 }
 
-/* Whether the file of model.init is there and well-formed; which model it must fit is known when a worker comes. */
-static int check_init(const struct sp_job *job, struct sp_error *error)
-{
-    struct sp_safetensors *init;
-    char path[2 * SP_STRING_BYTES];
-
-    if (job->model.init[0] == '\0')
-        return SP_OK;
-    sp_job_path(job, job->model.init, path, sizeof path);
-    if (sp_safetensors_open(&init, path, error) != SP_OK)
-        return sp_error_prefix(error, "model.init");
-    sp_safetensors_close(init);
-    return SP_OK;
-}
-
 int main(int argc, char **argv)
 {
     static const struct argp_child children[] = {{&sp_cli_argp, 0, NULL, 0}, {0}};
@@ -99,6 +84,7 @@ int main(int argc, char **argv)
                                      NULL};
     static struct arguments arguments;
     static struct sp_job job;
+    struct sp_safetensors *init;
     struct sp_error error = {0};
     int rc;
 
@@ -110,10 +96,12 @@ int main(int argc, char **argv)
     if (sp_cli_load(PROGRAM, arguments.cli.config, &arguments.cli.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     if (arguments.cli.validate) {
-        if (check_init(&job, &error) != SP_OK) {
+        /* Which model it must fit is known when a worker comes. */
+        if (sp_init_open(&init, &job, &error) != SP_OK) {
             (void)sp_cli_fail(PROGRAM, error.text);
             return SP_EXIT_USAGE;
         }
+        sp_safetensors_close(init);
         (void)printf("%s: valid\n", arguments.cli.config);
         return SP_EXIT_DONE;
     }

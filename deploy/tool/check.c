@@ -1,7 +1,7 @@
 /* signpost check: what a job file means, before anything runs. */
 #include "common/cli.h"
+#include "common/init.h"
 #include "common/rules.h"
-#include "common/safetensors.h"
 #include "common/secret.h"
 #include "deploy/tool/tool.h"
 #include "proto/chunks.h"
@@ -211,16 +211,13 @@ static void say_init(const struct sp_safetensors *file, const struct sp_layout *
 /* Whether the file of model.init is there, and has every tensor of the model (NULL: the model is not known). */
 static int check_init(const struct sp_job *job, const struct sp_layout *layout, struct sp_error *error)
 {
-    struct sp_safetensors *file = NULL;
-    char path[2 * SP_STRING_BYTES];
+    struct sp_safetensors *file;
     float *values = NULL;
-    int rc;
+    int rc = sp_init_open(&file, job, error);
 
-    if (job->model.init[0] == '\0')
-        return SP_OK;
-    sp_job_path(job, job->model.init, path, sizeof path);
-    rc = sp_safetensors_open(&file, path, error);
-    if (rc == SP_OK && layout != NULL) {
+    if (rc != SP_OK || file == NULL)
+        return rc;
+    if (layout != NULL) {
         values = malloc((size_t)(layout->coordinates + layout->buffers) * sizeof *values);
         if (values == NULL)
             rc = sp_error_set(error, SP_E_NOMEM, "no memory for the model");

@@ -234,7 +234,7 @@ START_TEST(test_fields_of_a_row)
            ": line 2 (at byte 10): more than 3 fields, which is what the first line has");
     refuse("label,a,b\n1,2", SP_E_MISMATCH, ": line 2 (at byte 10): 2 fields; the first line has 3");
     refuse("label\n1\n", SP_E_MISMATCH,
-           "one column; a label and at least one input, separated by a comma, are expected");
+           "one column; a label and at least one input, separated by what data.csv.separator says, are expected");
     refuse("label;a;b\n1;2;3\n", SP_E_MISSING, "the names are 'label;a;b'");
     options.header = false;
     options.label = "1";

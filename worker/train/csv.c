@@ -194,8 +194,9 @@ static void check_columns(struct csv *csv)
 
     csv->columns = csv->field;
     if (csv->columns < 2)
-        sp_csv_fail(csv, SP_E_MISMATCH,
-                    "one column; a label and at least one input, separated by a comma, are expected");
+        sp_csv_fail(
+            csv, SP_E_MISMATCH,
+            "one column; a label and at least one input, separated by what data.csv.separator says, are expected");
     else if (csv->label >= csv->columns)
         sp_csv_fail(csv, SP_E_MISSING, "%u columns; data.csv.label says that number %u is the label", csv->columns,
                     csv->label + 1);

@@ -1,6 +1,7 @@
 #include "deploy/tool/eval_counts.h"
 
 #include "common/check.h"
+#include "worker/train/layers.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -25,19 +26,6 @@ void eval_counts_finish(struct eval_counts *counts)
     memset(counts, 0, sizeof *counts);
 }
 
-uint32_t eval_predict(const float *logits, uint32_t classes)
-{
-    uint32_t best = 0;
-
-    for (uint32_t k = 0; k < classes; k++) {
-        if (isnan(logits[k]))
-            return EVAL_NOBODY;
-        if (logits[k] > logits[best])
-            best = k;
-    }
-    return best;
-}
-
 static uint64_t *cell(const struct eval_counts *counts, uint32_t label, uint32_t prediction)
 {
     return &counts->confusion[(size_t)label * counts->classes + prediction];
@@ -45,12 +33,12 @@ static uint64_t *cell(const struct eval_counts *counts, uint32_t label, uint32_t
 
 void eval_counts_add(struct eval_counts *counts, uint32_t label, uint32_t prediction, double loss)
 {
-    sp_assert(label < counts->classes && (prediction < counts->classes || prediction == EVAL_NOBODY));
+    sp_assert(label < counts->classes && (prediction < counts->classes || prediction == SP_NOBODY));
     counts->examples++;
     counts->examples_of[label]++;
     counts->loss_sum += loss;
     counts->correct += prediction == label;
-    if (prediction == EVAL_NOBODY)
+    if (prediction == SP_NOBODY)
         counts->not_a_number++;
     else
         ++*cell(counts, label, prediction);

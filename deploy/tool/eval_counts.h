@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EVAL_NOBODY UINT32_MAX /* the prediction where a logit is not a number */
-
 struct eval_counts {
     uint32_t classes;
     uint64_t examples;
@@ -22,11 +20,8 @@ struct eval_counts {
 int eval_counts_init(struct eval_counts *counts, uint32_t classes, struct sp_error *error);
 void eval_counts_finish(struct eval_counts *counts);
 
-/* The class with the highest logit, by the rule of sp_softmax_correct(): of equal ones the lowest class, and
- * EVAL_NOBODY if there is a NaN among them. */
-uint32_t eval_predict(const float *logits, uint32_t classes);
-
-/* One more example; the label is below counts->classes, and so is the prediction unless it is EVAL_NOBODY. */
+/* One more example; the label is below counts->classes, and so is the prediction unless it is SP_NOBODY
+ * (worker/train/layers.h). */
 void eval_counts_add(struct eval_counts *counts, uint32_t label, uint32_t prediction, double loss);
 
 /* Shares are 0 to 1, and NaN where nothing was counted to divide by. */

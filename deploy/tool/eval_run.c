@@ -187,7 +187,7 @@ static void evaluate(struct eval *e)
         sp_examples_gather(&e->test, e->indices, n, &e->scale, e->x, e->labels);
         logits = sp_model_logits(e->model, e->theta, e->buffers, e->x, n);
         for (uint32_t i = 0; i < n; i++, logits += e->classes)
-            eval_counts_add(counts, e->labels[i], eval_predict(logits, e->classes),
+            eval_counts_add(counts, e->labels[i], sp_softmax_predict(logits, e->classes),
                             sp_softmax_loss(logits, e->classes, e->labels[i], 1.0, NULL));
         if (e->options->progress)
             show_progress(counts->examples, e->test.count);

@@ -47,7 +47,7 @@ static void add_some(void)
     add(1, 0, 1);
     add(2, 1, 1);
     add(1, 1, 0);
-    add(1, 1, EVAL_NOBODY);
+    add(1, 1, SP_NOBODY);
     add(3, 3, 0);
 }
 
@@ -122,7 +122,7 @@ START_TEST(test_cuts_of_random_counts)
 
     init(64);
     for (unsigned i = 0; i < 3000; i++)
-        add(1, sp_rng_below(&rng, 60), sp_rng_below(&rng, 30) == 0 ? EVAL_NOBODY : sp_rng_below(&rng, 64));
+        add(1, sp_rng_below(&rng, 60), sp_rng_below(&rng, 30) == 0 ? SP_NOBODY : sp_rng_below(&rng, 64));
     total = eval_worst(&counts, all, 64);
     ck_assert_uint_eq(total, 60);
     for (uint32_t i = 1; i < total; i++)
@@ -148,7 +148,7 @@ START_TEST(test_sums)
 
     init(10);
     for (unsigned i = 0; i < 1000; i++)
-        add(1, sp_rng_below(&rng, 10), sp_rng_below(&rng, 50) == 0 ? EVAL_NOBODY : sp_rng_below(&rng, 10));
+        add(1, sp_rng_below(&rng, 10), sp_rng_below(&rng, 50) == 0 ? SP_NOBODY : sp_rng_below(&rng, 10));
     for (uint32_t k = 0; k < 10; k++) {
         struct eval_class of = eval_class(&counts, k);
 
@@ -177,9 +177,9 @@ START_TEST(test_prediction_is_the_rule_of_training)
 
         for (uint32_t k = 0; k < classes; k++)
             logits[k] = values[sp_rng_below(&rng, kinds)];
-        predicted = eval_predict(logits, classes);
-        nobody += predicted == EVAL_NOBODY;
-        unit_assert(predicted < classes || predicted == EVAL_NOBODY, "%u of %u", predicted, classes);
+        predicted = sp_softmax_predict(logits, classes);
+        nobody += predicted == SP_NOBODY;
+        unit_assert(predicted < classes || predicted == SP_NOBODY, "%u of %u", predicted, classes);
         for (uint32_t k = 0; k < classes; k++)
             unit_assert(sp_softmax_correct(logits, classes, (uint8_t)k) == (k == predicted), "class %u of %u", k,
                         classes);
@@ -192,7 +192,7 @@ START_TEST(test_a_loss_that_is_not_a_number_stays_one)
 {
     init(2);
     add(3, 0, 0);
-    eval_counts_add(&counts, 1, EVAL_NOBODY, (double)NAN);
+    eval_counts_add(&counts, 1, SP_NOBODY, (double)NAN);
     ck_assert(isnan(eval_loss(&counts)));
     ck_assert_double_eq(eval_accuracy(&counts), 0.75);
 }

@@ -66,15 +66,20 @@ double sp_softmax_loss(const float *logits, uint32_t classes, uint8_t label, dou
     return log(sum) + (highest - (double)logits[label]);
 }
 
-bool sp_softmax_correct(const float *logits, uint32_t classes, uint8_t label)
+uint32_t sp_softmax_predict(const float *logits, uint32_t classes)
 {
     uint32_t best = 0;
 
     for (uint32_t k = 0; k < classes; k++) {
         if (isnan(logits[k]))
-            return false;
+            return SP_NOBODY;
         if (logits[k] > logits[best])
             best = k;
     }
-    return best == label;
+    return best;
+}
+
+bool sp_softmax_correct(const float *logits, uint32_t classes, uint8_t label)
+{
+    return sp_softmax_predict(logits, classes) == label;
 }

@@ -32,6 +32,9 @@ void sp_relu_backward(const float *y, float *d_y, size_t count);
  * d_logits [classes] may be NULL. Returns the loss, unscaled. */
 double sp_softmax_loss(const float *logits, uint32_t classes, uint8_t label, double scale, float *d_logits);
 
-/* True if the label's logit is the highest. Of equal logits the lowest class wins; with a NaN among them nobody does.
- */
+/* The class with the highest logit. Of equal logits the lowest class wins; with a NaN among them nobody does. */
+#define SP_NOBODY UINT32_MAX
+uint32_t sp_softmax_predict(const float *logits, uint32_t classes);
+
+/* Whether that is the label. */
 bool sp_softmax_correct(const float *logits, uint32_t classes, uint8_t label);

@@ -1,6 +1,7 @@
 #include "common/cli.h"
 
 #include "common/config.h"
+#include "common/cpu.h"
 #include "common/log.h"
 
 #include <stdbool.h>
@@ -68,6 +69,16 @@ int sp_cli_fail(const char *program, const char *words)
     (void)fflush(stdout); /* what was said before comes first, also where both go to one file */
     (void)fprintf(stderr, "%s: %s\n", program, words);
     return SP_EXIT_FAILED;
+}
+
+int sp_cli_kernels(const char *program)
+{
+    struct sp_error error = {0};
+
+    if (sp_cpu_choose(&error) == SP_OK)
+        return SP_EXIT_DONE;
+    (void)sp_cli_fail(program, error.text);
+    return SP_EXIT_USAGE;
 }
 
 /* libuv calls abort() when it finds no descriptors at all for its first loop. */

@@ -35,5 +35,8 @@ extern const struct argp sp_cli_argp;
  * SP_EXIT_USAGE. */
 int sp_cli_load(const char *program, const char *path, const struct sp_sets *sets, struct sp_job *job);
 
+/* Takes the kernels that SIGNPOST_KERNELS names; if it cannot, says so: SP_EXIT_USAGE. */
+int sp_cli_kernels(const char *program);
+
 /* "program: words" on standard error; returns SP_EXIT_FAILED. */
 int sp_cli_fail(const char *program, const char *words);

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline size_t sp_bits_bytes(uint64_t count)
 {
@@ -20,8 +21,18 @@ static inline unsigned sp_coin(uint64_t j, uint32_t t)
     return (~((((uint32_t)j * UINT32_C(2654435761)) >> 16) ^ t)) & 1u;
 }
 
-/* The coins of coordinates first..first+63 as one word (bit i: coordinate first+i). */
-uint64_t sp_coin_word(uint64_t first, uint32_t t);
+/* coin(j, t) depends on j mod 2^17 and on t mod 2: the bits of coin(j, 1), j = 0..2^17+63, packed. Made once. */
+#define SP_COINS_BYTES (16384u + 8u)
+const uint8_t *sp_coins(void);
+
+/* The coins of coordinates first..first+63 as one word (bit i: coordinate first+i); `first` is a multiple of 8. */
+static inline uint64_t sp_coin_word(const uint8_t *coins, uint64_t first, uint32_t t)
+{
+    uint64_t word;
+
+    memcpy(&word, coins + first / 8 % 16384, sizeof word);
+    return t % 2 != 0 ? word : ~word;
+}
 
 /* bits[j] = values[j] > 0, or coin(first+j, t) where values[j] == 0. `values` has `count` finite numbers, `bits` room
  * for sp_bits_bytes(count) bytes. */

@@ -93,6 +93,8 @@ int main(int argc, char **argv)
     rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (rc != 0)
         return sp_cli_fail(PROGRAM, strerror(rc));
+    if (sp_cli_kernels(PROGRAM) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
     if (sp_cli_load(PROGRAM, arguments.cli.config, &arguments.cli.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     if (arguments.cli.validate) {

@@ -150,7 +150,7 @@ static void vote_block(const struct block *block, const struct planes *planes, c
     for (unsigned w = 0; w < WORDS; w++) {
         above[w] &= valid[w];
         tie[w] = block->voters % 2 == 0 ? tie[w] & valid[w] : 0;
-        outcome[w] = above[w] | (tie[w] & sp_coin_word(block->first + w * 64u, block->t));
+        outcome[w] = above[w] | (tie[w] & sp_coin_word(sp_coins(), block->first + w * 64u, block->t));
     }
     count_block(block, planes, above, tie, valid, counts);
     if (previous != NULL) {

@@ -47,6 +47,8 @@ int main(int argc, char **argv)
         (void)printf("%s\n", argp_program_version);
         return SP_EXIT_DONE;
     }
+    if (sp_cli_kernels(TOOL) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
     for (size_t i = 0; argc >= 2 && i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;

@@ -39,7 +39,7 @@ static unsigned result(void)
 
 static unsigned coins(uint32_t t)
 {
-    return (unsigned)(sp_coin_word(0, t) & 0xff);
+    return (unsigned)(sp_coin_word(sp_coins(), 0, t) & 0xff);
 }
 
 /* A model of seven chunks in the SGD phase, whose rate is 1/4 and which begins with round 2. */

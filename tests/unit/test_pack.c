@@ -180,7 +180,7 @@ START_TEST(test_coin_word)
 {
     for (size_t i = 0; i < UNIT_COUNT(firsts); i++) {
         for (uint32_t t = 7; t < 9; t++) {
-            uint64_t word = sp_coin_word(firsts[i], t);
+            uint64_t word = sp_coin_word(sp_coins(), firsts[i], t);
 
             for (unsigned b = 0; b < 64; b++)
                 ck_assert_uint_eq((word >> b) & 1u, coin(firsts[i] + b, t) > 0);

@@ -1,5 +1,6 @@
 /* A client's beginning and end, and its words. */
 #include "common/check.h"
+#include "common/cpu.h"
 #include "version.h"
 #include "worker/client/client_state.h"
 
@@ -268,6 +269,8 @@ int signpost_open(signpost **out, const struct signpost_options *options, char *
         return SIGNPOST_E_MISSING;
     *out = NULL;
     rc = check_options(options, &error);
+    if (rc == SP_OK)
+        rc = sp_cpu_choose(&error);
     if (rc == SP_OK) {
         s = calloc(1, sizeof *s);
         rc = s != NULL ? SP_OK : SP_E_NOMEM;

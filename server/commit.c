@@ -69,7 +69,9 @@ static void apply(struct sp_round *r, const struct sp_round_form *form)
                            .decays = commit->decays,
                            .full = r->full};
 
-    if (form->phase == SP_PHASE_SIGN)
+    if (r->exchange_only)
+        (void)0;
+    else if (form->phase == SP_PHASE_SIGN)
         sp_weights_apply_signs(&r->layout, &step, r->bits, r->theta);
     else
         sp_weights_apply_values(&r->layout, &step, r->mean, r->theta);
@@ -183,7 +185,7 @@ void sp_commit_round(struct sp_round *r)
         decide_values(r, c);
     else
         decide_signs(r, c, loss, &next);
-    if (t % DIGEST_ROUNDS == 0) {
+    if (t % DIGEST_ROUNDS == 0 && !r->exchange_only) {
         c->has_digest = true;
         c->digest = sp_weights_digest(r->theta, r->layout.coordinates);
     }

@@ -10,16 +10,19 @@
 
 #define PROGRAM "signpostd"
 
-enum { KEY_LISTEN = 256 };
+enum { KEY_LISTEN = 256, KEY_EXCHANGE_ONLY };
 
 struct arguments {
     struct sp_cli cli;
     const char *listen, *out;
+    bool exchange_only;
 };
 
 static const struct argp_option options[] = {
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where to listen, instead of server.listen; port 0: any free one", 0},
     {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
+    {"exchange-only", KEY_EXCHANGE_ONLY, NULL, OPTION_HIDDEN,
+     "For 'signpost bench --compute off': updates are made and sent, but the weights stay as they are", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -35,6 +38,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         break;
     case KEY_LISTEN:
         arguments->listen = value;
+        break;
+    case KEY_EXCHANGE_ONLY:
+        arguments->exchange_only = true;
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -53,7 +59,7 @@ static int fail_to_open(int rc, const struct sp_error *error)
 
 static int serve(const struct arguments *arguments, const struct sp_job *job)
 {
-    struct sp_server_options server_options = {.job = job, .listen = arguments->listen, .out = arguments->out};
+    struct sp_server_options server_options = {.job = job, .listen = arguments->listen, .out = arguments->out, .exchange_only = arguments->exchange_only};
     struct sp_server *server;
     struct sp_error error = {0};
     char out[128];

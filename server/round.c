@@ -31,6 +31,11 @@ int sp_round_create(struct sp_round **out, const struct sp_job *job)
     return SP_OK;
 }
 
+void sp_round_exchange_only(struct sp_round *r, bool on)
+{
+    r->exchange_only = on;
+}
+
 void sp_round_start_from(struct sp_round *r, sp_initial_read *read, void *arg)
 {
     sp_assert(r->layout.tensors_count == 0);

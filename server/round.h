@@ -171,6 +171,10 @@ struct sp_view {
 int sp_round_create(struct sp_round **out, const struct sp_job *job);
 void sp_round_destroy(struct sp_round *r);
 
+/* For measuring: rounds go their way, but the weights stay as they are, and nobody is told their digest. Before the
+ * first event. */
+void sp_round_exchange_only(struct sp_round *r, bool on);
+
 /* Gives the initial weights of a model: theta [coordinates], buffers [buffers]. A code with words if there are none for
  * it. What else the log should say goes to `words`. */
 typedef int sp_initial_read(void *arg, const struct sp_layout *layout, float *theta, float *buffers, char words[256],

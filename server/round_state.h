@@ -71,6 +71,7 @@ struct evaluation {
 
 struct sp_round {
     struct sp_job job;
+    bool exchange_only;
     enum sp_stage stage;
     struct sp_layout layout;
     uint64_t layout_digest, data_digest, examples, test_examples;

@@ -524,6 +524,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     }
     server->record.lock = -1;
     server->job = *options->job;
+    server->exchange_only = options->exchange_only;
     server->next_id = 1;
     server->started_ms = sp_server_now_ms();
     (void)strcpy(server->out, options->out);
@@ -539,6 +540,8 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
         rc = limit_connections(server, error);
     if (rc == SP_OK)
         rc = sp_round_create(&server->round, &server->job);
+    if (rc == SP_OK)
+        sp_round_exchange_only(server->round, options->exchange_only);
     if (rc == SP_OK)
         rc = sp_initial_open(server, error);
     if (rc == SP_OK)
@@ -567,6 +570,8 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
 {
     sp_log_info("server", "job '%s' for %u workers, listening on %s, results go to %s", server->job.job,
                 server->job.workers, server->address, server->out);
+    if (server->exchange_only)
+        sp_log_warn("server", "--exchange-only: updates are sent but not applied; this job measures, and learns nothing");
     sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
     if (server->job.server.http[0] != '\0')
         sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);

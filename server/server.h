@@ -11,12 +11,15 @@
 #include "common/error.h"
 #include "common/job.h"
 
+#include <stdbool.h>
+
 struct sp_server;
 
 struct sp_server_options {
     const struct sp_job *job; /* copied */
     const char *listen;       /* HOST:PORT, or NULL for the job's server.listen; port 0 for any free one */
     const char *out;          /* the run's folder, made if need be */
+    bool exchange_only;       /* for measuring: updates are made and sent, but not applied to the weights */
 };
 
 int sp_server_open(struct sp_server **out, const struct sp_server_options *options, struct sp_error *error);

@@ -75,7 +75,7 @@ struct sp_server {
     struct sp_peer *peers;
     unsigned peers_count, peers_max;
     uint32_t next_id;
-    bool draining, over;
+    bool draining, over, exchange_only;
     unsigned absent; /* workers not there when the job ended */
     unsigned signals;
     struct sp_weights_frames weights;

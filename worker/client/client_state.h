@@ -90,6 +90,9 @@ int sp_client_fail(signpost *s, int code, const char *format, ...) __attribute__
 /* It is over: signpost_wait() returns this code from now on. Returns it as well. */
 int sp_client_end(signpost *s, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* For measuring (`signpost bench --compute off`): see struct sp_learner. Before the first round. */
+void sp_client_exchange_only(signpost *s);
+
 /* --- quiet.c --- */
 /* SIGPIPE of writes between the two does not reach the program, whatever it does with that signal. */
 struct sp_quiet {

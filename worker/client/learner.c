@@ -250,6 +250,11 @@ static void take_range(struct sp_learner *learner, const struct sp_learner_range
 {
     double beta1 = sp_learner_beta1(learner);
 
+    if (learner->exchange_only) {
+        learner->given += range->count;
+        learner->ranges_taken++;
+        return;
+    }
     if (!sp_all_finite(range->values, range->count)) {
         learner->abstained = true;
         learner->abstentions++;

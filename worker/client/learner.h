@@ -75,6 +75,9 @@ struct sp_learner {
     bool has_dot;
     double dot; /* of the round before */
     uint64_t abstentions;
+    /* For measuring: rounds go their way, but nothing is computed. What is pushed is what lies in the caller's memory,
+     * and the weights stay as they are. */
+    bool exchange_only;
 };
 
 /* Zero weights and momentum, round 0. `layout` is copied. */

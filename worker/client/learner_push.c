@@ -146,9 +146,22 @@ static void pack_main(struct sp_learner *learner, const struct sp_chunk *chunk, 
     learner->packed += chunk->count;
 }
 
+/* Any bits are signs, but for those past the end; values must be finite. */
+static void pack_nothing(struct sp_learner *learner, const struct sp_chunk *chunk, uint8_t *bulk)
+{
+    if (chunk->section != SP_SECTION_MAIN || learner->phase == SP_PHASE_SGD)
+        memset(bulk, 0, chunk->bytes);
+    else
+        bulk[chunk->bytes - 1] &= (uint8_t)(0xff >> (-chunk->count % 8));
+    if (chunk->section == SP_SECTION_MAIN)
+        learner->packed += chunk->count;
+}
+
 static void pack(struct sp_learner *learner, const struct sp_chunk *chunk, uint8_t *bulk)
 {
-    if (chunk->section == SP_SECTION_MAIN)
+    if (learner->exchange_only)
+        pack_nothing(learner, chunk, bulk);
+    else if (chunk->section == SP_SECTION_MAIN)
         pack_main(learner, chunk, bulk);
     else if (chunk->section == SP_SECTION_FULL)
         pack_full(learner, chunk, bulk);

@@ -106,7 +106,7 @@ static void take_dot(struct sp_learner *learner)
     struct sp_running_sum sum = {0};
 
     learner->has_dot = false;
-    if (!learner->begun || learner->abstained || !sp_learner_gives_statistics(learner) ||
+    if (learner->exchange_only || !learner->begun || learner->abstained || !sp_learner_gives_statistics(learner) ||
         learner->given != learner->layout.coordinates)
         return;
     for (uint32_t i = 0; i < learner->ranges_count; i++)
@@ -136,6 +136,8 @@ static void apply(struct sp_learner *learner, const struct sp_commit *commit)
                            .decays = commit->decays,
                            .full = learner->full};
 
+    if (learner->exchange_only)
+        return;
     if (learner->phase == SP_PHASE_SIGN)
         sp_weights_apply_signs(&learner->layout, &step, learner->bits, learner->theta);
     else

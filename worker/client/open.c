@@ -298,6 +298,11 @@ int signpost_open(signpost **out, const struct signpost_options *options, char *
     return SP_OK;
 }
 
+void sp_client_exchange_only(signpost *s)
+{
+    s->learner.exchange_only = true;
+}
+
 void signpost_close(signpost *s)
 {
     struct sp_message welcome = {.frame = {.type = SP_FRAME_WELCOME}};

@@ -21,18 +21,21 @@ struct sp_stream {
     void *owner;
     enum state state;
     unsigned handles; /* not closed yet */
-    bool reading, failed;
+    bool reading, paused, failed;
     bool shut, end_sent, end_received; /* while finishing */
     uint8_t *next;                     /* where the next byte goes */
     size_t missing;
     size_t queued, queue_max;
+    struct pending_write *unused; /* owned */
     uint64_t received;
     char peer[SP_ADDRESS_TEXT_BYTES];
     uint8_t discard[DISCARD_BYTES];
 };
 
+/* What waits to be written. Those that are done are kept for the next. */
 struct pending_write {
     uv_write_t request;
+    struct pending_write *next;
     struct sp_stream *stream;
     struct sp_buffer *buffer;
     size_t bytes;
@@ -70,6 +73,12 @@ static void on_closed(uv_handle_t *handle)
 
     if (--stream->handles > 0)
         return;
+    while (stream->unused != NULL) {
+        struct pending_write *pending = stream->unused;
+
+        stream->unused = pending->next;
+        free(pending);
+    }
     free(stream);
     if (closed != NULL)
         closed(owner);
@@ -189,6 +198,14 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     }
 }
 
+static void start_reading(struct sp_stream *stream)
+{
+    int rc = uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read);
+
+    sp_assert(rc == 0);
+    stream->reading = true;
+}
+
 /* libuv asks for a length that fits an unsigned int: a larger read comes in pieces by itself, since on_alloc is called
  * anew. */
 void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
@@ -198,12 +215,8 @@ void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
         return;
     stream->next = destination;
     stream->missing = bytes;
-    if (!stream->reading) {
-        int rc = uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read);
-
-        sp_assert(rc == 0);
-        stream->reading = true;
-    }
+    if (!stream->reading && !stream->paused)
+        start_reading(stream);
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -213,9 +226,10 @@ static void on_written(uv_write_t *request, int status)
 
     stream->queued -= pending->bytes;
     sp_buffer_release(pending->buffer);
-    free(pending);
+    pending->next = stream->unused;
+    stream->unused = pending;
     /* The other side is gone; but its last words may lie unread in the socket, and reading will find the end itself. */
-    if ((status == UV_EPIPE || status == UV_ECONNRESET) && stream->reading && !stream->end_received)
+    if ((status == UV_EPIPE || status == UV_ECONNRESET) && (stream->reading || stream->paused) && !stream->end_received)
         return;
     if (status != 0) {
         fail_uv(stream, status);
@@ -229,9 +243,19 @@ static void on_written(uv_write_t *request, int status)
         stream->events->drained(stream->owner);
 }
 
+static struct pending_write *take_pending(struct sp_stream *stream)
+{
+    struct pending_write *pending = stream->unused;
+
+    if (pending == NULL)
+        return malloc(sizeof *pending);
+    stream->unused = pending->next;
+    return pending;
+}
+
 static int queue_rest(struct sp_stream *stream, struct sp_buffer *buffer, size_t sent)
 {
-    struct pending_write *pending = malloc(sizeof *pending);
+    struct pending_write *pending = take_pending(stream);
     uv_buf_t rest = uv_buf_init((char *)buffer->data + sent, (unsigned)(buffer->bytes - sent));
     int rc;
 
@@ -244,7 +268,8 @@ static int queue_rest(struct sp_stream *stream, struct sp_buffer *buffer, size_t
     rc = uv_write(&pending->request, (uv_stream_t *)&stream->tcp, &rest, 1, on_written);
     if (rc != 0) {
         sp_buffer_release(buffer);
-        free(pending);
+        pending->next = stream->unused;
+        stream->unused = pending;
         return SP_E_IO;
     }
     stream->queued += pending->bytes;
@@ -276,6 +301,19 @@ int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
     if (rc != SP_OK && sent > 0)
         stream->failed = true;
     return rc;
+}
+
+void sp_stream_pause(struct sp_stream *stream, bool pause)
+{
+    if (stream->state != STATE_OPEN || stream->failed || stream->paused == pause)
+        return;
+    stream->paused = pause;
+    if (pause && stream->reading) {
+        (void)uv_read_stop((uv_stream_t *)&stream->tcp);
+        stream->reading = false;
+    } else if (!pause && stream->missing > 0) {
+        start_reading(stream);
+    }
 }
 
 void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max)

@@ -47,6 +47,9 @@ void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes);
  * SP_E_CLOSED after an end. */
 int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer);
 
+/* While paused nothing is read, though a read is asked for: the loop then turns for what is to be written alone. */
+void sp_stream_pause(struct sp_stream *stream, bool pause);
+
 void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max);
 size_t sp_stream_queued(const struct sp_stream *stream);
 uint64_t sp_stream_bytes_received(const struct sp_stream *stream);

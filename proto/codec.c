@@ -17,23 +17,61 @@ const char *sp_phase_name(enum sp_phase phase)
 
 /* --- encode ------------------------------------------------------------------------------------------------------ */
 
-/* Lays out header, control message and bulk in one buffer. */
-static struct sp_buffer *make_frame(struct sp_frame frame, const ProtobufCMessage *control, const void *bulk,
-                                    size_t bulk_bytes)
+/* Where a frame goes, and its bulk. */
+struct target {
+    struct sp_buffer *buffer; /* a pooled one whose bulk is in its place; NULL: one of the pool's, or a new one */
+    struct sp_buffers *pool;  /* or NULL */
+    const void *bulk;
+    size_t bulk_bytes;
+};
+
+/* Header and control message in front of the bulk, which is where it belongs. */
+static struct sp_buffer *complete(struct sp_buffer *buffer, struct sp_frame *frame, const ProtobufCMessage *control)
 {
-    size_t control_bytes = control != NULL ? protobuf_c_message_get_packed_size(control) : 0;
-    struct sp_buffer *buffer = sp_buffer_create(SP_FRAME_HEADER_BYTES + control_bytes + bulk_bytes);
-    uint8_t *at;
+    uint8_t *bulk = sp_buffer_bulk(buffer);
+    uint8_t *at = bulk - frame->control_bytes;
+
+    if (frame->control_bytes > 0)
+        (void)protobuf_c_message_pack(control, at);
+    buffer->data = at - SP_FRAME_HEADER_BYTES;
+    buffer->bytes = SP_FRAME_HEADER_BYTES + (size_t)frame->control_bytes + frame->bulk_bytes;
+    sp_frame_encode(frame, at, bulk, buffer->data);
+    return buffer;
+}
+
+static struct sp_buffer *make_pooled(struct sp_frame *frame, const ProtobufCMessage *control,
+                                     const struct target *target)
+{
+    struct sp_buffer *buffer = target->buffer != NULL ? target->buffer : sp_buffer_take(target->pool);
 
     if (buffer == NULL)
         return NULL;
-    at = buffer->data + SP_FRAME_HEADER_BYTES;
+    if (target->buffer == NULL && frame->bulk_bytes > 0)
+        memcpy(sp_buffer_bulk(buffer), target->bulk, frame->bulk_bytes);
+    return complete(buffer, frame, control);
+}
+
+/* Lays out header, control message and bulk in one buffer. */
+static struct sp_buffer *make_frame(struct sp_frame frame, const ProtobufCMessage *control, const struct target *target)
+{
+    size_t control_bytes = control != NULL ? protobuf_c_message_get_packed_size(control) : 0;
+    bool fits = control_bytes <= SP_BUFFER_HEAD_BYTES - SP_FRAME_HEADER_BYTES;
+    struct sp_buffer *buffer;
+    uint8_t *at;
+
     frame.control_bytes = (uint32_t)control_bytes;
-    frame.bulk_bytes = (uint32_t)bulk_bytes;
+    frame.bulk_bytes = (uint32_t)target->bulk_bytes;
+    sp_assert(target->buffer == NULL || fits);
+    if (target->buffer != NULL || (target->pool != NULL && fits))
+        return make_pooled(&frame, control, target);
+    buffer = sp_buffer_create(SP_FRAME_HEADER_BYTES + control_bytes + target->bulk_bytes);
+    if (buffer == NULL)
+        return NULL;
+    at = buffer->data + SP_FRAME_HEADER_BYTES;
     if (control_bytes > 0)
         (void)protobuf_c_message_pack(control, at);
-    if (bulk_bytes > 0)
-        memcpy(at + control_bytes, bulk, bulk_bytes);
+    if (target->bulk_bytes > 0)
+        memcpy(at + control_bytes, target->bulk, target->bulk_bytes);
     sp_frame_encode(&frame, at, at + control_bytes, buffer->data);
     return buffer;
 }
@@ -67,7 +105,8 @@ static Signpost__Wire__Tensor **make_tensors(const struct sp_layout *layout)
     return tensors;
 }
 
-static struct sp_buffer *encode_hello(const struct sp_frame *frame, const struct sp_hello *hello)
+static struct sp_buffer *encode_hello(const struct sp_frame *frame, const struct sp_hello *hello,
+                                      const struct target *target)
 {
     Signpost__Wire__Hello m = SIGNPOST__WIRE__HELLO__INIT;
 
@@ -83,10 +122,11 @@ static struct sp_buffer *encode_hello(const struct sp_frame *frame, const struct
         m.ticket = (ProtobufCBinaryData){.len = SP_TICKET_BYTES, .data = (uint8_t *)hello->ticket};
     if (hello->has_nonce)
         m.nonce = (ProtobufCBinaryData){.len = SP_NONCE_BYTES, .data = (uint8_t *)hello->nonce};
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_layout(const struct sp_frame *frame, const struct sp_layout *layout)
+static struct sp_buffer *encode_layout(const struct sp_frame *frame, const struct sp_layout *layout,
+                                       const struct target *target)
 {
     Signpost__Wire__Layout m = SIGNPOST__WIRE__LAYOUT__INIT;
     struct sp_buffer *buffer;
@@ -95,38 +135,40 @@ static struct sp_buffer *encode_layout(const struct sp_frame *frame, const struc
     if (m.tensors == NULL)
         return NULL;
     m.n_tensors = layout->tensors_count;
-    buffer = make_frame(*frame, &m.base, NULL, 0);
+    buffer = make_frame(*frame, &m.base, target);
     free_tensors(m.tensors, m.n_tensors);
     return buffer;
 }
 
-static struct sp_buffer *encode_challenge(const struct sp_frame *frame, const struct sp_challenge *challenge)
+static struct sp_buffer *encode_challenge(const struct sp_frame *frame, const struct sp_challenge *challenge,
+                                          const struct target *target)
 {
     Signpost__Wire__Challenge m = SIGNPOST__WIRE__CHALLENGE__INIT;
 
     m.nonce = (ProtobufCBinaryData){.len = SP_NONCE_BYTES, .data = (uint8_t *)challenge->nonce};
     m.proof = (ProtobufCBinaryData){.len = SP_PROOF_BYTES, .data = (uint8_t *)challenge->proof};
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_proof(const struct sp_frame *frame, const uint8_t *proof)
+static struct sp_buffer *encode_proof(const struct sp_frame *frame, const uint8_t *proof, const struct target *target)
 {
     Signpost__Wire__Proof m = SIGNPOST__WIRE__PROOF__INIT;
 
     m.proof = (ProtobufCBinaryData){.len = SP_PROOF_BYTES, .data = (uint8_t *)proof};
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
 /* The two messages that are one string have the same field number and type. */
-static struct sp_buffer *encode_text(const struct sp_frame *frame, const char *text)
+static struct sp_buffer *encode_text(const struct sp_frame *frame, const char *text, const struct target *target)
 {
     Signpost__Wire__Answer m = SIGNPOST__WIRE__ANSWER__INIT;
 
     m.json = (char *)text;
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const struct sp_welcome *welcome)
+static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const struct sp_welcome *welcome,
+                                        const struct target *target)
 {
     Signpost__Wire__Welcome m = SIGNPOST__WIRE__WELCOME__INIT;
     Signpost__Wire__Setting *settings = calloc(welcome->plan_count + 1u, sizeof *settings);
@@ -155,15 +197,15 @@ static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const stru
         m.lambda = welcome->lambda;
         m.alive_interval_ms = welcome->alive_interval_ms;
         m.silence_ms_max = welcome->silence_ms_max;
-        buffer = make_frame(*frame, &m.base, NULL, 0);
+        buffer = make_frame(*frame, &m.base, target);
     }
     free(pointers);
     free(settings);
     return buffer;
 }
 
-static struct sp_buffer *encode_push(const struct sp_frame *frame, const struct sp_push *push, const void *bulk,
-                                     size_t bulk_bytes)
+static struct sp_buffer *encode_push(const struct sp_frame *frame, const struct sp_push *push,
+                                     const struct target *target)
 {
     Signpost__Wire__Push m = SIGNPOST__WIRE__PUSH__INIT;
 
@@ -177,16 +219,15 @@ static struct sp_buffer *encode_push(const struct sp_frame *frame, const struct 
         m.n_sketch = SP_SKETCH_BUCKETS;
         m.sketch = (float *)push->sketch;
     }
-    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_update(const struct sp_frame *frame, uint32_t voters, const void *bulk,
-                                       size_t bulk_bytes)
+static struct sp_buffer *encode_update(const struct sp_frame *frame, uint32_t voters, const struct target *target)
 {
     Signpost__Wire__Update m = SIGNPOST__WIRE__UPDATE__INIT;
 
     m.voters = voters;
-    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+    return make_frame(*frame, &m.base, target);
 }
 
 static size_t used_bytes(const uint8_t *bytes, size_t count)
@@ -196,7 +237,8 @@ static size_t used_bytes(const uint8_t *bytes, size_t count)
     return count;
 }
 
-static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struct sp_commit *commit)
+static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struct sp_commit *commit,
+                                       const struct target *target)
 {
     Signpost__Wire__Commit m = SIGNPOST__WIRE__COMMIT__INIT;
 
@@ -215,10 +257,11 @@ static struct sp_buffer *encode_commit(const struct sp_frame *frame, const struc
     m.next_buffers = commit->next_buffers;
     m.has_digest = commit->has_digest;
     m.digest = commit->digest;
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_score(const struct sp_frame *frame, const struct sp_part_score *score)
+static struct sp_buffer *encode_score(const struct sp_frame *frame, const struct sp_part_score *score,
+                                      const struct target *target)
 {
     Signpost__Wire__Score m = SIGNPOST__WIRE__SCORE__INIT;
 
@@ -226,81 +269,99 @@ static struct sp_buffer *encode_score(const struct sp_frame *frame, const struct
     m.correct = score->correct;
     m.total = score->total;
     m.loss_sum = score->loss_sum;
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_eval(const struct sp_frame *frame, const struct sp_eval *eval)
+static struct sp_buffer *encode_eval(const struct sp_frame *frame, const struct sp_eval *eval,
+                                     const struct target *target)
 {
     Signpost__Wire__Eval m = SIGNPOST__WIRE__EVAL__INIT;
 
     m.part = eval->part;
     m.parts = eval->parts;
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
-static struct sp_buffer *encode_bye(const struct sp_frame *frame, const struct sp_bye *bye)
+static struct sp_buffer *encode_bye(const struct sp_frame *frame, const struct sp_bye *bye, const struct target *target)
 {
     Signpost__Wire__Bye m = SIGNPOST__WIRE__BYE__INIT;
 
     m.reason = bye->reason;
     m.words = (char *)bye->words;
-    return make_frame(*frame, &m.base, NULL, 0);
+    return make_frame(*frame, &m.base, target);
 }
 
 /* The three messages that are one digest have the same field number and type. */
-static struct sp_buffer *encode_digest(const struct sp_frame *frame, uint64_t digest, const void *bulk,
-                                       size_t bulk_bytes)
+static struct sp_buffer *encode_digest(const struct sp_frame *frame, uint64_t digest, const struct target *target)
 {
     Signpost__Wire__Weights m = SIGNPOST__WIRE__WEIGHTS__INIT;
 
     m.digest = digest;
-    return make_frame(*frame, &m.base, bulk, bulk_bytes);
+    return make_frame(*frame, &m.base, target);
 }
 
-struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+static struct sp_buffer *encode(const struct sp_message *message, const struct target *target)
 {
     const struct sp_frame *frame = &message->frame;
 
     switch (frame->type) {
     case SP_FRAME_HELLO:
-        return encode_hello(frame, &message->hello);
+        return encode_hello(frame, &message->hello, target);
     case SP_FRAME_WELCOME:
-        return encode_welcome(frame, &message->welcome);
+        return encode_welcome(frame, &message->welcome, target);
     case SP_FRAME_WEIGHTS:
         if (!(frame->flags & SP_FRAME_LAST))
-            return make_frame(*frame, NULL, bulk, bulk_bytes);
-        return encode_digest(frame, message->digest, bulk, bulk_bytes);
+            return make_frame(*frame, NULL, target);
+        return encode_digest(frame, message->digest, target);
     case SP_FRAME_READY:
     case SP_FRAME_RESYNC:
-        return encode_digest(frame, message->digest, NULL, 0);
+        return encode_digest(frame, message->digest, target);
     case SP_FRAME_PUSH:
-        return encode_push(frame, &message->push, bulk, bulk_bytes);
+        return encode_push(frame, &message->push, target);
     case SP_FRAME_COMMIT:
-        return encode_commit(frame, &message->commit);
+        return encode_commit(frame, &message->commit, target);
     case SP_FRAME_EVAL:
-        return encode_eval(frame, &message->eval);
+        return encode_eval(frame, &message->eval, target);
     case SP_FRAME_SCORE:
-        return encode_score(frame, &message->score);
+        return encode_score(frame, &message->score, target);
     case SP_FRAME_BYE:
-        return encode_bye(frame, &message->bye);
+        return encode_bye(frame, &message->bye, target);
     case SP_FRAME_CHALLENGE:
-        return encode_challenge(frame, &message->challenge);
+        return encode_challenge(frame, &message->challenge, target);
     case SP_FRAME_PROOF:
-        return encode_proof(frame, message->proof);
+        return encode_proof(frame, message->proof, target);
     case SP_FRAME_LAYOUT:
-        return encode_layout(frame, &message->layout);
+        return encode_layout(frame, &message->layout, target);
     case SP_FRAME_ASK:
-        return encode_text(frame, message->command);
+        return encode_text(frame, message->command, target);
     case SP_FRAME_ANSWER:
-        return encode_text(frame, message->answer);
+        return encode_text(frame, message->answer, target);
     case SP_FRAME_UPDATE:
-        return encode_update(frame, message->voters, bulk, bulk_bytes);
+        return encode_update(frame, message->voters, target);
     case SP_FRAME_INIT:
     case SP_FRAME_ALIVE:
-        return make_frame(*frame, NULL, bulk, bulk_bytes);
+        return make_frame(*frame, NULL, target);
     }
     sp_assert(false && "a frame type of the list");
     return NULL;
+}
+
+struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+{
+    return encode(message, &(struct target){.bulk = bulk, .bulk_bytes = bulk_bytes});
+}
+
+struct sp_buffer *sp_codec_encode_pooled(struct sp_buffers *pool, const struct sp_message *message, const void *bulk,
+                                         size_t bulk_bytes)
+{
+    sp_assert(bulk_bytes <= SP_BUFFER_BULK_BYTES);
+    return encode(message, &(struct target){.pool = pool, .bulk = bulk, .bulk_bytes = bulk_bytes});
+}
+
+void sp_codec_complete(struct sp_buffer *buffer, const struct sp_message *message, size_t bulk_bytes)
+{
+    sp_assert(bulk_bytes <= SP_BUFFER_BULK_BYTES);
+    (void)encode(message, &(struct target){.buffer = buffer, .bulk_bytes = bulk_bytes});
 }
 
 /* --- decode ------------------------------------------------------------------------------------------------------ */
@@ -511,26 +572,6 @@ static int take_push(const struct sp_frame *frame, const Signpost__Wire__Push *m
     return SP_OK;
 }
 
-static bool copy_floats(const float *from, size_t count, float **to, uint32_t *to_count)
-{
-    if (count == 0)
-        return true;
-    *to = malloc(count * sizeof **to);
-    if (*to == NULL)
-        return false;
-    memcpy(*to, from, count * sizeof **to);
-    *to_count = (uint32_t)count;
-    return true;
-}
-
-static void free_commit(struct sp_commit *commit)
-{
-    free(commit->rates);
-    free(commit->decays);
-    commit->rates = commit->decays = NULL;
-    commit->rates_count = commit->decays_count = 0;
-}
-
 static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commit *m, struct sp_commit *commit,
                        struct sp_error *error)
 {
@@ -548,11 +589,10 @@ static int take_commit(const struct sp_frame *frame, const Signpost__Wire__Commi
     commit->next_buffers = m->next_buffers;
     commit->has_digest = m->has_digest;
     commit->digest = m->digest;
-    if (!copy_floats(m->rates, m->n_rates, &commit->rates, &commit->rates_count) ||
-        !copy_floats(m->decays, m->n_decays, &commit->decays, &commit->decays_count)) {
-        free_commit(commit);
-        return sp_error_set(error, SP_E_NOMEM, "no memory for %zu rates", m->n_rates);
-    }
+    commit->rates = m->n_rates > 0 ? m->rates : NULL;
+    commit->rates_count = (uint32_t)m->n_rates;
+    commit->decays = m->n_decays > 0 ? m->decays : NULL;
+    commit->decays_count = (uint32_t)m->n_decays;
     return SP_OK;
 }
 
@@ -662,43 +702,87 @@ static int take(struct sp_message *message, const ProtobufCMessage *control, str
     }
 }
 
-/* protobuf-c answers NULL to bytes that are no message and to the lack of memory alike: this tells them apart. */
-static void *allocate(void *failed, size_t bytes)
+/* protobuf-c answers NULL to bytes that are no message and to the lack of memory alike: this tells them apart. What the
+ * arena has no room for comes from the heap. */
+struct allocation {
+    struct sp_arena *arena;
+    bool failed;
+};
+
+static void *allocate(void *arg, size_t bytes)
 {
-    void *memory = malloc(bytes);
+    struct allocation *allocation = arg;
+    void *memory = allocation->arena != NULL ? sp_arena_take(allocation->arena, bytes) : NULL;
 
     if (memory == NULL)
-        *(bool *)failed = true;
+        memory = malloc(bytes);
+    allocation->failed = allocation->failed || memory == NULL;
     return memory;
 }
 
-static void release(void *failed, void *memory)
+static void release(void *arg, void *memory)
 {
-    (void)failed;
-    free(memory);
+    struct allocation *allocation = arg;
+
+    if (allocation->arena == NULL || !sp_arena_holds(allocation->arena, memory))
+        free(memory);
 }
 
-int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error)
+static void free_control(ProtobufCMessage *control, struct sp_arena *arena)
+{
+    struct allocation allocation = {.arena = arena};
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = release, .allocator_data = &allocation};
+
+    protobuf_c_message_free_unpacked(control, &allocator);
+}
+
+int sp_codec_decode_in(struct sp_arena *arena, struct sp_message *message, const uint8_t *control,
+                       struct sp_error *error)
 {
     const ProtobufCMessageDescriptor *type = descriptor(&message->frame);
     struct sp_frame frame = message->frame;
-    bool no_memory = false;
-    ProtobufCAllocator allocator = {.alloc = allocate, .free = release, .allocator_data = &no_memory};
+    struct allocation allocation = {.arena = arena};
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = release, .allocator_data = &allocation};
     ProtobufCMessage *m;
     int rc;
 
     memset(message, 0, sizeof *message);
     message->frame = frame;
+    if (arena != NULL)
+        sp_arena_reset(arena);
     if (type == NULL)
         return SP_OK;
     m = protobuf_c_message_unpack(type, &allocator, frame.control_bytes, control);
-    if (m == NULL && no_memory)
+    if (m == NULL && allocation.failed)
         return sp_error_set(error, SP_E_NOMEM, "no memory to decode a %s frame", sp_frame_name(frame.type));
     if (m == NULL)
         return refuse(&frame, error, "its control message cannot be decoded");
     rc = take(message, m, error);
-    protobuf_c_message_free_unpacked(m, &allocator);
+    if (rc == SP_OK && frame.type == SP_FRAME_COMMIT) {
+        message->control = m; /* its rates lie in there */
+        message->arena = arena;
+    } else {
+        free_control(m, arena);
+    }
     return rc;
+}
+
+int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error)
+{
+    return sp_codec_decode_in(NULL, message, control, error);
+}
+
+static void free_commit(struct sp_message *message)
+{
+    if (message->control != NULL) {
+        free_control(message->control, message->arena);
+    } else {
+        free(message->commit.rates);
+        free(message->commit.decays);
+    }
+    message->control = NULL;
+    message->commit.rates = message->commit.decays = NULL;
+    message->commit.rates_count = message->commit.decays_count = 0;
 }
 
 void sp_message_finish(struct sp_message *message)
@@ -715,7 +799,7 @@ void sp_message_finish(struct sp_message *message)
         free_plan(&message->welcome);
         break;
     case SP_FRAME_COMMIT:
-        free_commit(&message->commit);
+        free_commit(message);
         break;
     default:
         break;

@@ -7,6 +7,7 @@
 #include "common/layout.h"
 #include "common/sums.h"
 #include "common/values.h"
+#include "proto/arena.h"
 #include "proto/frame.h"
 
 #include <stdbool.h>
@@ -75,7 +76,7 @@ struct sp_push {
 
 struct sp_commit {
     float rate, decay;
-    float *rates, *decays; /* owned; one a tensor each, or NULL if rate and decay are for all */
+    float *rates, *decays; /* one a tensor each, or NULL if rate and decay are for all; owned by the message */
     uint32_t rates_count, decays_count;
     uint8_t voters[32];
     bool last;
@@ -121,15 +122,29 @@ struct sp_message {
         char command[SP_COMMAND_BYTES]; /* ASK */
         char *answer;                   /* owned, except while it is encoded */
     };
+    void *control; /* owned: where the rates of a decoded COMMIT lie; in `arena`, unless it had no room */
+    struct sp_arena *arena;
 };
 
 /* The frame of a message, ready to be sent: type, flags, round, first and count are read from message->frame; the
  * lengths are filled in here. `bulk` has `bulk_bytes` bytes. NULL if out of memory. */
 struct sp_buffer *sp_codec_encode(const struct sp_message *message, const void *bulk, size_t bulk_bytes);
 
+/* The same in a buffer of the pool, if the control message fits in front of its bulk. */
+struct sp_buffer *sp_codec_encode_pooled(struct sp_buffers *pool, const struct sp_message *message, const void *bulk,
+                                         size_t bulk_bytes);
+
+/* The same in a pooled buffer whose bulk is already in its place. The control message is one of a round's: at most
+ * SP_BUFFER_HEAD_BYTES with the header. */
+void sp_codec_complete(struct sp_buffer *buffer, const struct sp_message *message, size_t bulk_bytes);
+
 /* Decodes the control bytes of `message->frame` (which sp_frame_decode() filled in). On success the message owns what
  * it points to until sp_message_finish(). */
 int sp_codec_decode(struct sp_message *message, const uint8_t *control, struct sp_error *error);
+
+/* The same with memory of the arena, which is reset first: what a message of before borrowed of it is gone. */
+int sp_codec_decode_in(struct sp_arena *arena, struct sp_message *message, const uint8_t *control,
+                       struct sp_error *error);
 
 void sp_message_finish(struct sp_message *message);
 

@@ -93,7 +93,7 @@ static void decode_control(struct sp_reader *reader)
     int rc = sp_frame_check_control(reader->header, &reader->message.frame, reader->control, &error);
 
     if (rc == SP_OK)
-        rc = sp_codec_decode(&reader->message, reader->control, &error);
+        rc = sp_codec_decode_in(&reader->arena, &reader->message, reader->control, &error);
     if (rc != SP_OK) {
         give_up(reader, &error);
         return;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common/stream.h"
+#include "proto/arena.h"
 #include "proto/codec.h"
 
 #define SP_READER_HOLD 1
@@ -34,6 +35,7 @@ struct sp_reader {
     uint8_t *control; /* owned; grows to what frames need, never beyond SP_CONTROL_BYTES_MAX */
     size_t control_room;
     struct sp_message message;
+    struct sp_arena arena; /* of that message */
     void *bulk;
 };
 

@@ -308,6 +308,7 @@ void sp_combine_chunk(struct sp_round *r)
     struct votes votes;
     const void *bulk;
 
+    sp_round_settle(r); /* it needs what this chunk is going to overwrite */
     votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
     bulk = chunk.section == SP_SECTION_MAIN ? combine_main(r, &chunk, &votes) : combine_section(r, &chunk, &votes);
     action = sp_round_act(r, SP_ACTION_UPDATE, 0);

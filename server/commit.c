@@ -60,7 +60,7 @@ static void swap_previous(struct sp_round *r)
     r->has_previous = true;
 }
 
-static void apply(struct sp_round *r, const struct sp_round_form *form)
+void sp_round_settle(struct sp_round *r)
 {
     const struct sp_commit *commit = &r->last_commit;
     struct sp_step step = {.decay = commit->decay,
@@ -69,12 +69,20 @@ static void apply(struct sp_round *r, const struct sp_round_form *form)
                            .decays = commit->decays,
                            .full = r->full};
 
-    if (r->exchange_only)
-        (void)0;
-    else if (form->phase == SP_PHASE_SIGN)
-        sp_weights_apply_signs(&r->layout, &step, r->bits, r->theta);
+    if (!r->unsettled)
+        return;
+    r->unsettled = false;
+    if (r->settles == SP_PHASE_SIGN)
+        sp_weights_apply_signs(&r->layout, &step, r->previous, r->theta);
     else
         sp_weights_apply_values(&r->layout, &step, r->mean, r->theta);
+}
+
+/* What follows from a round's result but for the weights, which can wait until its COMMIT is on its way. */
+static void take_result(struct sp_round *r, const struct sp_round_form *form)
+{
+    r->unsettled = !r->exchange_only;
+    r->settles = form->phase;
     sp_combine_commit(r);
     if (form->phase != SP_PHASE_SGD)
         swap_previous(r);
@@ -179,6 +187,7 @@ void sp_commit_round(struct sp_round *r)
     double loss = sp_scalars_loss(r);
     uint32_t t = r->round;
 
+    sp_round_settle(r);
     memset(c, 0, sizeof *c);
     r->voters = count_voters(r, c);
     if (form.phase == SP_PHASE_SGD)
@@ -195,7 +204,7 @@ void sp_commit_round(struct sp_round *r)
         sp_evaluation_begin(r, t);
     sp_commit_send(r, t);
     r->committed = t;
-    apply(r, &form);
+    take_result(r, &form);
     count_round(r, loss);
     if (t % r->job.train.report == 0 || c->last || r->evaluation.pending)
         make_report(r, form.phase, sigma);

@@ -516,6 +516,7 @@ int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t d
     r->now_ms = now_ms;
     if (worker == NULL || worker->state != WORKER_RECEIVING || round > r->committed)
         return sp_error_set(error, SP_E_PROTOCOL, "READY without weights, or for a round that was not committed");
+    sp_round_settle(r);
     if (round == r->committed && digest != sp_weights_digest(r->theta, r->layout.coordinates))
         return sp_error_set(error, SP_E_CORRUPT, "READY with weights that differ from the server's");
     worker->state = WORKER_READY;

@@ -223,6 +223,11 @@ void sp_round_stop(struct sp_round *r, const char *words, uint64_t now_ms);
 
 /* --- actions --- */
 
+/* The weights after the round that was committed last. They are made when the caller has nothing better to do: after
+ * the actions, among which was the COMMIT that workers wait for; or when they are asked for (sp_round_view()), or the
+ * next round needs their place. */
+void sp_round_settle(struct sp_round *r);
+
 bool sp_round_next(struct sp_round *r, struct sp_action *action);
 
 /* What a WELCOME says of the job's progress: rounds, round, phase, sigma, lambda. */

@@ -106,6 +106,8 @@ struct sp_round {
     uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
     struct moments adam, adam_next;
     bool has_weights;
+    bool unsettled; /* theta is still the one before the last committed round, whose phase was `settles` */
+    enum sp_phase settles;
     sp_initial_read *init; /* NULL: a worker gives the initial weights, or they are there */
     void *init_arg;
     uint32_t init_next; /* next chunk of the weights that come in */

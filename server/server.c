@@ -295,6 +295,7 @@ void sp_server_drain(struct sp_server *server)
     server->draining = true;
     while (sp_round_next(server->round, &action))
         do_action(server, &action);
+    sp_round_settle(server->round);
     server->draining = false;
     if (server->init != NULL && !sp_round_needs_init(server->round))
         sp_initial_close(server);
@@ -503,6 +504,7 @@ void sp_server_destroy(struct sp_server *server)
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&server->loop);
     sp_update_finish(server);
+    sp_buffers_finish(&server->frames);
     sp_record_close(&server->record);
     sp_round_destroy(server->round);
     sp_initial_close(server);
@@ -571,7 +573,8 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
     sp_log_info("server", "job '%s' for %u workers, listening on %s, results go to %s", server->job.job,
                 server->job.workers, server->address, server->out);
     if (server->exchange_only)
-        sp_log_warn("server", "--exchange-only: updates are sent but not applied; this job measures, and learns nothing");
+        sp_log_warn("server",
+                    "--exchange-only: updates are sent but not applied; this job measures, and learns nothing");
     sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
     if (server->job.server.http[0] != '\0')
         sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);

@@ -79,6 +79,7 @@ struct sp_server {
     unsigned absent; /* workers not there when the job ended */
     unsigned signals;
     struct sp_weights_frames weights;
+    struct sp_buffers frames; /* of rounds */
     struct sp_bytes bytes;
     struct sp_record record;
     uint64_t started_ms, first_round_ms, over_ms;

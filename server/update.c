@@ -37,7 +37,7 @@ void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
     message.frame.count = action->update.count;
     message.frame.flags = action->update.flags;
     message.voters = action->update.voters;
-    frame = sp_codec_encode(&message, action->update.bulk, action->update.bytes);
+    frame = sp_codec_encode_pooled(&server->frames, &message, action->update.bulk, action->update.bytes);
     if (frame == NULL) {
         no_memory(server);
         return;
@@ -62,7 +62,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
     enum sp_phase phase = sp_round_phase(server->round, action->round);
 
     message.commit = action->commit;
-    frame = sp_codec_encode(&message, NULL, 0);
+    frame = sp_codec_encode_pooled(&server->frames, &message, NULL, 0);
     if (frame == NULL) {
         no_memory(server);
         return;

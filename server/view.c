@@ -68,6 +68,7 @@ const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
 
 void sp_round_view(struct sp_round *r, struct sp_view *view)
 {
+    sp_round_settle(r);
     memset(view, 0, sizeof *view);
     for (uint32_t i = 0; i < r->job.workers; i++)
         r->views[i] = r->slots[i].view;

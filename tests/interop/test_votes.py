@@ -375,7 +375,7 @@ class Votes(unittest.TestCase):
                 g = pair.values(10.0 ** dice.randint(-6, 3))
                 g[pair.noise.random(pair.d) < dice.choice([0.0, 0.1, 0.9])] = 0
                 if dice.random() < 0.1:
-                    g[dice.randrange(pair.d)] = dice.choice([np.nan, np.inf])
+                    g[dice.randrange(min(pair.d, 2048))] = dice.choice([np.nan, np.inf])
                 pair.push(g, loss=dice.random(), examples=dice.randrange(100))
             if event > 0.95:
                 start(pair.learner.round + dice.randrange(3) if dice.random() < 0.7 else dice.randrange(2))

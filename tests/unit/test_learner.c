@@ -431,6 +431,64 @@ START_TEST(test_abstention_in_the_middle)
 }
 END_TEST
 
+/* A gradient in one piece is looked at block by block: what lies before the block with the bad value is in m, and
+ * chunks that are complete there can be pushed. */
+START_TEST(test_abstention_by_blocks)
+{
+    const uint64_t d = 3ull * SP_CHUNK_VALUES, bad = 2ull * SP_CHUNK_VALUES + 2048;
+    float *m = calloc(d, sizeof *m);
+
+    ck_assert_ptr_nonnull(m);
+    open_with(d - 7, 7);
+    whole_round(1, SP_PHASE_SGD, 0.0f);
+    memcpy(m, learner.m, d * sizeof *m);
+    fill(2);
+    gradient[bad + (_i == 0 ? 0 : 2047)] = NAN;
+    give();
+    ck_assert(learner.abstained);
+    ck_assert_uint_eq(learner.given, bad);
+    for (uint64_t j = 0; j < bad; j++)
+        m[j] = (float)BETA1 * m[j] + (float)(1.0 - BETA1) * gradient[j];
+    ck_assert_mem_eq(learner.m, m, d * sizeof *m);
+    for (uint64_t k = 0; k < 2; k++) {
+        ck_assert_uint_eq(packable(), SP_CHUNK_VALUES);
+        (void)sp_learner_pack(&learner, bulk);
+        ck_assert_mem_eq(bulk, m + k * SP_CHUNK_VALUES, SP_BULK_BYTES_MAX);
+    }
+    ck_assert_uint_eq(packable(), 0);
+    free(m);
+    finish();
+}
+END_TEST
+
+/* Signs are packed while the gradient comes in, however it is cut: the bits are those of m packed at once. */
+START_TEST(test_signs_packed_ahead)
+{
+    const uint64_t d = SP_CHUNK_SIGNS + 5001;
+    uint8_t *right = malloc(sp_bits_bytes(d));
+
+    ck_assert_ptr_nonnull(right);
+    open_with(d - 1001, 1001);
+    fill(1);
+    sp_learner_begin(&learner);
+    for (uint64_t first = 0, step = 1; first < d; first += step, step = step * 3 % 4099 + 1) {
+        uint64_t count = d - first < step ? d - first : step;
+
+        ck_assert_int_eq(sp_learner_gradient(&learner, first, count, gradient + first), SP_OK);
+        ck_assert_uint_le(learner.ahead, learner.given);
+        ck_assert_uint_ge(learner.ahead + 7, learner.given < SP_CHUNK_SIGNS ? learner.given : SP_CHUNK_SIGNS);
+    }
+    sp_pack_signs(learner.m, 0, d, 1, right);
+    ck_assert_uint_eq(sp_learner_pack(&learner, bulk), SP_BULK_BYTES_MAX);
+    ck_assert_mem_eq(bulk, right, SP_BULK_BYTES_MAX);
+    ck_assert_uint_eq(sp_learner_pack(&learner, bulk), sp_bits_bytes(5001));
+    ck_assert_mem_eq(bulk, right + SP_BULK_BYTES_MAX, sp_bits_bytes(5001));
+    ck_assert_uint_eq(packable(), 0);
+    free(right);
+    finish();
+}
+END_TEST
+
 /* The rms of an abstained round is not taken: dither goes by the last whole one. */
 START_TEST(test_abstention_keeps_the_rms)
 {
@@ -964,6 +1022,8 @@ int main(void)
     tcase_add_test(cases, test_no_drift_without_a_gradient);
     tcase_add_loop_test(cases, test_abstention_at_the_start, 0, 2);
     tcase_add_test(cases, test_abstention_in_the_middle);
+    tcase_add_loop_test(cases, test_abstention_by_blocks, 0, 2);
+    tcase_add_test(cases, test_signs_packed_ahead);
     tcase_add_test(cases, test_abstention_keeps_the_rms);
     add_orders(cases);
     tcase_add_test(cases, test_momentum_goes_on_through_the_switch);

@@ -596,7 +596,7 @@ START_TEST(test_memory_of_the_learner)
             ck_assert_ptr_null(learner.theta);
     }
     sp_learner_finish(&learner);
-    ck_assert_uint_eq(needed, 8);
+    ck_assert_uint_eq(needed, 9);
 }
 END_TEST
 

@@ -250,13 +250,32 @@ int signpost_init_done(signpost *s)
     return SP_OK;
 }
 
+/* Every chunk that can be packed now goes out, straight from where it was packed. */
 static void push_chunks(signpost *s, const struct sp_push *scalars)
 {
     struct sp_message message;
+    bool more = true;
     size_t bytes;
 
-    while (sp_learner_next_push(&s->learner, scalars, &message, s->chunk, &bytes))
-        sp_link_send(s, &message, s->chunk, bytes);
+    while (more && s->link == LINK_UP) {
+        struct sp_buffer *frame = sp_buffer_take(&s->frames);
+
+        more = frame == NULL || sp_learner_next_push(&s->learner, scalars, &message, sp_buffer_bulk(frame), &bytes);
+        if (frame != NULL && more)
+            sp_codec_complete(frame, &message, bytes);
+        if (more)
+            sp_link_send_frame(s, frame);
+        sp_buffer_release(frame);
+    }
+}
+
+/* Chunk by chunk into the momentum: each is on its way while the next is packed. */
+static void take_gradient_in(signpost *s)
+{
+    while (s->gradient_open && sp_learner_take(&s->learner)) {
+        push_chunks(s, NULL);
+        sp_link_flush(s);
+    }
 }
 
 /* Whether the caller may give a gradient; what it gives for a round that was lost meanwhile is not used. */
@@ -277,13 +296,13 @@ static int give_range(signpost *s, uint64_t first, uint64_t count, const float *
     if (first > d || count > d - first)
         return sp_client_fail(s, SP_E_RANGE, "gradient of %llu coordinates from %llu on: the model has %llu",
                               (unsigned long long)count, (unsigned long long)first, (unsigned long long)d);
-    rc = sp_learner_gradient(&s->learner, first, count, values);
+    rc = sp_learner_offer(&s->learner, first, count, values);
     if (rc == SP_E_RANGE)
         return sp_client_fail(s, rc, "gradient of %llu coordinates from %llu on: some of them were given before",
                               (unsigned long long)count, (unsigned long long)first);
     if (rc != SP_OK)
         return sp_client_fail(s, rc, "no memory for one more range of the gradient");
-    push_chunks(s, NULL);
+    take_gradient_in(s);
     return SP_OK;
 }
 

@@ -67,7 +67,8 @@ struct signpost {
         struct sp_eval eval;
     } evals[EVALS_MAX];
     unsigned evals_count;
-    uint8_t chunk[SP_BULK_BYTES_MAX];
+    uint8_t chunk[SP_BULK_BYTES_MAX]; /* where bulk goes that nobody wants */
+    struct sp_buffers frames;         /* of pushes */
 
     /* Of the blocking interface. */
     const float *initial; /* the caller's */
@@ -107,6 +108,10 @@ void sp_link_drop(signpost *s);
 /* The connection is of no use any more: close it and try again later. Momentum stays; staged chunks do not count. */
 void sp_link_lose(signpost *s, const char *words);
 void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes);
+/* Sends a frame, which stays the caller's. */
+void sp_link_send_frame(signpost *s, struct sp_buffer *frame);
+/* Gives the line what waits for it, if it takes it, without reading anything. */
+void sp_link_flush(signpost *s);
 /* Says goodbye if there is a connection. */
 void sp_link_finish(signpost *s, enum sp_reason reason, const char *words);
 /* Says that this worker is alive, if it is time to. */

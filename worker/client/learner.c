@@ -29,12 +29,13 @@ static bool create_arrays(struct sp_learner *learner)
     learner->bits = zeroed(sp_bits_bytes(d));
     learner->coded = zeroed(SP_BULK_BYTES_MAX);
     learner->work = zeroed((uint64_t)SP_CHUNK_SHORT * sizeof(float));
+    learner->signs = zeroed(SP_BULK_BYTES_MAX);
     if (learner->layout.buffers > 0) {
         learner->buffers = zeroed(learner->layout.buffers * sizeof(float));
         learner->averages = zeroed(learner->layout.buffers * sizeof(float));
     }
     return learner->theta != NULL && learner->m != NULL && learner->bits != NULL && learner->coded != NULL &&
-           learner->work != NULL &&
+           learner->work != NULL && learner->signs != NULL &&
            (learner->layout.buffers == 0 || (learner->buffers != NULL && learner->averages != NULL));
 }
 
@@ -64,6 +65,7 @@ void sp_learner_finish(struct sp_learner *learner)
     free(learner->coded);
     free(learner->residual);
     free(learner->work);
+    free(learner->signs);
     free(learner->ranges);
     free(learner->rms_tensor);
     free(learner->rms_now);
@@ -141,13 +143,14 @@ void sp_learner_begin(struct sp_learner *learner)
     learner->begun = true;
     learner->abstained = false;
     learner->given = 0;
-    learner->packed = 0;
+    learner->packed = learner->ahead = 0;
     learner->next_chunk = 0;
     learner->ranges_count = learner->ranges_taken = 0;
     memset(&learner->gradient_squares, 0, sizeof learner->gradient_squares);
     memset(&learner->momentum_squares, 0, sizeof learner->momentum_squares);
     memset(&learner->tensor_squares, 0, sizeof learner->tensor_squares);
     memset(learner->sketch, 0, sizeof learner->sketch);
+    sp_learner_expect_chunk(learner);
 }
 
 /* Index of the first range that begins after `first`. */
@@ -209,77 +212,20 @@ double sp_learner_momentum_rms(const struct sp_learner *learner)
     return voted > 0 ? sqrt(sp_running_total(&learner->momentum_squares) / (double)voted) : 0.0;
 }
 
-static void sum_values(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values)
+int sp_learner_offer(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values)
 {
-    sp_running_add_squares(&learner->gradient_squares, values, count);
-    sp_running_add_squares(&learner->momentum_squares, learner->m + first, count);
-    if (sp_learner_gives_statistics(learner))
-        sp_sketch_add(learner->sketch, learner->setup.seed, learner->round + 1, first, values, count);
-}
+    const struct sp_learner_range range = {.first = first, .count = count, .values = values};
+    uint64_t d = learner->layout.coordinates;
 
-static void sum_tensor(struct sp_learner *learner, const struct sp_layout_part *part)
-{
-    const struct sp_tensor *tensor = part->tensor;
-
-    sp_running_add_squares(&learner->tensor_squares, learner->m + part->first, part->count);
-    if (part->first + part->count < tensor->first + tensor->count)
-        return;
-    learner->rms_now[part->index] = sqrt(sp_running_total(&learner->tensor_squares) / (double)tensor->count);
-    memset(&learner->tensor_squares, 0, sizeof learner->tensor_squares);
-}
-
-/* The sums over a range that is in m, tensor by tensor where they are not all alike. */
-static void sum_range(struct sp_learner *learner, const struct sp_learner_range *range)
-{
-    struct sp_layout_part part = {0};
-
-    if (learner->rms_now == NULL) {
-        sum_values(learner, range->first, range->count, range->values);
-        return;
-    }
-    while (sp_layout_next(&learner->layout, range->first, range->count, &part)) {
-        if (sp_tensor_is(part.tensor, SP_TENSOR_FULL))
-            continue;
-        sum_values(learner, part.first, part.count, range->values + (part.first - range->first));
-        sum_tensor(learner, &part);
-    }
-}
-
-/* The next range is there: into the momentum and the statistics with it. */
-static void take_range(struct sp_learner *learner, const struct sp_learner_range *range)
-{
-    double beta1 = sp_learner_beta1(learner);
-
-    if (learner->exchange_only) {
-        learner->given += range->count;
-        learner->ranges_taken++;
-        return;
-    }
-    if (!sp_all_finite(range->values, range->count)) {
-        learner->abstained = true;
-        learner->abstentions++;
-        return;
-    }
-    if (learner->given == 0)
-        learner->own_rounds++;
-    sp_momentum(learner->m + range->first, range->values, range->count, (float)beta1, (float)(1.0 - beta1));
-    sum_range(learner, range);
-    learner->given += range->count;
-    learner->ranges_taken++;
+    sp_assert(learner->begun && first <= d && count <= d - first);
+    return learner->abstained || count == 0 ? SP_OK : keep_range(learner, &range);
 }
 
 int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values)
 {
-    const struct sp_learner_range range = {.first = first, .count = count, .values = values};
-    uint64_t d = learner->layout.coordinates;
-    int rc;
+    int rc = sp_learner_offer(learner, first, count, values);
 
-    sp_assert(learner->begun && first <= d && count <= d - first);
-    if (learner->abstained || count == 0)
-        return SP_OK;
-    rc = keep_range(learner, &range);
-    while (rc == SP_OK && !learner->abstained && learner->ranges_taken < learner->ranges_count &&
-           learner->ranges[learner->ranges_taken].first == learner->given)
-        take_range(learner, &learner->ranges[learner->ranges_taken]);
+    while (rc == SP_OK && sp_learner_take(learner))
+        continue;
     return rc;
 }

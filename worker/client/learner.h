@@ -56,6 +56,9 @@ struct sp_learner {
     bool abstained;      /* from coordinate `given` on */
     uint64_t given;      /* coordinates of the gradient that are in m */
     uint64_t packed;     /* coordinates of the main section that were packed */
+    uint64_t ahead;      /* and those whose signs are already in `signs`, which belong to the next chunk */
+    uint64_t noise_from; /* how much of the gradient must be there before the noise of the next chunk is known */
+    uint8_t *signs;      /* owned: one chunk */
     uint32_t next_chunk; /* to be packed */
     float *residual;     /* owned: what int8 left out so far; NULL before it is needed */
     float *work;         /* owned: values of one chunk before they are coded */
@@ -97,9 +100,15 @@ struct sp_round_form sp_learner_form(const struct sp_learner *learner);
 void sp_learner_begin(struct sp_learner *learner);
 
 /* A range of this round's gradient, in any order; it goes into m once all before it are there. `values` stays the
- * caller's and must stay as it is until the round's commit. A range that is not finite makes the worker abstain from it
- * on. SP_E_RANGE if a part of it was given before. */
+ * caller's and must stay as it is until the round's commit. A block of it (2048 coordinates at most) that is not finite
+ * makes the worker abstain from there on: m stays as it was, and what was pushed before counts. SP_E_RANGE if a part of
+ * it was given before. */
 int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values);
+
+/* The same in two steps, so that chunks can leave in between: sp_learner_offer() only notes the range, and each call of
+ * sp_learner_take() takes what is there of one chunk (learner_take.c). False if nothing is. */
+int sp_learner_offer(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values);
+bool sp_learner_take(struct sp_learner *learner);
 
 /* beta1 of the present phase: where g itself is pushed, m is g. */
 double sp_learner_beta1(const struct sp_learner *learner);
@@ -111,6 +120,12 @@ double sp_learner_momentum_rms(const struct sp_learner *learner);
 bool sp_learner_gives_statistics(const struct sp_learner *learner);
 
 /* --- learner_push.c --- */
+
+/* The next chunk to be pushed is another one: from where on its noise is known. */
+void sp_learner_expect_chunk(struct sp_learner *learner);
+
+/* Packs the signs of what is in m of the next chunk, if its noise is known. */
+void sp_learner_pack_ahead(struct sp_learner *learner);
 
 /* The next chunk that can be pushed now: its range; count 0 if there is none yet. Buffers, which the caller may change
  * until it pushes, are not among them. */

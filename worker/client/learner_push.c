@@ -12,36 +12,51 @@ static bool dithers(const struct sp_learner *learner)
     return learner->phase != SP_PHASE_SGD && learner->sigma > 0.0f;
 }
 
-/* How much of the gradient must be there before a chunk can be packed. Noise that is relative to the rms of a round
- * before which there was none waits for that of this round: of all of m, or of the tensors that the chunk touches. */
-static uint64_t needed(const struct sp_learner *learner, const struct sp_chunk *chunk)
+/* How much of the gradient must be there before the noise of a chunk is known. Noise that is relative to the rms of a
+ * round before which there was none waits for that of this round: of all of m, or of the tensors that it touches. */
+static uint64_t noise_needs(const struct sp_learner *learner, const struct sp_chunk *chunk)
 {
-    uint64_t end = chunk->first + chunk->count;
     struct sp_layout_part part = {0};
+    uint64_t needs = 0;
 
-    if (chunk->section != SP_SECTION_MAIN ||
-        (dithers(learner) && learner->setup.dither_scale == SP_DITHER_SCALE_JOB && learner->rms == 0.0))
-        return learner->layout.coordinates;
-    if (!dithers(learner) || learner->setup.dither_scale != SP_DITHER_SCALE_TENSOR)
-        return end;
+    if (!dithers(learner) || learner->setup.dither_scale == SP_DITHER_SCALE_ABSOLUTE)
+        return 0;
+    if (learner->setup.dither_scale == SP_DITHER_SCALE_JOB)
+        return learner->rms == 0.0 ? learner->layout.coordinates : 0;
     while (sp_layout_next(&learner->layout, chunk->first, chunk->count, &part)) {
-        uint64_t tensor_end = part.tensor->first + part.tensor->count;
-
-        if (learner->rms_tensor[part.index] == 0.0 && !sp_tensor_is(part.tensor, SP_TENSOR_FULL) && tensor_end > end)
-            end = tensor_end;
+        if (learner->rms_tensor[part.index] == 0.0 && !sp_tensor_is(part.tensor, SP_TENSOR_FULL))
+            needs = part.tensor->first + part.tensor->count;
     }
-    return end;
+    return needs;
 }
 
-/* Whether there is a next chunk, and it can be packed now. `pushed`: the caller has given all of the round. */
-static bool next_chunk(const struct sp_learner *learner, bool pushed, struct sp_chunk *chunk)
+/* False if all chunks are packed. */
+static bool look_at_next(const struct sp_learner *learner, struct sp_chunk *chunk)
 {
     struct sp_round_form form = sp_learner_form(learner);
 
     if (learner->next_chunk == sp_chunks_count(&learner->layout, &form))
         return false;
     *chunk = sp_chunk_at(&learner->layout, &form, learner->next_chunk);
-    return learner->given >= needed(learner, chunk) && (pushed || chunk->section != SP_SECTION_BUFFERS);
+    return true;
+}
+
+void sp_learner_expect_chunk(struct sp_learner *learner)
+{
+    struct sp_chunk chunk;
+
+    if (look_at_next(learner, &chunk) && chunk.section == SP_SECTION_MAIN)
+        learner->noise_from = noise_needs(learner, &chunk);
+}
+
+/* Whether there is a next chunk, and it can be packed now. `pushed`: the caller has given all of the round. */
+static bool next_chunk(const struct sp_learner *learner, bool pushed, struct sp_chunk *chunk)
+{
+    if (!look_at_next(learner, chunk))
+        return false;
+    if (chunk->section != SP_SECTION_MAIN)
+        return learner->given == learner->layout.coordinates && (pushed || chunk->section != SP_SECTION_BUFFERS);
+    return learner->given >= chunk->first + chunk->count && learner->given >= learner->noise_from;
 }
 
 void sp_learner_packable(const struct sp_learner *learner, uint64_t *first, uint32_t *count)
@@ -81,17 +96,6 @@ static float tensor_gain(const struct sp_learner *learner, uint32_t tensor)
     return sp_dither_gain((double)learner->sigma, rms > 0.0 ? rms : learner->rms_now[tensor]);
 }
 
-static void pack_signs_by_tensor(struct sp_learner *learner, const struct sp_chunk *chunk, float gain, uint8_t *bulk)
-{
-    bool by_tensor = dithers(learner) && learner->setup.dither_scale == SP_DITHER_SCALE_TENSOR;
-    struct sp_layout_part part = {0};
-
-    while (sp_layout_next(&learner->layout, chunk->first, chunk->count, &part))
-        learner->gains[part.index] = by_tensor ? tensor_gain(learner, part.index) : gain;
-    sp_dither_pack_tensors(&learner->layout, learner->gains, learner->m + chunk->first, chunk->first, chunk->count,
-                           learner->key, learner->setup.slot, learner->round + 1, bulk);
-}
-
 static float whole_gain(const struct sp_learner *learner)
 {
     double scale = 1.0;
@@ -103,14 +107,48 @@ static float whole_gain(const struct sp_learner *learner)
     return sp_dither_gain((double)learner->sigma, scale);
 }
 
-static void pack_signs(struct sp_learner *learner, const struct sp_chunk *chunk, uint8_t *bulk)
+static void pack_signs_by_tensor(struct sp_learner *learner, uint64_t first, size_t count, uint8_t *bits)
 {
-    if (learner->gains != NULL) {
-        pack_signs_by_tensor(learner, chunk, whole_gain(learner), bulk);
+    bool by_tensor = dithers(learner) && learner->setup.dither_scale == SP_DITHER_SCALE_TENSOR;
+    float gain = whole_gain(learner);
+    struct sp_layout_part part = {0};
+
+    while (sp_layout_next(&learner->layout, first, count, &part))
+        learner->gains[part.index] = by_tensor ? tensor_gain(learner, part.index) : gain;
+    sp_dither_pack_tensors(&learner->layout, learner->gains, learner->m + first, first, count, learner->key,
+                           learner->setup.slot, learner->round + 1, bits);
+}
+
+/* The signs up to coordinate `end` that are not in learner->signs yet. */
+static void pack_signs(struct sp_learner *learner, uint64_t end)
+{
+    uint64_t first = learner->ahead;
+    uint8_t *bits = learner->signs + (first - learner->packed) / 8;
+    size_t count = (size_t)(end - first);
+
+    if (count == 0)
         return;
-    }
-    sp_dither_pack(learner->m + chunk->first, chunk->first, chunk->count, whole_gain(learner), learner->key,
-                   learner->setup.slot, learner->round + 1, bulk);
+    if (learner->gains != NULL)
+        pack_signs_by_tensor(learner, first, count, bits);
+    else
+        sp_dither_pack(learner->m + first, first, count, whole_gain(learner), learner->key, learner->setup.slot,
+                       learner->round + 1, bits);
+    learner->ahead = end;
+}
+
+void sp_learner_pack_ahead(struct sp_learner *learner)
+{
+    struct sp_chunk chunk;
+    uint64_t end = learner->given;
+
+    if (learner->phase == SP_PHASE_SGD || learner->given < learner->noise_from || !look_at_next(learner, &chunk) ||
+        chunk.section != SP_SECTION_MAIN)
+        return;
+    if (end >= chunk.first + chunk.count)
+        end = chunk.first + chunk.count;
+    else
+        end -= end % 8; /* a byte is packed when all of it is there */
+    pack_signs(learner, end);
 }
 
 /* The values first.. of those that travel in full, gathered from their tensors. */
@@ -136,7 +174,8 @@ static void pack_full(struct sp_learner *learner, const struct sp_chunk *chunk, 
 static void pack_main(struct sp_learner *learner, const struct sp_chunk *chunk, uint8_t *bulk)
 {
     if (learner->phase != SP_PHASE_SGD) {
-        pack_signs(learner, chunk, bulk);
+        pack_signs(learner, chunk->first + chunk->count);
+        memcpy(bulk, learner->signs, chunk->bytes);
     } else {
         float *residual = learner->wire == SP_WIRE_I8 ? learner->residual + chunk->first : NULL;
 
@@ -144,6 +183,7 @@ static void pack_main(struct sp_learner *learner, const struct sp_chunk *chunk, 
                          corrected(learner, chunk->first, chunk->count), residual, bulk);
     }
     learner->packed += chunk->count;
+    learner->ahead = learner->packed;
 }
 
 /* Any bits are signs, but for those past the end; values must be finite. */
@@ -168,6 +208,7 @@ static void pack(struct sp_learner *learner, const struct sp_chunk *chunk, uint8
     else
         memcpy(bulk, learner->buffers + chunk->first, chunk->bytes);
     learner->next_chunk++;
+    sp_learner_expect_chunk(learner);
 }
 
 size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk)

@@ -62,26 +62,42 @@ void sp_link_lose(signpost *s, const char *words)
     }
 }
 
-void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+void sp_link_send_frame(signpost *s, struct sp_buffer *frame)
 {
-    struct sp_buffer *frame;
     int rc;
 
     if (s->link != LINK_UP)
         return;
-    frame = sp_codec_encode(message, bulk, bulk_bytes);
     if (frame == NULL) {
         sp_link_lose(s, "out of memory for a frame");
         return;
     }
     rc = sp_stream_send(s->stream, frame);
-    sp_buffer_release(frame);
     s->spoke_ms = sp_client_now_ms();
     if (rc == SP_E_BACKLOG)
         sp_link_lose(s, "the server reads too slowly");
     else if (rc != SP_OK && rc != SP_E_CLOSED)
         sp_link_lose(s, "out of memory for the write queue");
     /* SP_E_CLOSED: the server closed its side. Why, may still lie unread in the socket: reading comes to its end. */
+}
+
+void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes)
+{
+    struct sp_buffer *frame = s->link == LINK_UP ? sp_codec_encode(message, bulk, bulk_bytes) : NULL;
+
+    sp_link_send_frame(s, frame);
+    sp_buffer_release(frame);
+}
+
+/* A COMMIT that came in now would change the weights under the caller's hands: so nothing is read. */
+void sp_link_flush(signpost *s)
+{
+    if (s->link != LINK_UP || sp_stream_queued(s->stream) == 0)
+        return;
+    sp_stream_pause(s->stream, true);
+    (void)uv_run(&s->loop, UV_RUN_NOWAIT);
+    if (s->stream != NULL)
+        sp_stream_pause(s->stream, false);
 }
 
 static void on_connected(void *owner)

@@ -255,6 +255,7 @@ static int make_loop(signpost *s, struct sp_error *error)
 static void free_client(signpost *s)
 {
     sp_learner_finish(&s->learner);
+    sp_buffers_finish(&s->frames);
     sp_secret_forget(&s->secret);
     free(s);
 }

@@ -184,8 +184,9 @@ SIGNPOST_API int signpost_join(signpost *s, const float *initial);
  * is due. SIGNPOST_OVER: the job is over, and signpost_weights() holds the last weights that this worker got: the
  * job's if signpost_round() is signpost_rounds(), older ones if it was away at the end or the job was stopped, none if
  * signpost_slot() is -1, as for a spare. A gradient that is not finite makes this worker abstain from
- * the round, a loss that is not finite is only left out of the job's statistics; a lost connection is made again, and
- * the round is then gone. E_STATE before signpost_join(). A round is either stepped or given by events, not both. */
+ * the round from there on, a loss that is not finite is only left out of the job's statistics; a lost connection is
+ * made again, and the round is then gone. E_STATE before signpost_join(). A round is either stepped or given by events,
+ * not both. */
 SIGNPOST_API int signpost_step(signpost *s, const float *gradient, double loss, uint32_t examples);
 
 /* --- by events ------------------------------------------------------------------------------------------------------
@@ -238,8 +239,8 @@ SIGNPOST_API int signpost_init_done(signpost *s);
 /* After SIGNPOST_GRADIENT: coordinates first to first+count-1 of the gradient, or one tensor's, as they become ready,
  * in any order, each once. What is complete from coordinate 0 on is packed and sent at once. The values are not copied:
  * they must stay as they are until signpost_wait() or signpost_process() gives the next SIGNPOST_GRADIENT,
- * SIGNPOST_JOINED or SIGNPOST_DONE, or a code. A range that is not finite makes this worker abstain from the round from
- * there on (logged, counted). E_RANGE beyond the model or for coordinates that were given before, E_STATE if no
+ * SIGNPOST_JOINED or SIGNPOST_DONE, or a code. Where it is not finite this worker abstains from the round from there
+ * on (logged, counted). E_RANGE beyond the model or for coordinates that were given before, E_STATE if no
  * gradient is due, E_NOMEM (it may be given again). If the connection was lost meanwhile: SIGNPOST_OK, and the values
  * are not used. */
 SIGNPOST_API int signpost_gradient(signpost *s, uint64_t first, uint64_t count, const float *values);

@@ -15,11 +15,14 @@ static const struct {
     {"run", tool_run, "one server and all workers of a job on this machine"},
     {"compare", tool_compare, "a grid of jobs with several seeds on this machine: tables and plots"},
     {"eval", tool_eval, "what a run's model makes of test data, class by class"},
+    {"bench", tool_bench, "how long a round takes on this machine, and what it costs"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
     {"switch", tool_switch, "begin the next phase of a running job"},
     {"stop", tool_stop, "end a running job in order"},
     {"token", tool_token, "make the secret that server and workers share"},
+    /* Parts of `bench`, which starts them; nobody else does. */
+    {"bench-load", tool_bench_load, NULL},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -27,7 +30,7 @@ static const struct {
 static void usage(FILE *to)
 {
     (void)fprintf(to, "Usage: signpost COMMAND [ARGUMENTS]\n\n");
-    for (size_t i = 0; i < COMMANDS; i++)
+    for (size_t i = 0; i < COMMANDS && commands[i].meaning != NULL; i++)
         (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].meaning);
     (void)fprintf(to,
                   "\n'signpost COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage or job-file error.\n");

@@ -5,8 +5,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
+
+void tool_find_program(const char *name, const char *in_build, char *path, size_t bytes)
+{
+    char self[PATH_MAX], folder[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    (void)snprintf(path, bytes, "%s", name);
+    if (n <= 0)
+        return;
+    self[n] = '\0';
+    (void)snprintf(folder, sizeof folder, "%s", dirname(self));
+    if ((size_t)snprintf(path, bytes, "%s/%s", folder, name) < bytes && access(path, X_OK) == 0)
+        return;
+    if ((size_t)snprintf(path, bytes, "%s/../../%s/%s", folder, in_build, name) < bytes && access(path, X_OK) == 0)
+        return;
+    (void)snprintf(path, bytes, "%s", name);
+}
 
 int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const char *log, unsigned flags,
                uv_exit_cb on_exit)

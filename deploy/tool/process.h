@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <uv.h>
 
+/* Where one of our programs lies: beside this one when installed, in the folder `in_build` of a build tree, else
+ * wherever PATH finds it. */
+void tool_find_program(const char *name, const char *in_build, char *path, size_t bytes);
+
 /* Starts arguments[0], found by PATH unless it has a slash. What it writes is appended to the file `log`; NULL: it
  * writes to our standard error. UV_PROCESS_DETACHED among `flags` keeps a terminal's Ctrl-C away from it. Returns
  * SP_E_MISSING if there is no such program, or another code after words on standard error; the handle is then closing,

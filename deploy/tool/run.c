@@ -12,8 +12,6 @@
 #include "deploy/tool/tool.h"
 
 #include <argp.h>
-#include <libgen.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,26 +58,8 @@ static uint64_t now_ms(void)
     return uv_hrtime() / 1000000u;
 }
 
-/* --- finding and starting programs -----------------------------------------------------------------------------------
+/* --- starting programs ---------------------------------------------------------------------------------------------
  */
-
-/* Beside this program when installed, in the sibling folders in a build tree, else wherever PATH finds it. */
-static void find_program(const char *name, const char *in_build, char path[PATH_BYTES])
-{
-    char self[PATH_MAX], folder[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-    (void)snprintf(path, PATH_BYTES, "%s", name);
-    if (n <= 0)
-        return;
-    self[n] = '\0';
-    (void)snprintf(folder, sizeof folder, "%s", dirname(self));
-    if (snprintf(path, PATH_BYTES, "%s/%s", folder, name) < PATH_BYTES && access(path, X_OK) == 0)
-        return;
-    if (snprintf(path, PATH_BYTES, "%s/../../%s/%s", folder, in_build, name) < PATH_BYTES && access(path, X_OK) == 0)
-        return;
-    (void)snprintf(path, PATH_BYTES, "%s", name);
-}
 
 static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_number);
 
@@ -395,8 +375,8 @@ int tool_run(int argc, char **argv)
         (void)snprintf(run.folder, sizeof run.folder, "%s", run.out);
     else
         (void)snprintf(run.folder, sizeof run.folder, "runs/%s", run.job.job);
-    find_program("signpostd", "server", run.server_path);
-    find_program("signpost-worker", "worker/train", run.worker_path);
+    tool_find_program("signpostd", "server", run.server_path, PATH_BYTES);
+    tool_find_program("signpost-worker", "worker/train", run.worker_path, PATH_BYTES);
     run.workers = calloc(run.job.workers, sizeof *run.workers);
     if (run.workers == NULL)
         return sp_cli_fail(TOOL, "out of memory");

@@ -13,6 +13,8 @@
 int tool_run(int argc, char **argv);
 int tool_compare(int argc, char **argv);
 int tool_eval(int argc, char **argv);
+int tool_bench(int argc, char **argv);
+int tool_bench_load(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);

@@ -113,6 +113,8 @@ void bench_log_end(const char *log, struct sp_error *error)
     }
     if (file != NULL)
         (void)fclose(file);
+    if (count == 0 && used < sizeof error->text)
+        (void)snprintf(error->text + used, sizeof error->text - used, " (it is empty)");
     for (unsigned i = count > LOG_LINES ? count - LOG_LINES : 0; i < count && used < sizeof error->text; i++)
         used += (size_t)snprintf(error->text + used, sizeof error->text - used, "\n    %s", lines[i % LOG_LINES]);
 }

@@ -23,6 +23,7 @@ static const struct {
     {"token", tool_token, "make the secret that server and workers share"},
     /* Parts of `bench`, which starts them; nobody else does. */
     {"bench-load", tool_bench_load, NULL},
+    {"bench-spare", tool_bench_spare, NULL},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -15,6 +15,7 @@ int tool_compare(int argc, char **argv);
 int tool_eval(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_bench_load(int argc, char **argv);
+int tool_bench_spare(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);

@@ -19,11 +19,25 @@
 
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id)
 {
-    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+    for (struct sp_peer *peer = server->by_id[id % PEER_LISTS]; peer != NULL; peer = peer->next_of_id) {
         if (peer->id == id && !peer->ending)
             return peer;
     }
     return NULL;
+}
+
+void sp_peer_follow(struct sp_peer *peer, bool follow)
+{
+    struct sp_peer **at = &peer->server->following;
+
+    if (peer->following == follow)
+        return;
+    peer->following = follow;
+    while (*at != NULL && *at != peer)
+        at = &(*at)->next_following;
+    if (follow)
+        peer->next_following = NULL;
+    *at = follow ? peer : peer->next_following;
 }
 
 static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
@@ -85,7 +99,7 @@ static bool may_say(struct sp_peer *peer)
 static void forget(struct sp_peer *peer, const char *words)
 {
     peer->ending = true;
-    peer->following = false;
+    sp_peer_follow(peer, false);
     sp_reader_finish(&peer->reader);
     if (peer->stage == SP_PEER_WORKER)
         sp_round_left(peer->server->round, peer->id, words, sp_server_now_ms());
@@ -207,7 +221,7 @@ static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_
     case SP_FRAME_SCORE:
         return sp_round_score(round, peer->id, frame->round, &message->score, now, error);
     case SP_FRAME_RESYNC:
-        peer->following = false;
+        sp_peer_follow(peer, false);
         return sp_round_resync(round, peer->id, frame->round, message->digest, now, error);
     case SP_FRAME_BYE:
         got_bye(peer, &message->bye);
@@ -276,6 +290,12 @@ static void on_closed(void *owner)
     struct sp_peer *peer = owner;
     struct sp_server *server = peer->server;
 
+    for (struct sp_peer **at = &server->by_id[peer->id % PEER_LISTS]; *at != NULL; at = &(*at)->next_of_id) {
+        if (*at == peer) {
+            *at = peer->next_of_id;
+            break;
+        }
+    }
     for (struct sp_peer **at = &server->peers; *at != NULL; at = &(*at)->next) {
         if (*at == peer) {
             *at = peer->next;
@@ -328,6 +348,8 @@ bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
     peer->id = server->next_id++;
     peer->next = server->peers;
     server->peers = peer;
+    peer->next_of_id = server->by_id[peer->id % PEER_LISTS];
+    server->by_id[peer->id % PEER_LISTS] = peer;
     server->peers_count++;
     peer->since_ms = peer->heard_ms = peer->spoke_ms = sp_server_now_ms();
     if (sp_stream_accept(peer->stream, listener, &error) != SP_OK) {

@@ -14,11 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A worker sits at its number's place, or the next free one: with numbers given one after another it is found at once,
+ * however many others are connected. */
 static int find_index(const struct sp_round *r, uint32_t peer)
 {
-    for (int i = 0; i < SP_PEERS_MAX; i++) {
+    for (uint32_t k = 0; k < SP_PEERS_MAX; k++) {
+        uint32_t i = (peer + k) % SP_PEERS_MAX;
+
         if (r->workers[i] != NULL && r->workers[i]->peer == peer)
-            return i;
+            return (int)i;
     }
     return -1;
 }
@@ -284,7 +288,9 @@ enum { NO_ROOM = -1, NO_MEMORY = -2 };
 static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
                       const uint8_t *ticket)
 {
-    for (int i = 0; i < SP_PEERS_MAX; i++) {
+    for (uint32_t k = 0; k < SP_PEERS_MAX; k++) {
+        uint32_t i = (peer + k) % SP_PEERS_MAX;
+
         if (r->workers[i] != NULL)
             continue;
         r->workers[i] = calloc(1, sizeof *r->workers[i]);
@@ -298,7 +304,7 @@ static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const
         r->workers[i]->evaluates = hello->test_examples > 0;
         r->workers[i]->order = r->order_next++;
         memcpy(r->workers[i]->ticket, ticket, SP_TICKET_BYTES);
-        return i;
+        return (int)i;
     }
     return NO_ROOM;
 }

@@ -87,10 +87,12 @@ void sp_round_stop(struct sp_round *r, const char *words, uint64_t now_ms)
 
 static void resume_all(struct sp_round *r)
 {
-    for (int i = 0; i < SP_PEERS_MAX; i++) {
-        if (r->workers[i] != NULL && r->workers[i]->held) {
-            r->workers[i]->held = false;
-            (void)sp_round_act(r, SP_ACTION_RESUME, r->workers[i]->peer);
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        struct worker *worker = r->slots[i].worker >= 0 ? r->workers[r->slots[i].worker] : NULL;
+
+        if (worker != NULL && worker->held) {
+            worker->held = false;
+            (void)sp_round_act(r, SP_ACTION_RESUME, worker->peer);
         }
     }
 }

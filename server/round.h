@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SP_PEERS_MAX 512 /* workers that are connected at once, spares included */
+#define SP_PEERS_MAX 2048 /* workers that are connected at once, spares included */
 
 struct sp_round;
 

@@ -11,7 +11,8 @@
 
 #include <uv.h>
 
-#define CONNECTIONS_MAX 1024
+#define CONNECTIONS_MAX 2048
+#define PEER_LISTS 1024
 #define CONNECTIONS_ENDING 64 /* more that may be open while they are told that there are too many */
 #define HANDSHAKE_MS_MAX 10000
 #define LISTENERS_MAX 4
@@ -30,7 +31,9 @@ enum sp_peer_stage {
 
 struct sp_peer {
     struct sp_server *server;
-    struct sp_peer *next;
+    struct sp_peer *next;           /* of all */
+    struct sp_peer *next_of_id;     /* of those in the same list of `by_id` */
+    struct sp_peer *next_following; /* of those that follow, while it is one of them */
     uint32_t id;
     struct sp_stream *stream;
     struct sp_reader reader;
@@ -73,6 +76,8 @@ struct sp_server {
     bool operators_open, operator_knocks;
     unsigned operators_count;
     struct sp_peer *peers;
+    struct sp_peer *by_id[PEER_LISTS]; /* by id % PEER_LISTS; ids are given one after another */
+    struct sp_peer *following;         /* those that updates go to, among many that wait for a slot */
     unsigned peers_count, peers_max;
     uint32_t next_id;
     bool draining, over, exchange_only;
@@ -118,6 +123,8 @@ void sp_peer_end(struct sp_peer *peer, const char *words);
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words);
 void sp_peer_resume(struct sp_peer *peer);
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id);
+/* Whether updates go to it. */
+void sp_peer_follow(struct sp_peer *peer, bool follow);
 void sp_peers_beat(struct sp_server *server);
 
 /* --- handshake.c --- */

@@ -12,9 +12,10 @@
 /* `round`: of the update; 0 if the frame is of none. */
 static void broadcast(struct sp_server *server, struct sp_buffer *frame, uint32_t round)
 {
-    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
-        if (!peer->following || peer->ending)
-            continue;
+    struct sp_peer *next;
+
+    for (struct sp_peer *peer = server->following; peer != NULL; peer = next) {
+        next = peer->next_following; /* one that cannot be sent to follows no longer */
         sp_peer_send(peer, frame);
         if (round > 0 && !peer->ending)
             server->bytes.updated_in[sp_round_phase(server->round, round)] += frame->bytes;
@@ -50,8 +51,8 @@ static unsigned followers(const struct sp_server *server)
 {
     unsigned n = 0;
 
-    for (const struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        n += peer->following && !peer->ending;
+    for (const struct sp_peer *peer = server->following; peer != NULL; peer = peer->next_following)
+        n++;
     return n;
 }
 
@@ -121,7 +122,7 @@ void sp_update_follow(struct sp_server *server, struct sp_peer *peer)
         peer->stream,
         (size_t)((view.layout->coordinates + view.layout->full + view.layout->buffers) * sizeof(float) * 3) +
             QUEUE_SLACK_BYTES);
-    peer->following = true;
+    sp_peer_follow(peer, true);
 }
 
 void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action)

@@ -1,11 +1,118 @@
 #include "common/sums.h"
 
 #include "common/rng.h"
+#include "common/sums_kernels.h"
 
-#include <math.h>
 #include <string.h>
 
-#define LANES 16
+#define LANES SP_SUM_LANES
+#define WORD 64
+
+/* --- terms ------------------------------------------------------------------------------------------------------- */
+
+typedef double one_term(const struct sp_terms *terms, size_t j);
+
+static inline double square(const struct sp_terms *terms, size_t j)
+{
+    return (double)terms->values[j] * (double)terms->values[j];
+}
+
+static inline double signed_value(const struct sp_terms *terms, size_t j)
+{
+    uint64_t at = terms->first + j;
+    double value = (double)terms->values[j];
+
+    return (terms->bits[at / 8] >> (at % 8)) & 1u ? value : -value;
+}
+
+static inline double product(const struct sp_terms *terms, size_t j)
+{
+    return (double)terms->others[j] * (double)terms->values[j];
+}
+
+static inline double sign_product(const struct sp_terms *terms, size_t j)
+{
+    double sign = (double)(terms->others[j] > 0.0f) - (double)(terms->others[j] < 0.0f);
+
+    return sign * (double)terms->values[j];
+}
+
+/* --- kernels, scalar --------------------------------------------------------------------------------------------- */
+
+/* The lanes lie in an array of its own, so that the compiler knows that no term is among them. */
+static inline __attribute__((always_inline)) void add_words(double lane[LANES], const struct sp_terms *terms,
+                                                            size_t from, size_t words, one_term *term)
+{
+    const struct sp_terms own = *terms;
+    double sum[LANES];
+
+    memcpy(sum, lane, sizeof sum);
+    for (size_t j = from; j < from + words * WORD; j += LANES) {
+        for (unsigned l = 0; l < LANES; l++)
+            sum[l] += term(&own, j + l);
+    }
+    memcpy(lane, sum, sizeof sum);
+}
+
+static void squares_scalar(double lane[LANES], const struct sp_terms *terms, size_t from, size_t words)
+{
+    add_words(lane, terms, from, words, square);
+}
+
+static void dot_scalar(double lane[LANES], const struct sp_terms *terms, size_t from, size_t words)
+{
+    add_words(lane, terms, from, words, signed_value);
+}
+
+static void products_scalar(double lane[LANES], const struct sp_terms *terms, size_t from, size_t words)
+{
+    add_words(lane, terms, from, words, product);
+}
+
+static void sign_products_scalar(double lane[LANES], const struct sp_terms *terms, size_t from, size_t words)
+{
+    add_words(lane, terms, from, words, sign_product);
+}
+
+static bool finite_scalar(const float *values, size_t words)
+{
+    uint32_t bad = 0;
+
+    for (size_t j = 0; j < words * WORD; j++) {
+        uint32_t bits;
+
+        memcpy(&bits, &values[j], sizeof bits);
+        bad |= (bits & UINT32_C(0x7f800000)) == UINT32_C(0x7f800000);
+    }
+    return bad == 0;
+}
+
+/* Bucket i of `bucket` gets value i with sign i of `signs`. */
+static void sketch_some(double *bucket, uint64_t signs, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        double value = (double)values[i];
+
+        bucket[i] += (signs >> i) & 1u ? -value : value;
+    }
+}
+
+static void sketch_scalar(double *sketch, uint64_t seed, uint32_t t, uint64_t word, const float *values, size_t words)
+{
+    for (size_t i = 0; i < words; i++)
+        sketch_some(sketch + (word + i) % (SP_SKETCH_BUCKETS / WORD) * WORD, sp_sketch_signs(seed, t, word + i),
+                    values + i * WORD, WORD);
+}
+
+/* --- sums -------------------------------------------------------------------------------------------------------- */
+
+static sp_sum_kernel *const squares[SP_CPU_SETS] = SP_CPU_TABLE(squares_scalar, sp_squares_avx2, sp_squares_avx512);
+static sp_sum_kernel *const dots[SP_CPU_SETS] = SP_CPU_TABLE(dot_scalar, sp_dot_avx2, sp_dot_avx512);
+static sp_sum_kernel *const products[SP_CPU_SETS] = SP_CPU_TABLE(products_scalar, sp_products_avx2, sp_products_avx512);
+static sp_sum_kernel *const sign_products[SP_CPU_SETS] =
+    SP_CPU_TABLE(sign_products_scalar, sp_sign_products_avx2, sp_sign_products_avx512);
+static sp_finite_kernel *const finites[SP_CPU_SETS] = SP_CPU_TABLE(finite_scalar, sp_finite_avx2, sp_finite_avx2);
+static sp_sketch_kernel *const sketches[SP_CPU_SETS] = SP_CPU_TABLE(sketch_scalar, sp_sketch_avx2, sp_sketch_avx512);
 
 static double add_lanes(const double lane[LANES])
 {
@@ -19,100 +126,78 @@ static double add_lanes(const double lane[LANES])
     return sum[0];
 }
 
-static void add_squares(double lane[LANES], const float *values, size_t count)
+static size_t least(size_t a, size_t b)
 {
-    size_t j = 0;
-
-    for (; j + LANES <= count; j += LANES) {
-        for (unsigned l = 0; l < LANES; l++)
-            lane[l] += (double)values[j + l] * (double)values[j + l];
-    }
-    for (; j < count; j++)
-        lane[j % LANES] += (double)values[j] * (double)values[j];
+    return a < b ? a : b;
 }
 
-/* How many of `count` terms still belong to the block that the sum is in. */
-static size_t block_room(const struct sp_running_sum *sum, size_t count)
+static void end_terms(struct sp_running_sum *sum)
 {
-    size_t room = SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK);
-
-    return count < room ? count : room;
-}
-
-static void end_terms(struct sp_running_sum *sum, size_t n)
-{
-    sum->count += n;
     if (sum->count % SP_SUM_BLOCK == 0) {
         sum->total += add_lanes(sum->lane);
         memset(sum->lane, 0, sizeof sum->lane);
     }
 }
 
+static void add_some(struct sp_running_sum *sum, const struct sp_terms *terms, size_t from, size_t count,
+                     one_term *term)
+{
+    for (size_t j = from; j < from + count; j++)
+        sum->lane[sum->count++ % LANES] += term(terms, j);
+}
+
+/* Up to the end of the block that the sum is in: a kernel takes what lies between the first term of lane 0 and the last
+ * whole word. */
+static size_t add_in_block(struct sp_running_sum *sum, const struct sp_terms *terms, size_t from, size_t count,
+                           one_term *term, sp_sum_kernel *kernel)
+{
+    size_t n = least(count, SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK));
+    size_t head = least(n, (size_t)(-sum->count % LANES));
+    size_t words = (n - head) / WORD;
+
+    add_some(sum, terms, from, head, term);
+    if (words > 0)
+        kernel(sum->lane, terms, from + head, words);
+    sum->count += words * WORD;
+    add_some(sum, terms, from + head + words * WORD, n - head - words * WORD, term);
+    end_terms(sum);
+    return n;
+}
+
+static void add_terms(struct sp_running_sum *sum, const struct sp_terms *terms, size_t count, one_term *term,
+                      sp_sum_kernel *kernel)
+{
+    for (size_t j = 0; j < count;)
+        j += add_in_block(sum, terms, j, count - j, term, kernel);
+}
+
 void sp_running_add_squares(struct sp_running_sum *sum, const float *values, size_t count)
 {
-    while (count > 0) {
-        size_t n = block_room(sum, count);
+    struct sp_terms terms = {.values = values};
 
-        if (sum->count % LANES == 0) {
-            add_squares(sum->lane, values, n);
-        } else {
-            for (size_t j = 0; j < n; j++)
-                sum->lane[(sum->count + j) % LANES] += (double)values[j] * (double)values[j];
-        }
-        end_terms(sum, n);
-        values += n;
-        count -= n;
-    }
+    add_terms(sum, &terms, count, square, squares[sp_cpu()]);
 }
 
 void sp_running_add_dot(struct sp_running_sum *sum, const uint8_t *bits, uint64_t first, const float *values,
                         size_t count)
 {
-    while (count > 0) {
-        size_t n = block_room(sum, count);
+    struct sp_terms terms = {.values = values, .bits = bits, .first = first};
 
-        for (size_t j = 0; j < n; j++) {
-            double value = (double)values[j];
-            unsigned bit = (bits[(first + j) / 8] >> ((first + j) % 8)) & 1u;
-
-            sum->lane[(sum->count + j) % LANES] += bit ? value : -value;
-        }
-        end_terms(sum, n);
-        first += n;
-        values += n;
-        count -= n;
-    }
+    add_terms(sum, &terms, count, signed_value, dots[sp_cpu()]);
 }
 
 void sp_running_add_products(struct sp_running_sum *sum, const float *a, const float *b, size_t count)
 {
-    while (count > 0) {
-        size_t n = block_room(sum, count);
+    struct sp_terms terms = {.values = b, .others = a};
 
-        for (size_t j = 0; j < n; j++)
-            sum->lane[(sum->count + j) % LANES] += (double)a[j] * (double)b[j];
-        end_terms(sum, n);
-        a += n;
-        b += n;
-        count -= n;
-    }
+    add_terms(sum, &terms, count, product, products[sp_cpu()]);
 }
 
 void sp_running_add_sign_products(struct sp_running_sum *sum, const float *signs, const float *values, size_t count)
 {
-    while (count > 0) {
-        size_t n = block_room(sum, count);
+    struct sp_terms terms = {.values = values, .others = signs};
 
-        for (size_t j = 0; j < n; j++) {
-            double sign = (double)(signs[j] > 0.0f) - (double)(signs[j] < 0.0f);
-
-            sum->lane[(sum->count + j) % LANES] += sign * (double)values[j];
-        }
-        end_terms(sum, n);
-        signs += n;
-        values += n;
-        count -= n;
-    }
+    add_terms(sum, &terms, count, sign_product, sign_products[sp_cpu()]);
 }
 
 double sp_running_total(const struct sp_running_sum *sum)
@@ -137,37 +222,39 @@ double sp_dot_signs(const uint8_t *bits, const float *values, size_t count)
     return sp_running_total(&sum);
 }
 
+/* --- finiteness, the sketch -------------------------------------------------------------------------------------- */
+
 bool sp_all_finite(const float *values, size_t count)
 {
-    uint32_t bad = 0;
+    size_t words = count / WORD;
+    float last[WORD] = {0.0f};
 
-    for (size_t j = 0; j < count; j++) {
-        uint32_t bits;
+    if (!finites[sp_cpu()](values, words))
+        return false;
+    if (count % WORD > 0)
+        memcpy(last, values + words * WORD, count % WORD * sizeof *values);
+    return finite_scalar(last, 1);
+}
 
-        memcpy(&bits, &values[j], sizeof bits);
-        bad |= (bits & UINT32_C(0x7f800000)) == UINT32_C(0x7f800000);
-    }
-    return bad == 0;
+/* Of coordinates that lie in one word. */
+static void sketch_in_word(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first,
+                           const float *values, size_t count)
+{
+    sketch_some(sketch + first % SP_SKETCH_BUCKETS, sp_sketch_signs(seed, t, first / WORD) >> (first % WORD), values,
+                count);
 }
 
 void sp_sketch_add(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first, const float *values,
                    size_t count)
 {
-    size_t j = 0;
+    size_t head = least(count, (size_t)(-first % WORD));
+    size_t words = (count - head) / WORD;
+    size_t tail = head + words * WORD;
 
-    while (j < count) {
-        uint64_t coordinate = first + j;
-        uint64_t signs = sp_sketch_signs(seed, t, coordinate / 64) >> (coordinate % 64);
-        size_t n = 64 - (size_t)(coordinate % 64);
-        double *bucket = &sketch[coordinate % SP_SKETCH_BUCKETS];
-
-        if (n > count - j)
-            n = count - j;
-        for (size_t i = 0; i < n; i++) {
-            double value = (double)values[j + i];
-
-            bucket[i] += (signs >> i) & 1u ? -value : value;
-        }
-        j += n;
-    }
+    if (head > 0)
+        sketch_in_word(sketch, seed, t, first, values, head);
+    if (words > 0)
+        sketches[sp_cpu()](sketch, seed, t, (first + head) / WORD, values + head, words);
+    if (tail < count)
+        sketch_in_word(sketch, seed, t, first + tail, values + tail, count - tail);
 }

@@ -9,6 +9,7 @@
 
 const struct comparison comparisons[] = {
     {"pack", compare_pack},
+    {"sums", compare_sums},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

@@ -1,10 +1,9 @@
 #include "common/weights.h"
 
-#include "common/check.h"
 #include "common/sums.h"
+#include "common/weights_kernels.h"
 
 #include <endian.h>
-#include <math.h>
 #define XXH_STATIC_LINKING_ONLY /* for a hash state on the stack */
 #include <xxhash.h>
 
@@ -13,80 +12,149 @@
 #error "Signpost keeps weights in little-endian memory; this processor is big-endian"
 #endif
 
-static void decay_range(float *theta, uint64_t count, float decay)
-{
-    for (uint64_t j = 0; j < count; j++)
-        theta[j] *= decay;
-}
+/* --- kernels, scalar --------------------------------------------------------------------------------------------- */
 
-static void apply_signs_range(float *theta, const uint8_t *bits, uint64_t first, uint64_t count, float rate)
+static void apply_signs_some(float *theta, const uint8_t *bits, uint64_t first, size_t count, float decay, float rate)
 {
-    for (uint64_t j = 0; j < count; j++) {
+    for (size_t j = 0; j < count; j++) {
         uint64_t c = first + j;
+        float decayed = theta[j] * decay;
 
-        theta[j] -= (bits[c / 8] >> (c % 8)) & 1u ? rate : -rate;
+        theta[j] = decayed - ((bits[c / 8] >> (c % 8)) & 1u ? rate : -rate);
     }
 }
 
-static void apply_values_range(float *theta, const float *values, uint64_t count, float rate)
+static void apply_values_some(float *theta, const float *values, size_t count, float decay, float rate)
 {
-    for (uint64_t j = 0; j < count; j++)
-        theta[j] -= rate * values[j];
+    for (size_t j = 0; j < count; j++) {
+        float decayed = theta[j] * decay;
+
+        theta[j] = decayed - rate * values[j];
+    }
 }
 
-static float tensor_rate(const struct sp_step *step, uint32_t tensor)
+static void apply_signs_scalar(float *theta, const uint8_t *bits, size_t bytes, float decay, float rate)
 {
-    return step->rates != NULL ? step->rates[tensor] : step->rate;
+    for (size_t i = 0; i < bytes; i++) {
+        const uint8_t byte = bits[i]; /* as far as the compiler knows, `theta` may lie over `bits` */
+
+        apply_signs_some(theta + i * 8, &byte, 0, 8, decay, rate);
+    }
 }
 
-/* A factor of 1 multiplies nothing, so that a job without decay does not depend on it. */
-static void decay_tensor(const struct sp_layout *layout, const struct sp_step *step, uint32_t i, float *theta)
+static void apply_values_scalar(float *theta, const float *values, size_t groups, float decay, float rate)
 {
-    const struct sp_tensor *tensor = &layout->tensors[i];
-    float decay = step->decays != NULL ? step->decays[i] : step->decay;
+    apply_values_some(theta, values, groups * 8, decay, rate);
+}
 
-    if (sp_tensor_is(tensor, SP_TENSOR_DECAY) && decay != 1.0f)
-        decay_range(theta + tensor->first, tensor->count, decay);
+/* --- the step ---------------------------------------------------------------------------------------------------- */
+
+static sp_apply_signs_kernel *const signs_kernels[SP_CPU_SETS] =
+    SP_CPU_TABLE(apply_signs_scalar, sp_apply_signs_avx2, sp_apply_signs_avx2);
+static sp_apply_values_kernel *const values_kernels[SP_CPU_SETS] =
+    SP_CPU_TABLE(apply_values_scalar, sp_apply_values_avx2, sp_apply_values_avx2);
+
+static void apply_signs_range(float *theta, const uint8_t *bits, uint64_t first, size_t count, float decay, float rate)
+{
+    size_t to_byte = (size_t)(-first % 8), head = count < to_byte ? count : to_byte;
+    size_t bytes = (count - head) / 8, end = head + bytes * 8;
+
+    apply_signs_some(theta, bits, first, head, decay, rate);
+    if (bytes > 0)
+        signs_kernels[sp_cpu()](theta + head, bits + (first + head) / 8, bytes, decay, rate);
+    apply_signs_some(theta + end, bits, first + end, count - end, decay, rate);
+}
+
+static void apply_values_range(float *theta, const float *values, size_t count, float decay, float rate)
+{
+    size_t groups = count / 8, end = groups * 8;
+
+    values_kernels[sp_cpu()](theta, values, groups, decay, rate);
+    apply_values_some(theta + end, values + end, count - end, decay, rate);
+}
+
+/* What one call applies: bits, or else values. */
+struct update {
+    const struct sp_step *step;
+    const uint8_t *bits;
+    const float *values;
+};
+
+static void apply_part(const struct update *update, const struct sp_layout_part *part, float *theta)
+{
+    const struct sp_step *step = update->step;
+    const struct sp_tensor *tensor = part->tensor;
+    float rate = step->rates != NULL ? step->rates[part->index] : step->rate;
+    float decay = step->decays != NULL ? step->decays[part->index] : step->decay;
+    float *at = theta + part->first;
+
+    /* Weights times 1 are the same weights. */
+    if (!sp_tensor_is(tensor, SP_TENSOR_DECAY))
+        decay = 1.0f;
+    if (sp_tensor_is(tensor, SP_TENSOR_FULL))
+        apply_values_range(at, step->full + tensor->full_first + (part->first - tensor->first), (size_t)part->count,
+                           decay, rate);
+    else if (update->bits != NULL)
+        apply_signs_range(at, update->bits, part->first, (size_t)part->count, decay, rate);
+    else
+        apply_values_range(at, update->values + part->first, (size_t)part->count, decay, rate);
+}
+
+static uint64_t block_count(uint64_t first, uint64_t coordinates)
+{
+    return coordinates - first < SP_SUM_BLOCK ? coordinates - first : SP_SUM_BLOCK;
+}
+
+static void digest_block(XXH64_state_t *state, const float *theta, uint64_t count)
+{
+    uint64_t block = htole64(XXH64(theta, (size_t)count * sizeof *theta, 0));
+
+    (void)XXH64_update(state, &block, sizeof block);
+}
+
+/* Block by block, so that weights are hashed while they are in the cache. */
+static void apply(const struct sp_layout *layout, const struct update *update, float *theta, uint64_t *digest)
+{
+    XXH64_state_t state;
+
+    (void)XXH64_reset(&state, 0);
+    for (uint64_t first = 0; first < layout->coordinates; first += SP_SUM_BLOCK) {
+        uint64_t count = block_count(first, layout->coordinates);
+        struct sp_layout_part part = {0};
+
+        while (sp_layout_next(layout, first, count, &part))
+            apply_part(update, &part, theta);
+        if (digest != NULL)
+            digest_block(&state, theta + first, count);
+    }
+    if (digest != NULL)
+        *digest = XXH64_digest(&state);
 }
 
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
-                            float *theta)
+                            float *theta, uint64_t *digest)
 {
-    for (uint32_t i = 0; i < layout->trained; i++) {
-        const struct sp_tensor *tensor = &layout->tensors[i];
+    struct update update = {.step = step, .bits = bits};
 
-        decay_tensor(layout, step, i, theta);
-        if (sp_tensor_is(tensor, SP_TENSOR_FULL))
-            apply_values_range(theta + tensor->first, step->full + tensor->full_first, tensor->count,
-                               tensor_rate(step, i));
-        else
-            apply_signs_range(theta + tensor->first, bits, tensor->first, tensor->count, tensor_rate(step, i));
-    }
+    apply(layout, &update, theta, digest);
 }
 
 void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_step *step, const float *values,
-                             float *theta)
+                             float *theta, uint64_t *digest)
 {
-    for (uint32_t i = 0; i < layout->trained; i++) {
-        const struct sp_tensor *tensor = &layout->tensors[i];
-        bool full = sp_tensor_is(tensor, SP_TENSOR_FULL);
+    struct update update = {.step = step, .values = values};
 
-        decay_tensor(layout, step, i, theta);
-        apply_values_range(theta + tensor->first, full ? step->full + tensor->full_first : values + tensor->first,
-                           tensor->count, tensor_rate(step, i));
-    }
+    apply(layout, &update, theta, digest);
 }
+
+/* --- the digest -------------------------------------------------------------------------------------------------- */
 
 uint64_t sp_weights_digest(const float *theta, uint64_t coordinates)
 {
     XXH64_state_t state;
 
     (void)XXH64_reset(&state, 0);
-    for (uint64_t first = 0; first < coordinates; first += SP_SUM_BLOCK) {
-        uint64_t n = coordinates - first < SP_SUM_BLOCK ? coordinates - first : SP_SUM_BLOCK;
-        uint64_t block = htole64(XXH64(theta + first, (size_t)n * sizeof *theta, 0));
-
-        (void)XXH64_update(&state, &block, sizeof block);
-    }
+    for (uint64_t first = 0; first < coordinates; first += SP_SUM_BLOCK)
+        digest_block(&state, theta + first, block_count(first, coordinates));
     return XXH64_digest(&state);
 }

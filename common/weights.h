@@ -18,13 +18,15 @@ struct sp_step {
 };
 
 /* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. Tensors with trait
- * FULL take their values from step->full instead, in both functions. */
+ * FULL take their values from step->full instead, in both functions. Each operation is rounded to float32.
+ * `digest` is NULL, or gets sp_weights_digest() of the weights as the step leaves them: they are hashed block by block
+ * on the way, which is sooner done than afterwards. */
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
-                            float *theta);
+                            float *theta, uint64_t *digest);
 
 /* theta = theta*decay - rate*values. */
 void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_step *step, const float *values,
-                             float *theta);
+                             float *theta, uint64_t *digest);
 
 /* XXH64 (seed 0) over the XXH64 (seed 0), as little-endian u64, of each block of SP_SUM_BLOCK weights (little-endian
  * float32) in order. */

@@ -73,9 +73,9 @@ void sp_round_settle(struct sp_round *r)
         return;
     r->unsettled = false;
     if (r->settles == SP_PHASE_SIGN)
-        sp_weights_apply_signs(&r->layout, &step, r->previous, r->theta);
+        sp_weights_apply_signs(&r->layout, &step, r->previous, r->theta, NULL);
     else
-        sp_weights_apply_values(&r->layout, &step, r->mean, r->theta);
+        sp_weights_apply_values(&r->layout, &step, r->mean, r->theta, NULL);
 }
 
 /* What follows from a round's result but for the weights, which can wait until its COMMIT is on its way. */

@@ -10,6 +10,7 @@
 const struct comparison comparisons[] = {
     {"pack", compare_pack},
     {"sums", compare_sums},
+    {"weights", compare_weights},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

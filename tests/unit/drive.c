@@ -168,9 +168,9 @@ static void apply(struct drive *d, const struct sp_action *action)
         if (c->has_digest)
             ck_assert_uint_eq(c->digest, sp_weights_digest(d->theta, d->layout.coordinates));
         if (d->form.phase == SP_PHASE_SIGN)
-            sp_weights_apply_signs(&d->layout, &step, d->bits, d->theta);
+            sp_weights_apply_signs(&d->layout, &step, d->bits, d->theta, NULL);
         else
-            sp_weights_apply_values(&d->layout, &step, d->values, d->theta);
+            sp_weights_apply_values(&d->layout, &step, d->values, d->theta, NULL);
         if (d->form.buffers)
             memcpy(d->buffers, d->averages, d->layout.buffers * sizeof(float));
     }

@@ -114,7 +114,7 @@ START_TEST(test_apply_signs)
     struct arrays a = make_arrays((uint64_t)_i);
 
     for (int round = 0; round < 50; round++) {
-        sp_weights_apply_signs(&a.layout, &steps[_i], a.bits, a.theta);
+        sp_weights_apply_signs(&a.layout, &steps[_i], a.bits, a.theta, NULL);
         twin_apply(&a, &steps[_i], true);
         expect_twin(&a);
     }
@@ -127,7 +127,7 @@ START_TEST(test_apply_values)
     struct arrays a = make_arrays((uint64_t)_i);
 
     for (int round = 0; round < 50; round++) {
-        sp_weights_apply_values(&a.layout, &steps[_i], a.values, a.theta);
+        sp_weights_apply_values(&a.layout, &steps[_i], a.values, a.theta, NULL);
         twin_apply(&a, &steps[_i], false);
         expect_twin(&a);
     }
@@ -149,9 +149,9 @@ START_TEST(test_apply_full)
     sp_layout_set_traits(&a.layout, _i < (int)UNIT_COUNT(steps) ? some : all);
     for (int round = 0; round < 50; round++) {
         if (round % 2 == 0)
-            sp_weights_apply_signs(&a.layout, &step, a.bits, a.theta);
+            sp_weights_apply_signs(&a.layout, &step, a.bits, a.theta, NULL);
         else
-            sp_weights_apply_values(&a.layout, &step, a.values, a.theta);
+            sp_weights_apply_values(&a.layout, &step, a.values, a.theta, NULL);
         twin_apply(&a, &step, round % 2 == 0);
         expect_twin(&a);
     }
@@ -173,13 +173,13 @@ START_TEST(test_by_hand)
 
     ck_assert_int_eq(sp_layout_add(&layout, &plain, NULL), SP_OK);
     ck_assert_int_eq(sp_layout_add(&layout, &decaying, NULL), SP_OK);
-    sp_weights_apply_signs(&layout, &step, &bits, theta);
+    sp_weights_apply_signs(&layout, &step, &bits, theta, NULL);
     ck_assert_mem_eq(theta, ((float[]){7.0f, 9.0f, 3.0f, 5.0f}), sizeof theta);
-    sp_weights_apply_values(&layout, &step, values, theta);
+    sp_weights_apply_values(&layout, &step, values, theta, NULL);
     ck_assert_mem_eq(theta, ((float[]){6.0f, 11.0f, -1.5f, 6.5f}), sizeof theta);
-    sp_weights_apply_values(&layout, &per_tensor, values, theta);
+    sp_weights_apply_values(&layout, &per_tensor, values, theta, NULL);
     ck_assert_mem_eq(theta, ((float[]){4.0f, 15.0f, -12.75f, 19.25f}), sizeof theta);
-    sp_weights_apply_signs(&layout, &per_tensor, &bits, theta);
+    sp_weights_apply_signs(&layout, &per_tensor, &bits, theta, NULL);
     ck_assert_mem_eq(theta, ((float[]){2.0f, 17.0f, -10.375f, 13.625f}), sizeof theta);
     sp_layout_finish(&layout);
 }
@@ -251,6 +251,110 @@ START_TEST(test_digest_sees_every_block)
 }
 END_TEST
 
+/* A layout of more than two blocks, whose tensors end before, at and after where blocks do; every trait is there. */
+static struct sp_layout make_long_layout(void)
+{
+    static const uint64_t sizes[] = {65531, 5, 3, 1, 65536, 70001, 2};
+    static const uint8_t traits[] = {
+        SP_TENSOR_DECAY, 0, SP_TENSOR_FULL, SP_TENSOR_DECAY, 0, SP_TENSOR_DECAY | SP_TENSOR_FULL, 0};
+    struct sp_layout layout = {0};
+
+    for (uint32_t i = 0; i < UNIT_COUNT(sizes); i++) {
+        struct sp_tensor tensor = {.dims = 1, .shape = {sizes[i]}};
+
+        (void)snprintf(tensor.name, sizeof tensor.name, "t%u", i);
+        ck_assert_int_eq(sp_layout_add(&layout, &tensor, NULL), SP_OK);
+    }
+    sp_layout_set_traits(&layout, traits);
+    return layout;
+}
+
+static float *random_floats(struct sp_rng *rng, size_t count)
+{
+    float *values = unit_alloc(count * sizeof *values);
+
+    for (size_t j = 0; j < count; j++)
+        values[j] = unit_uniform(rng);
+    return values;
+}
+
+/* The digest on the way is that of the weights afterwards, and asking for it changes no weight. */
+START_TEST(test_digest_on_the_way)
+{
+    struct sp_rng rng = unit_rng(70 + (uint64_t)_i);
+    struct sp_layout layout = make_long_layout();
+    size_t count = (size_t)layout.coordinates;
+    float *theta = random_floats(&rng, count), *same = random_floats(&rng, count);
+    float *values = random_floats(&rng, count), *full = random_floats(&rng, (size_t)layout.full);
+    const struct sp_step step = {.decay = 0.75f, .rate = 0.01f, .full = full};
+    uint64_t digest = 0;
+
+    memcpy(same, theta, count * sizeof *theta);
+    if (_i == 0) {
+        sp_weights_apply_signs(&layout, &step, (const uint8_t *)values, theta, &digest);
+        sp_weights_apply_signs(&layout, &step, (const uint8_t *)values, same, NULL);
+    } else {
+        sp_weights_apply_values(&layout, &step, values, theta, &digest);
+        sp_weights_apply_values(&layout, &step, values, same, NULL);
+    }
+    ck_assert_uint_eq(digest, sp_weights_digest(theta, layout.coordinates));
+    ck_assert_mem_eq(theta, same, count * sizeof *theta);
+    sp_layout_finish(&layout);
+    free(theta);
+    free(same);
+    free(values);
+    free(full);
+}
+END_TEST
+
+/* A tensor that lies in several blocks changes as it would in one piece. */
+START_TEST(test_blocks_leave_no_trace)
+{
+    struct sp_rng rng = unit_rng(80);
+    struct sp_layout layout = make_long_layout();
+    size_t count = (size_t)layout.coordinates;
+    float *theta = random_floats(&rng, count), *before = random_floats(&rng, count);
+    float *full = random_floats(&rng, (size_t)layout.full);
+    uint8_t *bits = unit_alloc(count / 8 + 1);
+    const struct sp_step step = {.decay = 0.75f, .rate = 0.01f, .full = full};
+
+    for (size_t i = 0; i <= count / 8; i++)
+        bits[i] = (uint8_t)sp_rng_next(&rng);
+    memcpy(before, theta, count * sizeof *theta);
+    sp_weights_apply_signs(&layout, &step, bits, theta, NULL);
+    for (uint32_t i = 0; i < layout.trained; i++) {
+        const struct sp_tensor *tensor = &layout.tensors[i];
+        float decay = sp_tensor_is(tensor, SP_TENSOR_DECAY) ? step.decay : 1.0f;
+
+        for (uint64_t k = 0; k < tensor->count; k++) {
+            uint64_t j = tensor->first + k;
+            float sign = (bits[j / 8] & (1u << (j % 8))) != 0 ? 1.0f : -1.0f;
+            float direction = sp_tensor_is(tensor, SP_TENSOR_FULL) ? full[tensor->full_first + k] : sign;
+            float expected = twin_coordinate(before[j], decay, step.rate, direction);
+
+            unit_assert(memcmp(&theta[j], &expected, sizeof expected) == 0, "coordinate %llu", (unsigned long long)j);
+        }
+    }
+    sp_layout_finish(&layout);
+    free(theta);
+    free(before);
+    free(full);
+    free(bits);
+}
+END_TEST
+
+/* Of no weights too. */
+START_TEST(test_digest_of_nothing_on_the_way)
+{
+    const struct sp_step step = {.decay = 1.0f, .rate = 1.0f};
+    struct sp_layout layout = {0};
+    uint64_t digest = 0;
+
+    sp_weights_apply_signs(&layout, &step, NULL, NULL, &digest);
+    ck_assert_uint_eq(digest, sp_weights_digest(NULL, 0));
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("weights");
@@ -262,5 +366,8 @@ int main(void)
     tcase_add_test(tests, test_digest_is_pinned);
     tcase_add_test(tests, test_digest_sees_every_bit);
     tcase_add_test(tests, test_digest_sees_every_block);
+    tcase_add_loop_test(tests, test_digest_on_the_way, 0, 2);
+    tcase_add_test(tests, test_digest_of_nothing_on_the_way);
+    tcase_add_test(tests, test_blocks_leave_no_trace);
     return unit_run(suite_create("weights"), tests);
 }

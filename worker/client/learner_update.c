@@ -139,9 +139,9 @@ static void apply(struct sp_learner *learner, const struct sp_commit *commit)
     if (learner->exchange_only)
         return;
     if (learner->phase == SP_PHASE_SIGN)
-        sp_weights_apply_signs(&learner->layout, &step, learner->bits, learner->theta);
+        sp_weights_apply_signs(&learner->layout, &step, learner->bits, learner->theta, NULL);
     else
-        sp_weights_apply_values(&learner->layout, &step, learner->values, learner->theta);
+        sp_weights_apply_values(&learner->layout, &step, learner->values, learner->theta, NULL);
     if (learner->buffers_due && learner->buffers != NULL)
         memcpy(learner->buffers, learner->averages, (size_t)learner->layout.buffers * sizeof(float));
 }

@@ -12,6 +12,15 @@
 #error "Signpost keeps weights in little-endian memory; this processor is big-endian"
 #endif
 
+/* Weights that a step changes and then hashes: what the kernels ask for ahead (sp_prefetch() in x86.h), so that the
+ * processor reads the next piece while it hashes this one, which takes as long. */
+#define PIECE 256
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* --- kernels, scalar --------------------------------------------------------------------------------------------- */
 
 static void apply_signs_some(float *theta, const uint8_t *bits, uint64_t first, size_t count, float decay, float rate)
@@ -47,7 +56,7 @@ static void apply_values_scalar(float *theta, const float *values, size_t groups
     apply_values_some(theta, values, groups * 8, decay, rate);
 }
 
-/* --- the step ---------------------------------------------------------------------------------------------------- */
+/* --- one part of a tensor ----------------------------------------------------------------------------------------- */
 
 static sp_apply_signs_kernel *const signs_kernels[SP_CPU_SETS] =
     SP_CPU_TABLE(apply_signs_scalar, sp_apply_signs_avx2, sp_apply_signs_avx2);
@@ -100,35 +109,87 @@ static void apply_part(const struct update *update, const struct sp_layout_part 
         apply_values_range(at, update->values + part->first, (size_t)part->count, decay, rate);
 }
 
-static uint64_t block_count(uint64_t first, uint64_t coordinates)
+/* --- the digest -------------------------------------------------------------------------------------------------- */
+
+/* The digest of weights that come one after another: a state over the digests of blocks, and that of the block. */
+struct hash {
+    XXH64_state_t whole, block;
+    uint64_t count;
+};
+
+static void hash_begin(struct hash *hash)
 {
-    return coordinates - first < SP_SUM_BLOCK ? coordinates - first : SP_SUM_BLOCK;
+    (void)XXH64_reset(&hash->whole, 0);
+    (void)XXH64_reset(&hash->block, 0);
+    hash->count = 0;
 }
 
-static void digest_block(XXH64_state_t *state, const float *theta, uint64_t count)
+static void hash_end_block(struct hash *hash)
 {
-    uint64_t block = htole64(XXH64(theta, (size_t)count * sizeof *theta, 0));
+    uint64_t block = htole64(XXH64_digest(&hash->block));
 
-    (void)XXH64_update(state, &block, sizeof block);
+    (void)XXH64_update(&hash->whole, &block, sizeof block);
+    (void)XXH64_reset(&hash->block, 0);
 }
 
-/* Block by block, so that weights are hashed while they are in the cache. */
+/* Weights that lie in one block. */
+static void hash_add(struct hash *hash, const float *theta, size_t count)
+{
+    (void)XXH64_update(&hash->block, theta, count * sizeof *theta);
+    hash->count += count;
+    if (hash->count % SP_SUM_BLOCK == 0)
+        hash_end_block(hash);
+}
+
+static uint64_t hash_end(struct hash *hash)
+{
+    if (hash->count % SP_SUM_BLOCK != 0)
+        hash_end_block(hash);
+    return XXH64_digest(&hash->whole);
+}
+
+uint64_t sp_weights_digest(const float *theta, uint64_t coordinates)
+{
+    struct hash hash;
+
+    hash_begin(&hash);
+    for (uint64_t first = 0; first < coordinates; first += SP_SUM_BLOCK)
+        hash_add(&hash, theta + first, (size_t)least(coordinates - first, SP_SUM_BLOCK));
+    return hash_end(&hash);
+}
+
+/* --- the step ---------------------------------------------------------------------------------------------------- */
+
+/* Pieces end with bytes of bits, wherever the tensor begins. */
+static void apply_block(const struct sp_layout *layout, uint64_t first, uint64_t count, const struct update *update,
+                        float *theta, struct hash *hash)
+{
+    uint64_t most = hash != NULL ? PIECE : SP_SUM_BLOCK;
+    struct sp_layout_part part = {0};
+
+    while (sp_layout_next(layout, first, count, &part)) {
+        struct sp_layout_part piece = part;
+
+        for (uint64_t at = 0; at < part.count; at += piece.count) {
+            piece.first = part.first + at;
+            piece.count = least(part.count - at, most - piece.first % 8);
+            apply_part(update, &piece, theta);
+            if (hash != NULL)
+                hash_add(hash, theta + piece.first, (size_t)piece.count);
+        }
+    }
+}
+
 static void apply(const struct sp_layout *layout, const struct update *update, float *theta, uint64_t *digest)
 {
-    XXH64_state_t state;
+    struct hash hash;
 
-    (void)XXH64_reset(&state, 0);
-    for (uint64_t first = 0; first < layout->coordinates; first += SP_SUM_BLOCK) {
-        uint64_t count = block_count(first, layout->coordinates);
-        struct sp_layout_part part = {0};
-
-        while (sp_layout_next(layout, first, count, &part))
-            apply_part(update, &part, theta);
-        if (digest != NULL)
-            digest_block(&state, theta + first, count);
-    }
+    hash_begin(&hash);
+    for (uint64_t first = 0; first < layout->coordinates; first += SP_SUM_BLOCK)
+        apply_block(layout, first, least(layout->coordinates - first, SP_SUM_BLOCK), update, theta,
+                    digest != NULL ? &hash : NULL);
     if (digest != NULL)
-        *digest = XXH64_digest(&state);
+        *digest = hash_end(&hash);
 }
 
 void sp_weights_apply_signs(const struct sp_layout *layout, const struct sp_step *step, const uint8_t *bits,
@@ -145,16 +206,4 @@ void sp_weights_apply_values(const struct sp_layout *layout, const struct sp_ste
     struct update update = {.step = step, .values = values};
 
     apply(layout, &update, theta, digest);
-}
-
-/* --- the digest -------------------------------------------------------------------------------------------------- */
-
-uint64_t sp_weights_digest(const float *theta, uint64_t coordinates)
-{
-    XXH64_state_t state;
-
-    (void)XXH64_reset(&state, 0);
-    for (uint64_t first = 0; first < coordinates; first += SP_SUM_BLOCK)
-        digest_block(&state, theta + first, block_count(first, coordinates));
-    return XXH64_digest(&state);
 }

@@ -39,6 +39,10 @@ void sp_apply_values_avx2(float *theta, const float *values, size_t groups, floa
     for (size_t j = 0; j < groups * 8; j += 8) {
         __m256 decayed = _mm256_mul_ps(_mm256_loadu_ps(theta + j), factor);
 
+        if (j % 16 == 0) {
+            sp_prefetch(theta + j);
+            sp_prefetch(values + j);
+        }
         _mm256_storeu_ps(theta + j, _mm256_sub_ps(decayed, _mm256_mul_ps(step, _mm256_loadu_ps(values + j))));
     }
 }

@@ -11,6 +11,7 @@ const struct comparison comparisons[] = {
     {"pack", compare_pack},
     {"sums", compare_sums},
     {"weights", compare_weights},
+    {"values", compare_values},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

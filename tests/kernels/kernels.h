@@ -40,7 +40,10 @@ void compare_sets(const char *what, run_kernel *run, void *arg, const void *befo
 
 /* One comparison each, of a file of its own; all in the table of kernels.c. */
 typedef void compare_kernel(struct source *source);
-compare_kernel compare_pack, compare_sums, compare_weights;
+compare_kernel compare_pack;
+compare_kernel compare_sums;
+compare_kernel compare_values;
+compare_kernel compare_weights;
 
 struct comparison {
     const char *name;

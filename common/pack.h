@@ -21,8 +21,10 @@ static inline unsigned sp_coin(uint64_t j, uint32_t t)
     return (~((((uint32_t)j * UINT32_C(2654435761)) >> 16) ^ t)) & 1u;
 }
 
-/* coin(j, t) depends on j mod 2^17 and on t mod 2: the bits of coin(j, 1), j = 0..2^17+63, packed. Made once. */
-#define SP_COINS_BYTES (16384u + 8u)
+/* coin(j, t) depends on j mod 2^17 and on t mod 2: the bits of coin(j, 1), packed. Made once. Behind a period follows
+ * the beginning of the next, so that 64 bytes can be read from any place. */
+#define SP_COINS_PERIOD 16384u
+#define SP_COINS_BYTES (SP_COINS_PERIOD + 64u)
 const uint8_t *sp_coins(void);
 
 /* The coins of coordinates first..first+63 as one word (bit i: coordinate first+i); `first` is a multiple of 8. */
@@ -30,7 +32,7 @@ static inline uint64_t sp_coin_word(const uint8_t *coins, uint64_t first, uint32
 {
     uint64_t word;
 
-    memcpy(&word, coins + first / 8 % 16384, sizeof word);
+    memcpy(&word, coins + first / 8 % SP_COINS_PERIOD, sizeof word);
     return t % 2 != 0 ? word : ~word;
 }
 

@@ -3,12 +3,13 @@
 #include "common/check.h"
 #include "common/pack.h"
 #include "common/planes.h"
+#include "server/vote_kernels.h"
 
 #include <string.h>
 
 /* A block of words, so that the compiler turns the loops over it into vector instructions. */
-#define WORDS 8
-#define BLOCK_BYTES (WORDS * 8u)
+#define WORDS (SP_VOTE_UNIT / 8u)
+#define BLOCK_BYTES SP_VOTE_UNIT
 
 struct planes {
     uint64_t bit[SP_PLANES_MAX][WORDS];
@@ -92,100 +93,128 @@ static uint64_t margin(const struct planes *planes, unsigned needed, unsigned vo
 }
 
 struct block {
-    const uint8_t *const *votes;
-    unsigned voters, needed;
-    size_t offset, bytes; /* in each buffer */
+    size_t at, bytes; /* in each buffer */
     uint64_t first;
     size_t count;
-    uint32_t t;
+    uint64_t valid[WORDS];
 };
 
 /* Votes are not trusted to be clear past `count`. */
-static void write_planes(const struct block *block, const struct planes *planes, const uint64_t valid[WORDS],
-                         size_t stride, uint8_t *to)
+static void write_planes(const struct sp_vote_work *work, const struct block *block, const struct planes *planes,
+                         unsigned needed)
 {
     uint64_t word[WORDS];
 
-    for (unsigned p = 0; p < block->needed; p++) {
+    for (unsigned p = 0; p < needed; p++) {
         for (unsigned w = 0; w < WORDS; w++)
-            word[w] = planes->bit[p][w] & valid[w];
-        memcpy(to + p * stride + block->offset, word, block->bytes);
+            word[w] = planes->bit[p][w] & block->valid[w];
+        memcpy(work->planes + p * work->stride + block->at, word, block->bytes);
     }
 }
 
-static void count_block(const struct block *block, const struct planes *planes, uint64_t above[WORDS],
-                        const uint64_t tie[WORDS], const uint64_t valid[WORDS], struct sp_vote_counts *counts)
+/* Ones of `word` xor those of a buffer. */
+static uint64_t differing(const struct block *block, const uint8_t *from, const uint64_t word[WORDS])
 {
+    uint64_t other[WORDS];
+
+    load(from + block->at, block->bytes, other);
+    for (unsigned w = 0; w < WORDS; w++)
+        other[w] = (other[w] ^ word[w]) & block->valid[w];
+    return ones(other);
+}
+
+static void count_block(const struct sp_vote_work *work, const struct block *block, const struct planes *planes,
+                        const uint64_t above[WORDS], const uint64_t tie[WORDS])
+{
+    const unsigned needed = sp_planes(work->voters);
     uint64_t below[WORDS], all[WORDS], none[WORDS], unused[WORDS];
 
     for (unsigned w = 0; w < WORDS; w++)
-        below[w] = valid[w] & ~above[w] & ~tie[w];
-    compare(planes, block->needed, block->voters, unused, all);
-    compare(planes, block->needed, 0, unused, none);
+        below[w] = block->valid[w] & ~above[w] & ~tie[w];
+    compare(planes, needed, work->voters, unused, all);
+    compare(planes, needed, 0, unused, none);
     for (unsigned w = 0; w < WORDS; w++)
-        all[w] = (all[w] | none[w]) & valid[w];
-    counts->coordinates += block->count;
-    counts->margin += margin(planes, block->needed, block->voters, above, below);
-    counts->ties += ones(tie);
-    counts->unanimous += ones(all);
+        all[w] = (all[w] | none[w]) & block->valid[w];
+    work->counts->coordinates += block->count;
+    work->counts->margin += margin(planes, needed, work->voters, above, below);
+    work->counts->ties += ones(tie);
+    work->counts->unanimous += ones(all);
 }
 
-static void add_votes(const struct block *block, struct planes *planes)
+static void add_votes(const struct sp_vote_work *work, const struct block *block, struct planes *planes)
 {
     uint64_t word[WORDS];
 
     memset(planes, 0, sizeof *planes);
-    for (unsigned i = 0; i < block->voters; i++) {
-        load(block->votes[i] + block->offset, block->bytes, word);
-        add_vote(planes, block->needed, word);
+    for (unsigned i = 0; i < work->voters; i++) {
+        load(work->votes[i] + block->at, block->bytes, word);
+        add_vote(planes, sp_planes(work->voters), word);
     }
 }
 
-static void vote_block(const struct block *block, const struct planes *planes, const uint64_t valid[WORDS],
-                       const uint8_t *previous, uint8_t *result, struct sp_vote_counts *counts, uint64_t disagree[])
+static void vote_block(const struct sp_vote_work *work, const struct block *block)
 {
-    uint64_t above[WORDS], tie[WORDS], word[WORDS], outcome[WORDS];
+    const unsigned needed = sp_planes(work->voters);
+    struct planes planes;
+    uint64_t above[WORDS], tie[WORDS], outcome[WORDS];
 
-    compare(planes, block->needed, block->voters / 2, above, tie);
+    add_votes(work, block, &planes);
+    if (work->planes != NULL)
+        write_planes(work, block, &planes, needed);
+    compare(&planes, needed, work->voters / 2, above, tie);
     for (unsigned w = 0; w < WORDS; w++) {
-        above[w] &= valid[w];
-        tie[w] = block->voters % 2 == 0 ? tie[w] & valid[w] : 0;
-        outcome[w] = above[w] | (tie[w] & sp_coin_word(sp_coins(), block->first + w * 64u, block->t));
+        above[w] &= block->valid[w];
+        tie[w] = work->voters % 2 == 0 ? tie[w] & block->valid[w] : 0;
+        outcome[w] = above[w] | (tie[w] & sp_coin_word(work->coins, block->first + w * 64u, work->t));
     }
-    count_block(block, planes, above, tie, valid, counts);
-    if (previous != NULL) {
-        load(previous + block->offset, block->bytes, word);
-        for (unsigned w = 0; w < WORDS; w++)
-            word[w] = (word[w] ^ outcome[w]) & valid[w];
-        counts->flips += ones(word);
+    memcpy(work->result + block->at, outcome, block->bytes);
+    if (work->counts != NULL) {
+        count_block(work, block, &planes, above, tie);
+        work->counts->flips += work->previous != NULL ? differing(block, work->previous, outcome) : 0;
     }
-    for (unsigned i = 0; i < block->voters; i++) {
-        load(block->votes[i] + block->offset, block->bytes, word);
-        for (unsigned w = 0; w < WORDS; w++)
-            word[w] = (word[w] ^ outcome[w]) & valid[w];
-        disagree[i] += ones(word);
-    }
-    memcpy(result + block->offset, outcome, block->bytes);
+    for (unsigned i = 0; i < work->voters && work->disagree != NULL; i++)
+        work->disagree[i] += differing(block, work->votes[i], outcome);
 }
+
+/* Coordinates from..to-1 of the range, `from` a multiple of a block. */
+static void vote_range(const struct sp_vote_work *work, size_t from, size_t to)
+{
+    for (size_t done = from; done < to; done += BLOCK_BYTES * 8) {
+        struct block block = {.at = done / 8, .first = work->first + done};
+
+        block.count = to - done < BLOCK_BYTES * 8 ? to - done : BLOCK_BYTES * 8;
+        block.bytes = sp_bits_bytes(block.count);
+        valid_bits(block.count, block.valid);
+        vote_block(work, &block);
+    }
+}
+
+static void vote_scalar(const struct sp_vote_work *work, size_t bytes)
+{
+    vote_range(work, 0, bytes * 8);
+}
+
+static sp_vote_kernel *const kernels[SP_CPU_SETS] = SP_CPU_TABLE(vote_scalar, sp_vote_avx2, sp_vote_avx512);
 
 void sp_vote(const uint8_t *const votes[], unsigned voters, uint64_t first, size_t count, uint32_t t,
              const uint8_t *previous, uint8_t *result, uint8_t *planes, struct sp_vote_counts *counts,
              uint64_t disagree[])
 {
-    struct block block = {.votes = votes, .voters = voters, .needed = sp_planes(voters), .t = t};
-    struct planes counted;
-    uint64_t valid[WORDS];
+    const struct sp_vote_work work = {.votes = votes,
+                                      .voters = voters,
+                                      .first = first,
+                                      .t = t,
+                                      .coins = sp_coins(),
+                                      .previous = previous,
+                                      .result = result,
+                                      .planes = planes,
+                                      .stride = sp_bits_bytes(count),
+                                      .counts = counts,
+                                      .disagree = disagree};
+    size_t whole = voters > 0 ? count / 8 / SP_VOTE_UNIT * SP_VOTE_UNIT : 0;
 
     sp_assert(voters <= SP_VOTES_MAX && first % 64 == 0);
-    for (size_t done = 0; done < count; done += block.count) {
-        block.offset = done / 8;
-        block.count = count - done < BLOCK_BYTES * 8 ? count - done : BLOCK_BYTES * 8;
-        block.bytes = sp_bits_bytes(block.count);
-        block.first = first + done;
-        valid_bits(block.count, valid);
-        add_votes(&block, &counted);
-        if (planes != NULL)
-            write_planes(&block, &counted, valid, sp_bits_bytes(count), planes);
-        vote_block(&block, &counted, valid, previous, result, counts, disagree);
-    }
+    if (whole > 0)
+        kernels[sp_cpu()](&work, whole);
+    vote_range(&work, whole * 8, count);
 }

@@ -12,6 +12,8 @@ const struct comparison comparisons[] = {
     {"sums", compare_sums},
     {"weights", compare_weights},
     {"values", compare_values},
+    {"planes", compare_planes},
+    {"vote", compare_vote},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

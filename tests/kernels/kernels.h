@@ -41,8 +41,10 @@ void compare_sets(const char *what, run_kernel *run, void *arg, const void *befo
 /* One comparison each, of a file of its own; all in the table of kernels.c. */
 typedef void compare_kernel(struct source *source);
 compare_kernel compare_pack;
+compare_kernel compare_planes;
 compare_kernel compare_sums;
 compare_kernel compare_values;
+compare_kernel compare_vote;
 compare_kernel compare_weights;
 
 struct comparison {

@@ -107,7 +107,10 @@ static inline uint64_t count_row(const uint8_t *a, const uint8_t *b, size_t byte
     }
     for (; at < bytes; at += VEC_BYTES)
         rest = _mm256_add_epi64(rest, ones(differing(a, b, at)));
-    return 8 * total(eights) + 4 * total(ones(four)) + 2 * total(ones(two)) + total(ones(one)) + total(rest);
+    rest = _mm256_add_epi64(rest, _mm256_slli_epi64(eights, 3));
+    rest = _mm256_add_epi64(rest, _mm256_slli_epi64(ones(four), 2));
+    rest = _mm256_add_epi64(rest, _mm256_slli_epi64(ones(two), 1));
+    return total(_mm256_add_epi64(rest, ones(one)));
 }
 
 static uint64_t count_differing(const uint8_t *a, const uint8_t *b, size_t bytes)

@@ -11,26 +11,38 @@
 #include "common/planes.h"
 #include "server/vote_kernels.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
 #define GROUP 8u
-#define BLOCK 2048u /* bytes of each buffer */
+#define BLOCK 8192u /* bytes of each buffer */
 #define PART 1024u  /* what is decided at a time: its statistics are in memory between */
+
+#define SKEW 192u /* between rows, which would else fall on the same places of the cache */
 
 /* Planes of the counts of the minority; half of the voters are one at most. */
 #define MINORITY_MAX (SP_PLANES_MAX - 1)
 
 struct rows {
-    _Alignas(64) uint8_t minority[MINORITY_MAX][PART];
-    _Alignas(64) uint8_t ties[PART];
-    _Alignas(64) uint8_t split[PART]; /* not unanimous */
+    _Alignas(64) uint8_t minority[MINORITY_MAX][PART + SKEW];
+    _Alignas(64) uint8_t ties[PART + SKEW];
+    _Alignas(64) uint8_t split[PART + SKEW]; /* not unanimous */
 };
 
 struct sums {
-    _Alignas(64) uint8_t plane[SP_PLANES_MAX][BLOCK];
+    _Alignas(64) uint8_t plane[SP_PLANES_MAX][BLOCK + SKEW];
 };
+
+/* Up to so many voters a minority is of 0, 1 or 2: no coordinate has ones in two of its planes. */
+#define SPLIT_BY_PLANES 5u
+
+/* Half of the voters have a plane of the minority's count for themselves, which is then that of the ties. */
+INLINE bool ties_by_plane(unsigned voters)
+{
+    return (voters & (voters - 1)) == 0;
+}
 
 INLINE unsigned bits_of(unsigned voters)
 {
@@ -46,6 +58,7 @@ INLINE vec mask(unsigned constant, unsigned p)
 /* Adds n bits to a plane, two at a time; what they carry is in `bits` then. Returns how many those are. */
 INLINE unsigned add_level(vec *plane, vec bits[GROUP], unsigned n)
 {
+#pragma GCC unroll 8
     for (unsigned k = 0; k < n / 2; k++) {
         vec carry = vec_majority(*plane, bits[2 * k], bits[2 * k + 1]);
 
@@ -68,6 +81,7 @@ INLINE void add_votes(vec plane[SP_PLANES_MAX], unsigned planes, const uint8_t *
 
     for (unsigned i = 0; i < n; i++)
         bits[i] = vec_load(votes[i] + at);
+#pragma GCC unroll 8
     for (unsigned p = 0; p < planes; p++)
         n = add_level(&plane[p], bits, n);
 }
@@ -93,8 +107,10 @@ INLINE void count_minority(const vec plane[SP_PLANES_MAX], unsigned planes, unsi
         split = vec_or(split, minority);
         vec_store(rows->minority[p] + at, minority);
     }
-    vec_store(rows->split + at, split);
-    vec_store(rows->ties + at, ties);
+    if (voters > SPLIT_BY_PLANES)
+        vec_store(rows->split + at, split);
+    if (!ties_by_plane(voters))
+        vec_store(rows->ties + at, ties);
 }
 
 /* From counts to the result, and to the rows of statistics unless they are NULL. `at` is the place in all buffers,
@@ -119,22 +135,29 @@ INLINE void decide(const struct sp_vote_work *work, const vec plane[SP_PLANES_MA
 }
 
 /* A part, of few voters: nothing but the result and the statistics leaves the registers. */
-INLINE void vote_few(const struct sp_vote_work *work, size_t at, size_t bytes, struct rows *rows, unsigned voters)
+INLINE void vote_few(const struct sp_vote_work *given, size_t at, size_t bytes, struct rows *rows, unsigned voters)
 {
+    const struct sp_vote_work copy = *given, *work = &copy;
+    const uint8_t *votes[GROUP];
+
+    for (unsigned i = 0; i < voters; i++)
+        votes[i] = work->votes[i];
     for (size_t row = 0; row < bytes; row += VEC_BYTES) {
         vec plane[SP_PLANES_MAX];
 
         for (unsigned p = 0; p < bits_of(voters); p++)
             plane[p] = vec_zero();
-        add_votes(plane, bits_of(voters), work->votes, voters, at + row);
+        add_votes(plane, bits_of(voters), votes, voters, at + row);
         decide(work, plane, bits_of(voters), voters, at + row, rows, row);
     }
 }
 
 /* A part of a block whose counts are there. */
-INLINE void vote_many(const struct sp_vote_work *work, size_t at, size_t bytes, struct rows *rows,
+INLINE void vote_many(const struct sp_vote_work *given, size_t at, size_t bytes, struct rows *rows,
                       const struct sums *sums, size_t begin, unsigned planes)
 {
+    const struct sp_vote_work copy = *given, *work = &copy;
+
     for (size_t row = 0; row < bytes; row += VEC_BYTES) {
         vec plane[SP_PLANES_MAX];
 
@@ -217,8 +240,7 @@ static void vote_part(const struct sp_vote_work *work, size_t at, size_t bytes, 
     }
 }
 
-/* Sum of |V| = M - 2 * (those in the minority). Up to 5 voters the counts of the minority are 0, 1 and 2, and no
- * coordinate has ones in two of their planes; and of 2, 4, 8, ... the highest plane is that of the ties. */
+/* Sum of |V| = M - 2 * (those in the minority). */
 static void count_part(const struct sp_vote_work *work, const struct rows *rows, size_t bytes)
 {
     const unsigned planes = bits_of(work->voters) - 1;
@@ -230,9 +252,9 @@ static void count_part(const struct sp_vote_work *work, const struct rows *rows,
         minority += highest << p;
         split += highest;
     }
-    if (work->voters > 5)
+    if (work->voters > SPLIT_BY_PLANES)
         split = count_differing(rows->split, NULL, bytes);
-    if ((work->voters & (work->voters - 1)) == 0)
+    if (ties_by_plane(work->voters))
         ties = planes > 0 ? highest : 0;
     else if (work->voters % 2 == 0)
         ties = count_differing(rows->ties, NULL, bytes);

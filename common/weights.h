@@ -17,6 +17,9 @@ struct sp_step {
     const float *full;   /* values of the tensors with trait FULL, one after the other; NULL if there are none */
 };
 
+/* COMMIT of every round t that is a multiple of it carries the digest of the weights after round t-1. */
+#define SP_DIGEST_ROUNDS 100
+
 /* theta = theta*decay - rate*s for every coordinate; bit j of `bits` is the sign of coordinate j. Tensors with trait
  * FULL take their values from step->full instead, in both functions. Each operation is rounded to float32.
  * `digest` is NULL, or gets sp_weights_digest() of the weights as the step leaves them: they are hashed block by block

@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#define DIGEST_ROUNDS 100
-
 void sp_commit_send(struct sp_round *r, uint32_t t)
 {
     struct sp_action *action = sp_round_act(r, SP_ACTION_COMMIT, 0);
@@ -63,6 +61,7 @@ static void swap_previous(struct sp_round *r)
 void sp_round_settle(struct sp_round *r)
 {
     const struct sp_commit *commit = &r->last_commit;
+    uint64_t *digest = (r->committed + 1) % SP_DIGEST_ROUNDS == 0 ? &r->digest : NULL;
     struct sp_step step = {.decay = commit->decay,
                            .rate = commit->rate,
                            .rates = commit->rates,
@@ -73,9 +72,9 @@ void sp_round_settle(struct sp_round *r)
         return;
     r->unsettled = false;
     if (r->settles == SP_PHASE_SIGN)
-        sp_weights_apply_signs(&r->layout, &step, r->previous, r->theta, NULL);
+        sp_weights_apply_signs(&r->layout, &step, r->previous, r->theta, digest);
     else
-        sp_weights_apply_values(&r->layout, &step, r->mean, r->theta, NULL);
+        sp_weights_apply_values(&r->layout, &step, r->mean, r->theta, digest);
 }
 
 /* What follows from a round's result but for the weights, which can wait until its COMMIT is on its way. */
@@ -194,9 +193,9 @@ void sp_commit_round(struct sp_round *r)
         decide_values(r, c);
     else
         decide_signs(r, c, loss, &next);
-    if (t % DIGEST_ROUNDS == 0 && !r->exchange_only) {
+    if (t % SP_DIGEST_ROUNDS == 0 && !r->exchange_only) {
         c->has_digest = true;
-        c->digest = sp_weights_digest(r->theta, r->layout.coordinates);
+        c->digest = r->digest;
     }
     c->last = t == r->rounds;
     announce(r, c, next, t + 1);

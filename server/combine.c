@@ -191,12 +191,25 @@ static void vote(struct sp_round *r, const struct sp_chunk *chunk, const struct 
         r->margin += (double)(counts.margin - full * votes->count) / (double)votes->count;
 }
 
+/* Whether this round's lengths are asked for: in a margin round by the rates after the switch; in the SGD phase of a
+ * hybrid job by the norm rules until they have a rate, or in every round, and by optimizer.sgd.clip. */
+static bool needs_norms(const struct sp_round *r)
+{
+    const struct sp_job *job = &r->job;
+
+    if (r->form.phase == SP_PHASE_MARGIN)
+        return true;
+    if (job->optimizer.mode != SP_MODE_HYBRID || r->decide.fixed > 0.0)
+        return false;
+    return !r->lambda_known || job->optimizer.sgd.rate == SP_RATE_TRACKING || job->optimizer.sgd.clip > 0.0;
+}
+
 /* Lengths of what is voted on, tensor by tensor, from the numbers before they are coded. */
 static void add_norms(struct sp_round *r, const struct sp_chunk *chunk, const float *values)
 {
     struct sp_layout_part part = {0};
 
-    while (sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
+    while (needs_norms(r) && sp_layout_next(&r->layout, chunk->first, chunk->count, &part)) {
         const float *at = values + (part.first - chunk->first);
 
         if (sp_tensor_is(part.tensor, SP_TENSOR_FULL))

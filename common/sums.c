@@ -97,11 +97,17 @@ static void sketch_some(double *bucket, uint64_t signs, const float *values, siz
     }
 }
 
-static void sketch_scalar(double *sketch, uint64_t seed, uint32_t t, uint64_t word, const float *values, size_t words)
+static void sketch_scalar(double *sketch, const struct sp_sketch_place *place, const float *values, size_t words)
 {
     for (size_t i = 0; i < words; i++)
-        sketch_some(sketch + (word + i) % (SP_SKETCH_BUCKETS / WORD) * WORD, sp_sketch_signs(seed, t, word + i),
-                    values + i * WORD, WORD);
+        sketch_some(sp_sketch_half(sketch, place, i), sp_sketch_minus(place, i), values + i * WORD, WORD);
+}
+
+static void squares_sketch_scalar(double lane[LANES], double *sketch, const struct sp_sketch_place *place,
+                                  const float *values, size_t words)
+{
+    squares_scalar(lane, &(struct sp_terms){.values = values}, 0, words);
+    sketch_scalar(sketch, place, values, words);
 }
 
 /* --- sums -------------------------------------------------------------------------------------------------------- */
@@ -113,6 +119,8 @@ static sp_sum_kernel *const sign_products[SP_CPU_SETS] =
     SP_CPU_TABLE(sign_products_scalar, sp_sign_products_avx2, sp_sign_products_avx512);
 static sp_finite_kernel *const finites[SP_CPU_SETS] = SP_CPU_TABLE(finite_scalar, sp_finite_avx2, sp_finite_avx2);
 static sp_sketch_kernel *const sketches[SP_CPU_SETS] = SP_CPU_TABLE(sketch_scalar, sp_sketch_avx2, sp_sketch_avx512);
+static sp_squares_sketch_kernel *const squares_sketches[SP_CPU_SETS] =
+    SP_CPU_TABLE(squares_sketch_scalar, sp_squares_sketch_avx2, sp_squares_sketch_avx512);
 
 static double add_lanes(const double lane[LANES])
 {
@@ -236,25 +244,65 @@ bool sp_all_finite(const float *values, size_t count)
     return finite_scalar(last, 1);
 }
 
-/* Of coordinates that lie in one word. */
-static void sketch_in_word(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first,
-                           const float *values, size_t count)
+/* Coordinates `first` and on up to the end of their word. */
+static size_t sketch_in_word(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first,
+                             const float *values, size_t count)
 {
+    size_t n = least(count, WORD - (size_t)(first % WORD));
+
     sketch_some(sketch + first % SP_SKETCH_BUCKETS, sp_sketch_signs(seed, t, first / WORD) >> (first % WORD), values,
-                count);
+                n);
+    return n;
 }
 
 void sp_sketch_add(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first, const float *values,
                    size_t count)
 {
-    size_t head = least(count, (size_t)(-first % WORD));
-    size_t words = (count - head) / WORD;
-    size_t tail = head + words * WORD;
+    size_t j = first % WORD != 0 ? sketch_in_word(sketch, seed, t, first, values, count) : 0;
+    struct sp_sketch_place place = {.seed = seed, .t = t, .word = (first + j) / WORD};
+    size_t words = (count - j) / WORD;
 
-    if (head > 0)
-        sketch_in_word(sketch, seed, t, first, values, head);
     if (words > 0)
-        sketches[sp_cpu()](sketch, seed, t, (first + head) / WORD, values + head, words);
-    if (tail < count)
-        sketch_in_word(sketch, seed, t, first + tail, values + tail, count - tail);
+        sketches[sp_cpu()](sketch, &place, values + j, words);
+    j += words * WORD;
+    if (j < count)
+        (void)sketch_in_word(sketch, seed, t, first + j, values + j, count - j);
+}
+
+/* How many of `count` coordinates a kernel can take for sum and sketch together: words that lie in the sum's block. */
+static size_t words_together(const struct sp_running_sum *sum, uint64_t first, size_t count)
+{
+    if (first % WORD != 0 || sum->count % LANES != 0)
+        return 0;
+    return least(count, SP_SUM_BLOCK - (size_t)(sum->count % SP_SUM_BLOCK)) / WORD;
+}
+
+/* How many to take apart before words can be taken together again, which they never can if lanes do not begin where
+ * words do. */
+static size_t count_apart(const struct sp_running_sum *sum, uint64_t first, size_t count)
+{
+    return (first - sum->count) % LANES == 0 ? least(count, WORD - (size_t)(first % WORD)) : count;
+}
+
+void sp_running_add_squares_sketch(struct sp_running_sum *sum, double sketch[SP_SKETCH_BUCKETS], uint64_t seed,
+                                   uint32_t t, uint64_t first, const float *values, size_t count)
+{
+    size_t n;
+
+    for (size_t j = 0; j < count; j += n) {
+        size_t words = words_together(sum, first + j, count - j);
+
+        if (words > 0) {
+            struct sp_sketch_place place = {.seed = seed, .t = t, .word = (first + j) / WORD};
+
+            n = words * WORD;
+            squares_sketches[sp_cpu()](sum->lane, sketch, &place, values + j, words);
+            sum->count += n;
+            end_terms(sum);
+        } else {
+            n = count_apart(sum, first + j, count - j);
+            sp_sketch_add(sketch, seed, t, first + j, values + j, n);
+            sp_running_add_squares(sum, values + j, n);
+        }
+    }
 }

@@ -44,3 +44,7 @@ double sp_running_total(const struct sp_running_sum *sum);
  * their sketches has the expected squared norm of their mean gradient. */
 void sp_sketch_add(double sketch[SP_SKETCH_BUCKETS], uint64_t seed, uint32_t t, uint64_t first, const float *values,
                    size_t count);
+
+/* sp_running_add_squares() and sp_sketch_add() of the same values in one pass. */
+void sp_running_add_squares_sketch(struct sp_running_sum *sum, double sketch[SP_SKETCH_BUCKETS], uint64_t seed,
+                                   uint32_t t, uint64_t first, const float *values, size_t count);

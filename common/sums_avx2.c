@@ -1,5 +1,3 @@
-#include "common/rng.h"
-#include "common/sums.h"
 #include "common/sums_kernels.h"
 #include "common/x86.h"
 
@@ -15,12 +13,17 @@ static alignas(32) const uint64_t signs[16][4] = {SIGNS(0),  SIGNS(1),  SIGNS(2)
                                                   SIGNS(6),  SIGNS(7),  SIGNS(8),  SIGNS(9), SIGNS(10), SIGNS(11),
                                                   SIGNS(12), SIGNS(13), SIGNS(14), SIGNS(15)};
 
-/* Four values with the signs that bits k..k+3 of `word` turn. */
-static inline __m256d turned(const float *values, uint64_t word, unsigned k)
+static inline __m256d four(const float *values)
+{
+    return _mm256_cvtps_pd(_mm_loadu_ps(values));
+}
+
+/* Values with the signs that bits k..k+3 of `word` turn. */
+static inline __m256d turned(__m256d values, uint64_t word, unsigned k)
 {
     __m256i sign = _mm256_load_si256((const __m256i *)signs[(word >> k) & 15]);
 
-    return _mm256_xor_pd(_mm256_cvtps_pd(_mm_loadu_ps(values)), _mm256_castsi256_pd(sign));
+    return _mm256_xor_pd(values, _mm256_castsi256_pd(sign));
 }
 
 struct lanes {
@@ -52,7 +55,7 @@ void sp_squares_avx2(double lane[SP_SUM_LANES], const struct sp_terms *terms, si
     for (size_t j = 0; j < words * 64; j += SP_SUM_LANES) {
         sp_prefetch(values + j);
         for (unsigned p = 0; p < 4; p++) {
-            __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(values + j + 4 * p));
+            __m256d v = four(values + j + 4 * p);
 
             add_part(&lanes, p, _mm256_mul_pd(v, v));
         }
@@ -68,10 +71,10 @@ void sp_dot_avx2(double lane[SP_SUM_LANES], const struct sp_terms *terms, size_t
     for (size_t i = 0; i < words; i++, values += 64) {
         uint64_t minus = ~sp_bits_word(terms->bits, terms->first + from + i * 64);
 
-        for (unsigned k = 0; k < 64; k += 4) {
-            if (k % 16 == 0)
-                sp_prefetch(values + k);
-            add_part(&lanes, k / 4 % 4, turned(values + k, minus, k));
+        for (unsigned k = 0; k < 64; k += SP_SUM_LANES) {
+            sp_prefetch(values + k);
+            for (unsigned p = 0; p < 4; p++)
+                add_part(&lanes, p, turned(four(values + k + 4 * p), minus, k + 4 * p));
         }
     }
     store_lanes(lane, &lanes);
@@ -86,9 +89,7 @@ void sp_products_avx2(double lane[SP_SUM_LANES], const struct sp_terms *terms, s
         sp_prefetch(values + j);
         sp_prefetch(others + j);
         for (unsigned p = 0; p < 4; p++)
-            add_part(&lanes, p,
-                     _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(others + j + 4 * p)),
-                                   _mm256_cvtps_pd(_mm_loadu_ps(values + j + 4 * p))));
+            add_part(&lanes, p, _mm256_mul_pd(four(others + j + 4 * p), four(values + j + 4 * p)));
     }
     store_lanes(lane, &lanes);
 }
@@ -109,9 +110,11 @@ void sp_sign_products_avx2(double lane[SP_SUM_LANES], const struct sp_terms *ter
     for (size_t j = 0; j < words * 64; j += SP_SUM_LANES) {
         sp_prefetch(values + j);
         sp_prefetch(others + j);
-        for (unsigned p = 0; p < 4; p++)
-            add_part(&lanes, p,
-                     _mm256_cvtps_pd(with_sign(_mm_loadu_ps(values + j + 4 * p), _mm_loadu_ps(others + j + 4 * p))));
+        for (unsigned p = 0; p < 4; p++) {
+            __m128 v = with_sign(_mm_loadu_ps(values + j + 4 * p), _mm_loadu_ps(others + j + 4 * p));
+
+            add_part(&lanes, p, _mm256_cvtps_pd(v));
+        }
     }
     store_lanes(lane, &lanes);
 }
@@ -133,18 +136,36 @@ bool sp_finite_avx2(const float *values, size_t words)
     return _mm256_movemask_epi8(_mm256_cmpeq_epi32(most[0], _mm256_castps_si256(exponent))) == 0;
 }
 
-/* The 128 buckets do not fit the registers. Strips of buckets that do were slower: they read a block several times
- * over, and not in order, which processors fetch badly. */
-void sp_sketch_avx2(double *sketch, uint64_t seed, uint32_t t, uint64_t word, const float *values, size_t words)
+/* Half of the buckets get a word. Unless `lanes` is NULL, they get its squares. */
+static inline void add_word(double *bucket, struct lanes *lanes, uint64_t minus, const float *values)
 {
-    for (size_t i = 0; i < words; i++, values += 64) {
-        uint64_t minus = sp_sketch_signs(seed, t, word + i);
-        double *bucket = sketch + (word + i) % (SP_SKETCH_BUCKETS / 64) * 64;
+    for (unsigned k = 0; k < 64; k += SP_SUM_LANES) {
+        sp_prefetch(values + k);
+        for (unsigned p = 0; p < 4; p++) {
+            double *at = bucket + k + 4 * p;
+            __m256d v = four(values + k + 4 * p);
 
-        for (unsigned k = 0; k < 64; k += 4) {
-            if (k % 16 == 0)
-                sp_prefetch(values + k);
-            _mm256_storeu_pd(bucket + k, _mm256_add_pd(_mm256_loadu_pd(bucket + k), turned(values + k, minus, k)));
+            if (lanes != NULL)
+                add_part(lanes, p, _mm256_mul_pd(v, v));
+            _mm256_storeu_pd(at, _mm256_add_pd(_mm256_loadu_pd(at), turned(v, minus, k + 4 * p)));
         }
     }
+}
+
+/* The 128 buckets do not fit the registers. Strips of buckets that do were slower: they read a block several times
+ * over, and not in order, which processors fetch badly. */
+void sp_sketch_avx2(double *sketch, const struct sp_sketch_place *place, const float *values, size_t words)
+{
+    for (size_t i = 0; i < words; i++)
+        add_word(sp_sketch_half(sketch, place, i), NULL, sp_sketch_minus(place, i), values + i * 64);
+}
+
+void sp_squares_sketch_avx2(double lane[SP_SUM_LANES], double *sketch, const struct sp_sketch_place *place,
+                            const float *values, size_t words)
+{
+    struct lanes lanes = load_lanes(lane);
+
+    for (size_t i = 0; i < words; i++)
+        add_word(sp_sketch_half(sketch, place, i), &lanes, sp_sketch_minus(place, i), values + i * 64);
+    store_lanes(lane, &lanes);
 }

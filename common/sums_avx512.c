@@ -1,5 +1,3 @@
-#include "common/rng.h"
-#include "common/sums.h"
 #include "common/sums_kernels.h"
 #include "common/x86.h"
 
@@ -28,10 +26,10 @@ static inline __m512d eight(const float *values)
     return _mm512_cvtps_pd(_mm256_loadu_ps(values));
 }
 
-/* Eight values with the signs that bits k..k+7 of `word` turn. */
-static inline __m512d turned(const float *values, uint64_t word, unsigned k)
+/* Values with the signs that bits k..k+7 of `word` turn. */
+static inline __m512d turned(__m512d values, uint64_t word, unsigned k)
 {
-    __m512i v = _mm512_castpd_si512(eight(values));
+    __m512i v = _mm512_castpd_si512(values);
 
     return _mm512_castsi512_pd(_mm512_mask_xor_epi64(v, (__mmask8)(word >> k), v, _mm512_set1_epi64(INT64_MIN)));
 }
@@ -60,10 +58,10 @@ void sp_dot_avx512(double lane[SP_SUM_LANES], const struct sp_terms *terms, size
     for (size_t i = 0; i < words; i++, values += 64) {
         uint64_t minus = ~sp_bits_word(terms->bits, terms->first + from + i * 64);
 
-        for (unsigned k = 0; k < 64; k += 8) {
-            if (k % 16 == 0)
-                sp_prefetch(values + k);
-            add_part(&lanes, k / 8 % 2, turned(values + k, minus, k));
+        for (unsigned k = 0; k < 64; k += SP_SUM_LANES) {
+            sp_prefetch(values + k);
+            for (unsigned p = 0; p < 2; p++)
+                add_part(&lanes, p, turned(eight(values + k + 8 * p), minus, k + 8 * p));
         }
     }
     store_lanes(lane, &lanes);
@@ -109,43 +107,61 @@ void sp_sign_products_avx512(double lane[SP_SUM_LANES], const struct sp_terms *t
     store_lanes(lane, &lanes);
 }
 
-/* Half of the buckets, in 8 registers, get every other word. */
-static inline void add_word(__m512d bucket[8], uint64_t minus, const float *values)
+/* Half of the buckets, in 8 registers, get a word. Unless `lanes` is NULL, they get its squares. */
+static inline void add_word(__m512d bucket[8], struct lanes *lanes, uint64_t minus, const float *values)
 {
     for (unsigned r = 0; r < 8; r++) {
+        __m512d v = eight(values + 8 * r);
+
         if (r % 2 == 0)
             sp_prefetch(values + 8 * r);
-        bucket[r] = _mm512_add_pd(bucket[r], turned(values + 8 * r, minus, 8 * r));
+        if (lanes != NULL)
+            add_part(lanes, r % 2, _mm512_mul_pd(v, v));
+        bucket[r] = _mm512_add_pd(bucket[r], turned(v, minus, 8 * r));
     }
 }
 
-static inline void load_buckets(__m512d bucket[8], const double *sketch)
+static inline void load_buckets(__m512d bucket[8], const double *half)
 {
     for (unsigned r = 0; r < 8; r++)
-        bucket[r] = _mm512_loadu_pd(sketch + 8 * r);
+        bucket[r] = _mm512_loadu_pd(half + 8 * r);
 }
 
-static inline void store_buckets(double *sketch, const __m512d bucket[8])
+static inline void store_buckets(double *half, const __m512d bucket[8])
 {
     for (unsigned r = 0; r < 8; r++)
-        _mm512_storeu_pd(sketch + 8 * r, bucket[r]);
+        _mm512_storeu_pd(half + 8 * r, bucket[r]);
 }
 
 /* All 128 buckets in registers: those of the first word in `here`, of the next in `there`, and so on. */
-void sp_sketch_avx512(double *sketch, uint64_t seed, uint32_t t, uint64_t word, const float *values, size_t words)
+static inline void add_words(double *sketch, struct lanes *lanes, const struct sp_sketch_place *place,
+                             const float *values, size_t words)
 {
-    double *at = sketch + word % 2 * 64, *other = sketch + (word + 1) % 2 * 64;
     __m512d here[8], there[8];
     size_t i = 0;
 
-    load_buckets(here, at);
-    load_buckets(there, other);
+    load_buckets(here, sp_sketch_half(sketch, place, 0));
+    load_buckets(there, sp_sketch_half(sketch, place, 1));
     for (; i + 2 <= words; i += 2) {
-        add_word(here, sp_sketch_signs(seed, t, word + i), values + i * 64);
-        add_word(there, sp_sketch_signs(seed, t, word + i + 1), values + i * 64 + 64);
+        add_word(here, lanes, sp_sketch_minus(place, i), values + i * 64);
+        add_word(there, lanes, sp_sketch_minus(place, i + 1), values + i * 64 + 64);
     }
     if (i < words)
-        add_word(here, sp_sketch_signs(seed, t, word + i), values + i * 64);
-    store_buckets(at, here);
-    store_buckets(other, there);
+        add_word(here, lanes, sp_sketch_minus(place, i), values + i * 64);
+    store_buckets(sp_sketch_half(sketch, place, 0), here);
+    store_buckets(sp_sketch_half(sketch, place, 1), there);
+}
+
+void sp_sketch_avx512(double *sketch, const struct sp_sketch_place *place, const float *values, size_t words)
+{
+    add_words(sketch, NULL, place, values, words);
+}
+
+void sp_squares_sketch_avx512(double lane[SP_SUM_LANES], double *sketch, const struct sp_sketch_place *place,
+                              const float *values, size_t words)
+{
+    struct lanes lanes = load_lanes(lane);
+
+    add_words(sketch, &lanes, place, values, words);
+    store_lanes(lane, &lanes);
 }

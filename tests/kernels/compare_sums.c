@@ -14,8 +14,8 @@ struct sums {
 };
 
 struct results {
-    struct sp_running_sum squares, dot, products, sign_products;
-    double sketch[SP_SKETCH_BUCKETS];
+    struct sp_running_sum squares, dot, products, sign_products, both;
+    double sketch[SP_SKETCH_BUCKETS], sketch_of_both[SP_SKETCH_BUCKETS];
     bool finite;
 };
 
@@ -29,6 +29,7 @@ static void run_sums(void *arg, void *out)
     sp_running_add_products(&r->products, s->others, s->values, s->count);
     sp_running_add_sign_products(&r->sign_products, s->others, s->values, s->count);
     sp_sketch_add(r->sketch, s->seed, s->t, s->first, s->values, s->count);
+    sp_running_add_squares_sketch(&r->both, r->sketch_of_both, s->seed, s->t, s->first, s->values, s->count);
 }
 
 static void run_finite(void *arg, void *out)
@@ -43,7 +44,7 @@ static void run_finite(void *arg, void *out)
 static struct sp_running_sum begun(struct source *source)
 {
     struct sp_running_sum sum = {.total = (double)source_word(source)};
-    uint64_t place = source_number(source, MOST);
+    uint64_t place = source_number(source, 2) == 0 ? source_number(source, MOST) : 64 * source_number(source, 8);
 
     sum.count = source_number(source, 2) == 0 ? place : 3 * SP_SUM_BLOCK - place;
     for (unsigned l = 0; l < 16; l++)
@@ -59,7 +60,7 @@ void compare_sums(struct source *source)
     struct results before;
 
     memset(&before, 0, sizeof before);
-    s.first = source_number(source, 500);
+    s.first = source_number(source, 2) == 0 ? source_number(source, 500) : 64 * source_number(source, 8);
     bits = room_for(source, (size_t)(s.first + s.count + 7) / 8);
     s.values = values.at;
     s.others = others.at;
@@ -71,6 +72,7 @@ void compare_sums(struct source *source)
     before.dot = begun(source);
     before.products = begun(source);
     before.sign_products = begun(source);
+    before.both = begun(source);
     compare_sets("sums", run_sums, &s, &before, sizeof before);
     source_floats(source, false, s.values, s.count);
     compare_sets("finite", run_finite, &s, &before, sizeof before);

@@ -382,6 +382,42 @@ START_TEST(test_sketch_over_ranges)
 }
 END_TEST
 
+/* Squares and sketch in one pass are those of two, wherever ranges are cut and the sum began before. */
+START_TEST(test_squares_and_sketch)
+{
+    const size_t count = 200000;
+    static const uint64_t firsts[] = {0, 64, 12345, 65536 - 64, 65536 - 32, 16};
+    float *values = random_values(5, count);
+
+    for (size_t i = 0; i < 2 * UNIT_COUNT(firsts); i++) {
+        uint64_t first = firsts[i / 2];
+        struct sp_rng rng = unit_rng(first);
+        struct sp_running_sum sum = {0}, twin = {0};
+        double sketch[SP_SKETCH_BUCKETS] = {0.0}, twin_buckets[SP_SKETCH_BUCKETS] = {0.0};
+        size_t at = i % 2 == 0 ? 0 : 777;
+
+        sp_running_add_squares(&sum, values, at);
+        sp_running_add_squares(&twin, values, at);
+        while (at < count) {
+            size_t n = random_cut(&rng, count - at);
+
+            sp_running_add_squares_sketch(&sum, sketch, 1, 2, first + at, values + at, n);
+            sp_running_add_squares(&twin, values + at, n);
+            sp_sketch_add(twin_buckets, 1, 2, first + at, values + at, n);
+            at += n;
+        }
+        ck_assert_mem_eq(&sum, &twin, sizeof sum);
+        ck_assert_mem_eq(sketch, twin_buckets, sizeof sketch);
+        sp_running_add_squares_sketch(&sum, sketch, 1, 2, first, values, count);
+        sp_running_add_squares(&twin, values, count);
+        sp_sketch_add(twin_buckets, 1, 2, first, values, count);
+        ck_assert_mem_eq(&sum, &twin, sizeof sum);
+        ck_assert_mem_eq(sketch, twin_buckets, sizeof sketch);
+    }
+    free(values);
+}
+END_TEST
+
 #define WORKERS 3
 #define SKETCHED 1500
 #define ROUNDS 4000
@@ -472,6 +508,7 @@ int main(void)
     tcase_add_test(tests, test_finite_everywhere);
     tcase_add_test(tests, test_sketch);
     tcase_add_test(tests, test_sketch_over_ranges);
+    tcase_add_test(tests, test_squares_and_sketch);
     tcase_add_test(tests, test_sketch_is_unbiased);
     return unit_run(suite_create("sums"), tests);
 }

@@ -154,10 +154,16 @@ static inline void add_word(double *bucket, struct lanes *lanes, uint64_t minus,
 
 /* The 128 buckets do not fit the registers. Strips of buckets that do were slower: they read a block several times
  * over, and not in order, which processors fetch badly. */
-void sp_sketch_avx2(double *sketch, const struct sp_sketch_place *place, const float *values, size_t words)
+static inline void add_words(double *sketch, struct lanes *lanes, struct sp_sketch_place place, const float *values,
+                             size_t words)
 {
     for (size_t i = 0; i < words; i++)
-        add_word(sp_sketch_half(sketch, place, i), NULL, sp_sketch_minus(place, i), values + i * 64);
+        add_word(sp_sketch_half(sketch, &place, i), lanes, sp_sketch_minus(&place, i), values + i * 64);
+}
+
+void sp_sketch_avx2(double *sketch, const struct sp_sketch_place *place, const float *values, size_t words)
+{
+    add_words(sketch, NULL, *place, values, words);
 }
 
 void sp_squares_sketch_avx2(double lane[SP_SUM_LANES], double *sketch, const struct sp_sketch_place *place,
@@ -165,7 +171,6 @@ void sp_squares_sketch_avx2(double lane[SP_SUM_LANES], double *sketch, const str
 {
     struct lanes lanes = load_lanes(lane);
 
-    for (size_t i = 0; i < words; i++)
-        add_word(sp_sketch_half(sketch, place, i), &lanes, sp_sketch_minus(place, i), values + i * 64);
+    add_words(sketch, &lanes, *place, values, words);
     store_lanes(lane, &lanes);
 }

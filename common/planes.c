@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/pack.h"
+#include "common/planes_kernels.h"
 
 #include <string.h>
 
@@ -35,29 +36,49 @@ static void fill_table(float table[SP_PLANES_VOTERS_MAX + 1], unsigned voters)
         table[c] = (float)(2 * (int)c - (int)voters) / (float)voters;
 }
 
-bool sp_planes_decode(const uint8_t *planes, unsigned voters, size_t count, float *values)
+/* Coordinates from..to-1, `from` a multiple of 8. Returns the largest count; a bit behind the last coordinate is one
+ * too large for anybody. */
+static unsigned decode_range(const struct sp_planes_work *work, size_t from, size_t to)
 {
-    const size_t bytes = sp_bits_bytes(count);
-    const unsigned needed = sp_planes(voters);
-    float table[SP_PLANES_VOTERS_MAX + 1];
-    unsigned bad = 0;
+    const unsigned needed = sp_planes(work->voters);
+    unsigned largest = 0;
 
-    sp_assert(voters <= SP_PLANES_VOTERS_MAX);
-    fill_table(table, voters);
-    for (size_t i = 0; i < bytes; i++) {
-        size_t n = count - i * 8 < 8 ? count - i * 8 : 8;
+    for (size_t j = from; j < to; j += 8) {
+        size_t n = to - j < 8 ? to - j : 8;
         uint64_t word = 0;
 
         for (unsigned p = 0; p < needed; p++)
-            word |= spread(planes[p * bytes + i]) << p;
+            word |= spread(work->planes[p * work->stride + j / 8]) << p;
         for (size_t k = 0; k < n; k++) {
             unsigned c = (word >> (8 * k)) & 0xff;
 
-            bad |= c > voters;
-            values[i * 8 + k] = table[c];
+            largest = c > largest ? c : largest;
+            work->values[j + k] = work->table[c];
         }
-        if (n < 8)
-            bad |= (word >> (8 * n)) != 0;
+        if (n < 8 && (word >> (8 * n)) != 0)
+            largest = SP_PLANES_VOTERS_MAX + 1;
     }
-    return bad == 0;
+    return largest;
+}
+
+static unsigned decode_scalar(const struct sp_planes_work *work, size_t count)
+{
+    return decode_range(work, 0, count);
+}
+
+static sp_planes_kernel *const kernels[SP_CPU_SETS] = SP_CPU_TABLE(decode_scalar, sp_planes_avx2, sp_planes_avx2);
+
+bool sp_planes_decode(const uint8_t *planes, unsigned voters, size_t count, float *values)
+{
+    float table[SP_PLANES_VOTERS_MAX + 1];
+    const struct sp_planes_work work = {
+        .planes = planes, .stride = sp_bits_bytes(count), .voters = voters, .table = table, .values = values};
+    const size_t whole = count / SP_PLANES_UNIT * SP_PLANES_UNIT;
+    unsigned largest, rest;
+
+    sp_assert(voters <= SP_PLANES_VOTERS_MAX);
+    fill_table(table, voters);
+    largest = kernels[sp_cpu()](&work, whole);
+    rest = decode_range(&work, whole, count);
+    return largest <= voters && rest <= voters;
 }

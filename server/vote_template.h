@@ -74,13 +74,27 @@ INLINE unsigned add_level(vec *plane, vec bits[GROUP], unsigned n)
     return (n + 1) / 2;
 }
 
+/* Where votes lie, as numbers that no store can change. */
+struct streams {
+    const uint8_t *from[GROUP];
+};
+
+INLINE struct streams streams_of(const uint8_t *const votes[], unsigned n)
+{
+    struct streams streams = {{NULL}};
+
+    for (unsigned i = 0; i < n; i++)
+        streams.from[i] = votes[i];
+    return streams;
+}
+
 /* Adds the votes of n voters, at most GROUP, to counts of so many planes that they hold the sums. */
-INLINE void add_votes(vec plane[SP_PLANES_MAX], unsigned planes, const uint8_t *const votes[], unsigned n, size_t at)
+INLINE void add_votes(vec plane[SP_PLANES_MAX], unsigned planes, const struct streams *votes, unsigned n, size_t at)
 {
     vec bits[GROUP];
 
     for (unsigned i = 0; i < n; i++)
-        bits[i] = vec_load(votes[i] + at);
+        bits[i] = vec_load(votes->from[i] + at);
 #pragma GCC unroll 8
     for (unsigned p = 0; p < planes; p++)
         n = add_level(&plane[p], bits, n);
@@ -138,58 +152,47 @@ INLINE void decide(const struct sp_vote_work *work, const vec plane[SP_PLANES_MA
 INLINE void vote_few(const struct sp_vote_work *given, size_t at, size_t bytes, struct rows *rows, unsigned voters)
 {
     const struct sp_vote_work copy = *given, *work = &copy;
-    const uint8_t *votes[GROUP];
+    const struct streams votes = streams_of(work->votes, voters);
 
-    for (unsigned i = 0; i < voters; i++)
-        votes[i] = work->votes[i];
     for (size_t row = 0; row < bytes; row += VEC_BYTES) {
         vec plane[SP_PLANES_MAX];
 
         for (unsigned p = 0; p < bits_of(voters); p++)
             plane[p] = vec_zero();
-        add_votes(plane, bits_of(voters), votes, voters, at + row);
+        add_votes(plane, bits_of(voters), &votes, voters, at + row);
         decide(work, plane, bits_of(voters), voters, at + row, rows, row);
     }
 }
 
-/* A part of a block whose counts are there. */
+/* A part of a block in which all voters but the last GROUP are counted. */
 INLINE void vote_many(const struct sp_vote_work *given, size_t at, size_t bytes, struct rows *rows,
                       const struct sums *sums, size_t begin, unsigned planes)
 {
     const struct sp_vote_work copy = *given, *work = &copy;
+    const struct streams votes = streams_of(work->votes + work->voters - GROUP, GROUP);
 
     for (size_t row = 0; row < bytes; row += VEC_BYTES) {
         vec plane[SP_PLANES_MAX];
 
         for (unsigned p = 0; p < planes; p++)
             plane[p] = vec_load(sums->plane[p] + begin + row);
+        add_votes(plane, planes, &votes, GROUP, at + row);
         decide(work, plane, planes, work->voters, at + row, rows, row);
     }
 }
 
-/* The first voters of a block. */
-INLINE void add_first(struct sums *sums, const uint8_t *const votes[], unsigned n, size_t at, size_t bytes)
+/* n more voters of a block, whose sums have `planes` planes: `before` so far, the others are made. */
+INLINE void add_group(struct sums *sums, unsigned before, unsigned planes, const uint8_t *const from[], unsigned n,
+                      size_t at, size_t bytes)
 {
-    for (size_t i = 0; i < bytes; i += VEC_BYTES) {
-        vec plane[SP_PLANES_MAX];
+    const struct streams votes = streams_of(from, n);
 
-        for (unsigned p = 0; p < bits_of(n); p++)
-            plane[p] = vec_zero();
-        add_votes(plane, bits_of(n), votes, n, at + i);
-        for (unsigned p = 0; p < bits_of(n); p++)
-            vec_store(sums->plane[p] + i, plane[p]);
-    }
-}
-
-/* GROUP more of them. */
-INLINE void add_group(struct sums *sums, unsigned planes, const uint8_t *const votes[], size_t at, size_t bytes)
-{
     for (size_t i = 0; i < bytes; i += VEC_BYTES) {
         vec plane[SP_PLANES_MAX];
 
         for (unsigned p = 0; p < planes; p++)
-            plane[p] = vec_load(sums->plane[p] + i);
-        add_votes(plane, planes, votes, GROUP, at + i);
+            plane[p] = p < before ? vec_load(sums->plane[p] + i) : vec_zero();
+        add_votes(plane, planes, &votes, n, at + i);
         for (unsigned p = 0; p < planes; p++)
             vec_store(sums->plane[p] + i, plane[p]);
     }
@@ -199,6 +202,7 @@ INLINE void add_group(struct sums *sums, unsigned planes, const uint8_t *const v
 #define EACH_FEW(each) each(1) each(2) each(3) each(4) each(5) each(6) each(7) each(8)
 #define EACH_MANY(each) each(4) each(5) each(6) each(7) each(8)
 
+/* All but the last GROUP; planes for them too are ready then. */
 static void add_block(struct sums *sums, const struct sp_vote_work *work, size_t at, size_t bytes)
 {
     unsigned done = (work->voters - 1) % GROUP + 1, planes = bits_of(done);
@@ -206,17 +210,19 @@ static void add_block(struct sums *sums, const struct sp_vote_work *work, size_t
     switch (done) {
 #define FIRST(n)                                                                                                       \
     case n:                                                                                                            \
-        add_first(sums, work->votes, n, at, bytes);                                                                    \
+        add_group(sums, 0, bits_of(n), work->votes, n, at, bytes);                                                     \
         break;
         EACH_FEW(FIRST)
     }
-    for (; done < work->voters; done += GROUP) {
+    for (;; done += GROUP) {
         for (; planes < bits_of(done + GROUP); planes++)
             memset(sums->plane[planes], 0, bytes);
+        if (done + GROUP == work->voters)
+            return;
         switch (planes) {
 #define MORE(p)                                                                                                        \
     case p:                                                                                                            \
-        add_group(sums, p, work->votes + done, at, bytes);                                                             \
+        add_group(sums, p, p, work->votes + done, GROUP, at, bytes);                                                   \
         break;
             EACH_MANY(MORE)
         }

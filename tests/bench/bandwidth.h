@@ -42,6 +42,7 @@ struct limits {
     } of[LIMIT_KINDS];
 };
 
+/* Seconds that this thread has had of a processor: what other programs take meanwhile does not count. */
 double bench_now(void);
 
 /* The middle of n numbers, which it sorts. */

@@ -194,6 +194,10 @@ PLANES = {
     'nothing': struct.pack('<BH', 7, 0),
 }
 
+# name -> input of fuzz_kernels: the number of a comparison, then what lengths, alignments and numbers are drawn from
+KERNELS = {f'{number:02}-{name}': bytes([number]) + content for number in range(16) for name, content in (
+    ('drawn', b''), ('zeros', bytes(64)), ('ones', b'\xff' * 64), ('count', bytes(range(1, 200, 3))))}
+
 
 def weights(tensors, more=b'', length=None):
     """A safetensors file of (name, type, shape, bytes[, where they begin]); `length` of its header, if not the true one."""
@@ -229,12 +233,12 @@ def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, vers
 
 
 def main():
-    for folder in ('frame', 'codec', 'values', 'planes', 'safetensors'):
+    for folder in ('frame', 'codec', 'kernels', 'values', 'planes', 'safetensors'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
-    for folder, seeds in (('values', VALUES), ('planes', PLANES), ('safetensors', SAFETENSORS)):
+    for folder, seeds in (('kernels', KERNELS), ('values', VALUES), ('planes', PLANES), ('safetensors', SAFETENSORS)):
         for name, content in seeds.items():
             (HERE / folder / name).write_bytes(content)
     (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))

@@ -43,19 +43,25 @@ void bench_print_row(FILE *to, const struct bench_row *row)
     (void)fflush(to);
 }
 
+static const char *verdict(double got, double wanted)
+{
+    return got >= wanted ? "met" : "not met";
+}
+
 static void print_goal(FILE *to, const struct bench_row *row)
 {
     const struct bench_stage *stage = row->stage;
-    const double got = stage->voters > 0 ? row->gbs : row->of[LIMIT_FASTEST];
-    const char *met = got >= stage->goal ? "met" : "not met";
+    const char *set = sp_cpu_name(row->set);
+    const double fastest = row->of[LIMIT_FASTEST], one = row->of[LIMIT_ONE_STREAM];
 
-    if (stage->voters > 0) {
+    if (stage->voters > 0)
         (void)fprintf(to, "goal: %s: at least %.1f GB/s of input bits; %.1f with %s: %s\n", stage->name, stage->goal,
-                      got, sp_cpu_name(row->set), met);
-        return;
-    }
-    (void)fprintf(to, "goal: %s: at least %.2f of the %s limit; %.2f with %s (of one stream's %.2f): %s\n", stage->name,
-                  stage->goal, limit_word(stage), got, sp_cpu_name(row->set), row->of[LIMIT_ONE_STREAM], met);
+                      row->gbs, set, verdict(row->gbs, stage->goal));
+    else
+        (void)fprintf(
+            to, "goal: %s: at least %.2f of the %s limit; with %s %.2f of the fastest: %s; %.2f of one stream: %s\n",
+            stage->name, stage->goal, limit_word(stage), set, fastest, verdict(fastest, stage->goal), one,
+            verdict(one, stage->goal));
 }
 
 void bench_print_goals(FILE *to, const struct bench_row rows[], unsigned n, enum sp_cpu set)

@@ -17,6 +17,8 @@ const struct comparison comparisons[] = {
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 
+uint64_t compared_digest;
+
 void source_bytes(struct source *source, void *to, size_t bytes)
 {
     uint8_t *at = to;
@@ -114,6 +116,8 @@ void compare_sets(const char *what, run_kernel *run, void *arg, const void *befo
             abort();
         }
     }
+    for (size_t i = 0; i < bytes; i++)
+        compared_digest = sp_mix64(compared_digest ^ right[i]);
     sp_cpu_use(in_use);
     free(right);
     free(out);

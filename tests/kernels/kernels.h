@@ -38,6 +38,9 @@ void room_free(struct room *room);
 typedef void run_kernel(void *arg, void *out);
 void compare_sets(const char *what, run_kernel *run, void *arg, const void *before, size_t bytes);
 
+/* A digest of all that the scalar kernels have left so far: of two processors it must be the same. */
+extern uint64_t compared_digest;
+
 /* One comparison each, of a file of its own; all in the table of kernels.c. */
 typedef void compare_kernel(struct source *source);
 compare_kernel compare_pack;

@@ -3,6 +3,7 @@
 #include "tests/kernels/kernels.h"
 #include "tests/unit/unit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define DRAWS 1000
@@ -17,6 +18,7 @@ START_TEST(test_sets_agree)
 
         comparison->run(&source);
     }
+    (void)fprintf(stderr, "digest of %s: %016" PRIx64 "\n", comparison->name, compared_digest);
 }
 END_TEST
 

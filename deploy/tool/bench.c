@@ -380,10 +380,15 @@ static int prepare(struct bench *b, struct sp_error *error)
     return bench_job_write(&b->options, b->folder, error);
 }
 
-static int run(struct bench *b, struct sp_error *error)
+int bench_run(const struct bench_options *options, struct bench_result *result, struct sp_error *error)
 {
-    int rc = prepare(b, error);
+    static struct bench bench;
+    struct bench *b = &bench;
+    int rc;
 
+    memset(b, 0, sizeof *b);
+    b->options = *options;
+    rc = prepare(b, error);
     if (rc == SP_OK)
         rc = bench_children_init(&b->children, error);
     if (rc == SP_OK)
@@ -394,23 +399,27 @@ static int run(struct bench *b, struct sp_error *error)
         rc = take_records(b, error);
     if (rc == SP_OK)
         rc = take_summary(b, error);
-    bench_children_kill(&b->children);
-    if (b->folder[0] != '\0' && !b->options.keep)
+    bench_children_finish(&b->children);
+    if (b->folder[0] != '\0' && !options->keep)
         bench_folder_remove(b->folder);
     else if (b->folder[0] != '\0')
         (void)fprintf(stderr, TOOL " bench: job file, logs and results are in %s\n", b->folder);
+    *result = b->result;
     return rc;
 }
 
 int tool_bench(int argc, char **argv)
 {
-    static struct bench bench;
+    struct bench_options options;
+    struct bench_result result;
     struct sp_error error = {0};
 
-    if (bench_arguments(&bench.options, argc, argv) != SP_EXIT_DONE)
+    if (bench_arguments(&options, argc, argv) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
-    if (run(&bench, &error) != SP_OK)
+    if (options.advise)
+        return bench_advise(&options);
+    if (bench_run(&options, &result, &error) != SP_OK)
         return sp_cli_fail(TOOL " bench", error.text);
-    bench_print(&bench.options, &bench.result);
+    bench_print(&options, &result);
     return SP_EXIT_DONE;
 }

@@ -5,6 +5,7 @@
  * bench_child.c   processes: start, watch, end
  * bench_load.c    `signpost bench-load FILE`, hidden: workers in one loop (bench_worker.c has their parts)
  * bench_spare.c   `signpost bench-spare FILE`, hidden: connections of workers without a slot
+ * bench_advise.c  whether compression pays for a job; its arithmetic is in bench_advice.c
  * bench_print.c   the result for people and programs
  */
 #pragma once
@@ -39,7 +40,10 @@ struct bench_options {
     bool compute, json, keep;
     const char *listen; /* NULL: loopback */
     const char *server_prefix, *worker_prefix;
-    double patience_s; /* without progress; 0: by the model's size */
+    bool advise;
+    double link, server_link; /* of --advise: bits per second; 0: none is given */
+    double gradient_ms;       /* 0: several are gone through */
+    double patience_s;        /* without progress; 0: by the model's size */
 };
 
 /* What a hidden subcommand is told, as a JSON file. */
@@ -111,13 +115,8 @@ void bench_log_end(const char *log, struct sp_error *error);
 /* Waits for one to end by itself: SP_OK if its exit code is 0. */
 int bench_child_end(struct bench_child *child, double patience_s, struct sp_error *error);
 
-void bench_children_kill(struct bench_children *children);
-
-/* --- bench.c --- */
-void bench_sleep_ms(unsigned ms);
-double bench_seconds(void); /* of a clock that never goes back */
-
-/* --- bench_print.c --- */
+/* Kills those that still run. */
+void bench_children_finish(struct bench_children *children);
 
 struct bench_result {
     uint32_t rounds;                      /* measured */
@@ -129,4 +128,17 @@ struct bench_result {
     char address[300];
 };
 
+/* --- bench.c --- */
+
+/* The measurement, from start to end. */
+int bench_run(const struct bench_options *options, struct bench_result *result, struct sp_error *error);
+void bench_sleep_ms(unsigned ms);
+double bench_seconds(void); /* of a clock that never goes back */
+
+/* --- bench_advise.c --- */
+
+/* Measures, prints, and returns an exit code. */
+int bench_advise(const struct bench_options *options);
+
+/* --- bench_print.c --- */
 void bench_print(const struct bench_options *options, const struct bench_result *result);

@@ -1,6 +1,7 @@
 #include "deploy/tool/bench_arguments.h"
 
 #include "common/cli.h"
+#include "deploy/tool/bench_advice.h"
 #include "deploy/tool/tool.h"
 
 #include <argp.h>
@@ -23,6 +24,10 @@ enum {
     KEY_SERVER_PREFIX,
     KEY_WORKER_PREFIX,
     KEY_TIMEOUT,
+    KEY_ADVISE,
+    KEY_LINK,
+    KEY_SERVER_LINK,
+    KEY_GRADIENT,
     KEY_JSON,
     KEY_KEEP,
 };
@@ -46,8 +51,12 @@ static const struct argp_option options_list[] = {
      "Put before the command of load process i, with i + 2 for %d, such as 'ip netns exec sp-h%d'", 2},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "How long nothing may go on; default 60 and what the weights take at 5 MB/s",
      2},
-    {"json", KEY_JSON, NULL, 0, "One JSON object instead of the table", 3},
-    {"keep", KEY_KEEP, NULL, 0, "Keep the folder with job file, logs and results", 3},
+    {"advise", KEY_ADVISE, NULL, 0, "Say whether compression pays for M workers and D parameters on given links", 3},
+    {"link", KEY_LINK, "RATE", 0, "With --advise: each worker's link, such as 1gbit or 100mbit", 3},
+    {"server-link", KEY_SERVER_LINK, "RATE", 0, "The server's; default: the same", 3},
+    {"gradient", KEY_GRADIENT, "MS", 0, "How long a worker's gradient takes; default: 10, 100 and 1000 ms", 3},
+    {"json", KEY_JSON, NULL, 0, "One JSON object instead of the table", 4},
+    {"keep", KEY_KEEP, NULL, 0, "Keep the folder with job file, logs and results", 4},
     {0}};
 
 unsigned bench_cores(void)
@@ -98,6 +107,38 @@ static int take_word(const char *text, const char *const words[], int count, con
     return 0;
 }
 
+static double take_rate(const char *text, const char *option, struct argp_state *state)
+{
+    double rate = advice_rate(text);
+
+    if (rate < 1e3 || rate > 1e15)
+        argp_error(state, "--%s takes a rate such as 1gbit or 100mbit, not '%s'", option, text);
+    return rate;
+}
+
+static error_t parse_advice(int key, char *value, struct argp_state *state)
+{
+    struct bench_options *o = state->input;
+
+    switch (key) {
+    case KEY_ADVISE:
+        o->advise = true;
+        break;
+    case KEY_LINK:
+        o->link = take_rate(value, "link", state);
+        break;
+    case KEY_SERVER_LINK:
+        o->server_link = take_rate(value, "server-link", state);
+        break;
+    case KEY_GRADIENT:
+        o->gradient_ms = take_number(value, 1e-3, 1e9, false, "gradient", state);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
 static void check(struct bench_options *o, struct argp_state *state)
 {
     unsigned cores = bench_cores();
@@ -113,6 +154,12 @@ static void check(struct bench_options *o, struct argp_state *state)
     if (o->worker_prefix != NULL &&
         (o->listen == NULL || strncmp(o->listen, "127.", 4) == 0 || strncmp(o->listen, "0.0.0.0:", 8) == 0))
         argp_error(state, "with --worker-prefix, --listen has to be an address that the workers can reach");
+    if (!o->advise && (o->link > 0.0 || o->server_link > 0.0 || o->gradient_ms > 0.0))
+        argp_error(state, "--link, --server-link and --gradient belong to --advise");
+    if (o->advise && o->link == 0.0)
+        argp_error(state, "--advise needs --link, such as 1gbit");
+    if (o->advise && o->workers < 2)
+        argp_error(state, "a single worker has nobody to exchange gradients with");
 }
 
 static error_t parse_place(int key, char *value, struct argp_state *state)
@@ -145,7 +192,7 @@ static error_t parse_place(int key, char *value, struct argp_state *state)
         o->keep = true;
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_advice(key, value, state);
     }
     return 0;
 }

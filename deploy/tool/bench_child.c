@@ -175,7 +175,7 @@ int bench_child_end(struct bench_child *child, double patience_s, struct sp_erro
     return SP_OK;
 }
 
-void bench_children_kill(struct bench_children *children)
+void bench_children_finish(struct bench_children *children)
 {
     for (unsigned i = 0; i < children->count; i++) {
         struct bench_child *child = &children->child[i];
@@ -187,4 +187,6 @@ void bench_children_kill(struct bench_children *children)
         (void)waitpid(child->pid, NULL, 0);
         child->pid = 0;
     }
+    for (int i = 0; i < 2 && children->leash[1] > 0; i++)
+        (void)close(children->leash[i]);
 }

@@ -124,6 +124,36 @@ class TestBench(Case):
         result = json.loads(self.bench('--json', '--params', 1e6, '--workers', 1).out())
         self.assertGreaterEqual(result['rounds'], 10)
 
+    def test_advice(self):
+        lines = {'bits': D / 8, 'i8': D, 'f32': 4 * D}
+        process = self.bench('--advise', '--link', '1mbit', '--workers', 4, '--params', D, '--json', '--gradient', 100)
+        advice = json.loads(process.out())
+        self.assertEqual((advice['link_bits_per_s'], advice['server_link_bits_per_s']), (1e6, 1e6))
+        for wire, size in lines.items():
+            exchange = advice['exchange'][wire]
+            line = 8e3 * 4 * size / 1e6 * 1538 / 1448  # of four workers, through the server's own link
+            self.assertTrue(line < exchange['line_ms'] < 1.1 * line + 25, (wire, line, exchange))
+            self.assertGreaterEqual(exchange['ms'], exchange['line_ms'])
+        only, = advice['gradients']
+        self.assertEqual(only['gradient_ms'], 100)
+        self.assertTrue(only['worth_it'])
+        self.assertGreater(only['speed_up']['bits'], 2)
+        for wire, share in only['share'].items():
+            ms = advice['exchange'][wire]['ms']
+            self.assertAlmostEqual(share, ms / (100 + ms), 6)
+
+    def test_advice_for_people(self):
+        process = self.bench('--advise', '--link', '1tbit', '--server-link', '10gbit', '--params', D, '--workers', 2)
+        out = process.out()
+        self.assertIn("2 workers, 10000 parameters; links of 1000 Gbit/s, the server's 10 Gbit/s; kernels: ", out)
+        self.assertEqual(re.findall(r'^ +([0-9]+) ms ', out, re.M), ['10', '100', '1000'])
+        self.assertRegex(out, r' 1000 ms .*not worth it')
+        for arguments, words in ((['--advise'], '--link'), (['--link', '1gbit'], '--advise'),
+                                 (['--advise', '--link', '1gigabyte'], '1gigabyte'),
+                                 (['--advise', '--link', '1gbit', '--workers', 1], 'single worker')):
+            with self.subTest(arguments=arguments):
+                self.assertIn(words, self.bench(*arguments, code=2).err())
+
     def test_wrong_arguments(self):
         for arguments, words in ((['--params', '1.5'], 'whole number'), (['--workers', '256'], 'from 1 to 255'),
                                  (['--phase', 'signs'], 'sign'), (['--wire', 'i8'], '--phase sgd'),

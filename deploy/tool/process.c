@@ -74,3 +74,18 @@ void tool_last_line(const char *path, const char *but, char *line, size_t bytes)
     if (file != NULL)
         (void)fclose(file);
 }
+
+void tool_line_with(const char *path, const char *words, char *line, size_t bytes)
+{
+    FILE *file = fopen(path, "re");
+    char next[512];
+
+    line[0] = '\0';
+    while (file != NULL && line[0] == '\0' && fgets(next, (int)sizeof next, file) != NULL) {
+        next[strcspn(next, "\n")] = '\0';
+        if (strstr(next, words) != NULL)
+            (void)snprintf(line, bytes, "%.*s", (int)bytes - 1, next);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+}

@@ -18,3 +18,6 @@ int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const c
 /* The last line of a program's log says why it ended; "" if there is none. Lines with `but` in them, if not NULL, do
  * not count. */
 void tool_last_line(const char *path, const char *but, char *line, size_t bytes);
+
+/* The first line of a log that has these words; "" if there is none. */
+void tool_line_with(const char *path, const char *words, char *line, size_t bytes);

@@ -24,6 +24,10 @@
 #define START_MS_MAX 15000
 #define RESTARTS_MAX 5
 #define GOODBYE_MS 5000
+#define PACE_EVERY_MS 100 /* how often a worker's log is looked at for it */
+#define PACE_MS_MAX 60000
+#define PACE_BEGIN "a round: " /* of worker/train/pace.c */
+#define PACE_WORDS "in float32 the exchange would"
 
 enum { KEY_TIED_TO = 256 };
 
@@ -49,7 +53,8 @@ struct run {
     struct child *workers; /* owned */
     unsigned workers_alive;
     bool workers_started, interrupted, stopping;
-    uint64_t started_ms, server_ended_ms;
+    uint64_t started_ms, server_ended_ms, pace_ms; /* the last: when a log was looked at; 0: it is settled */
+    unsigned pace_next;
     int exit_code;
 };
 
@@ -231,6 +236,7 @@ static void start_workers(struct run *run)
     char log[PATH_BYTES + 32];
 
     run->workers_started = true;
+    run->pace_ms = now_ms();
     for (uint32_t i = 0; i < run->job.workers; i++) {
         worker_log(run, (int)i, log);
         (void)unlink(log);
@@ -241,6 +247,24 @@ static void start_workers(struct run *run)
         }
     }
     (void)fprintf(stderr, TOOL ": %u workers started, their logs are %s/worker-*.log\n", run->job.workers, run->folder);
+}
+
+/* What the first rounds cost is in the workers' logs: shown once, from one that could tell what float32 would take. */
+static void show_pace(struct run *run)
+{
+    char log[PATH_BYTES + 32], line[512];
+    const char *words;
+
+    if (run->pace_ms == 0 || now_ms() - run->pace_ms < PACE_EVERY_MS)
+        return;
+    run->pace_ms = now_ms() - run->started_ms < PACE_MS_MAX ? now_ms() : 0;
+    worker_log(run, (int)(run->pace_next++ % run->job.workers), log);
+    tool_line_with(log, PACE_WORDS, line, sizeof line);
+    words = strstr(line, PACE_BEGIN);
+    if (words == NULL)
+        return;
+    (void)fprintf(stderr, TOOL ": %s\n", words);
+    run->pace_ms = 0;
 }
 
 static void finish(struct run *run)
@@ -265,6 +289,8 @@ static void on_timer(uv_timer_t *timer)
         (void)fprintf(stderr, TOOL ": the server did not answer within %d s; stopping it\n", START_MS_MAX / 1000);
         run->exit_code = SP_EXIT_FAILED;
         stop_server(run);
+    } else if (run->workers_started) {
+        show_pace(run);
     }
 }
 

@@ -1,5 +1,5 @@
-"""signpost bench: what it prints in each mode, and that it leaves nothing behind. No figure of time is looked at but
-that it is one."""
+"""signpost bench: what it prints in each mode, and that it leaves nothing behind; and what a job's workers say of their
+first rounds. No figure of time is looked at but that it is one."""
 import glob
 import json
 import os
@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import Case, main, seconds
+from harness import DIGITS, Case, main, seconds
 
 SIGNPOST = os.environ.get('SP_SIGNPOST', 'build/deploy/tool/signpost')
 KEYS = {'workers', 'params', 'phase', 'round_ms_median', 'round_ms_p99', 'server_cpu_ms_per_round',
@@ -235,6 +235,26 @@ class TestBench(Case):
             process = self.start('part', SIGNPOST, part)
             self.wait_for_end(process, 2)
             self.assertIn("a part of 'signpost bench'", process.err())
+
+
+class TestPace(Case):
+    def test_the_line_of_a_run(self):
+        run = self.folder / 'run'
+        process = self.start('run', SIGNPOST, 'run', DIGITS, '--out', run, '--set', 'model.hidden=[512]', '--set',
+                             'server.listen=127.0.0.1:0', '--set', 'train.epochs=40')
+        self.wait_for_end(process, 0)
+        shown = re.findall(r'^signpost: (a round: .*)$', process.err(), re.M)
+        logs = [path.read_text() for path in sorted(run.glob('worker-*.log'))]
+        lines = [re.findall(r'a round: .*', log) for log in logs]
+        self.assertEqual([len(found) for found in lines], [1] * 4, 'each worker says it once')
+        pattern = (r'a round: gradient \S+ ms, exchange \S+ ms \(\d+ %\)(; in float32 the exchange would take about \S+ '
+                   r'ms \(\d+ %\): compression (pays|is not worth it here))?$')
+        for found in lines:
+            self.assertRegex(found[0], pattern)
+        self.assertEqual(sum('float32' in found[0] for found in lines), 3, 'all but the one that gave the weights')
+        self.assertEqual(len(shown), 1)
+        self.assertIn('float32', shown[0])
+        self.assertIn([shown[0]], lines)
 
 
 if __name__ == '__main__':

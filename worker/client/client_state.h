@@ -79,6 +79,9 @@ struct signpost {
     int reason; /* the server's, or SIGNPOST_REASON_NONE */
     char words[SP_ERROR_TEXT_BYTES];
     uint64_t pushes, abstentions, reconnects, resyncs;
+
+    /* Of the weights that came last: when the first chunk was there, bytes since then, and bytes per second. */
+    uint64_t weights_since_ns, weights_bytes, line_rate;
 };
 
 /* --- open.c --- */

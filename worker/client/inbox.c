@@ -124,10 +124,26 @@ static int place(void *owner, const struct sp_message *message, void **destinati
     return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(frame->type));
 }
 
+static void time_weights(signpost *s, const struct sp_frame *frame)
+{
+    uint64_t now = uv_hrtime();
+
+    if (frame->first == 0 && !(frame->flags & SP_FRAME_BUFFERS)) {
+        s->weights_since_ns = now;
+        s->weights_bytes = 0;
+        s->line_rate = 0;
+        return;
+    }
+    s->weights_bytes += frame->bulk_bytes;
+    if ((frame->flags & SP_FRAME_LAST) && now > s->weights_since_ns)
+        s->line_rate = (uint64_t)((double)s->weights_bytes * 1e9 / (double)(now - s->weights_since_ns));
+}
+
 static int got_weights(signpost *s, const struct sp_message *message, struct sp_error *error)
 {
     uint64_t digest;
 
+    time_weights(s, &message->frame);
     if (!(message->frame.flags & SP_FRAME_LAST))
         return SP_OK;
     digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);

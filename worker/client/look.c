@@ -69,6 +69,8 @@ uint64_t signpost_count(const signpost *s, int counter)
         return s->reconnects;
     case SIGNPOST_RESYNCS:
         return s->resyncs;
+    case SIGNPOST_LINE_RATE:
+        return s->line_rate;
     default:
         return 0;
     }

@@ -303,7 +303,9 @@ enum signpost_counter {
     SIGNPOST_PUSHES,      /* rounds pushed, abstentions included */
     SIGNPOST_ABSTENTIONS, /* rounds, or parts of one, left out because the gradient was not finite */
     SIGNPOST_RECONNECTS,
-    SIGNPOST_RESYNCS /* times that the weights differed from the server's and were replaced */
+    SIGNPOST_RESYNCS,  /* times that the weights differed from the server's and were replaced */
+    SIGNPOST_LINE_RATE /* bytes per second at which the weights came the last time; 0: this worker was sent none, or too
+                          few to tell */
 };
 SIGNPOST_API uint64_t signpost_count(const signpost *s, int counter);
 

@@ -8,10 +8,12 @@
 #include "worker/train/batch.h"
 #include "worker/train/data.h"
 #include "worker/train/model.h"
+#include "worker/train/pace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct trainer {
     struct sp_job job; /* with the server's plan, once there is one */
@@ -24,6 +26,7 @@ struct trainer {
     uint32_t *indices;
     uint8_t *labels;
     float *x, *gradient;
+    struct sp_pace pace;
 };
 
 static void on_log(void *arg, int level, const char *line)
@@ -194,17 +197,41 @@ static int take_plan(struct trainer *t, struct sp_error *error)
     return make_batches(t, error);
 }
 
+static double seconds(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Once, after the first rounds of a sign or margin phase. */
+static void say_pace(struct trainer *t)
+{
+    char words[256];
+
+    if (!sp_pace_weights(&t->pace, seconds()) || signpost_phase(t->client) == SIGNPOST_PHASE_SGD)
+        return;
+    sp_pace_words(&t->pace, signpost_coordinates(t->client), (double)signpost_count(t->client, SIGNPOST_LINE_RATE),
+                  words, sizeof words);
+    sp_log_info("train", "%s", words);
+}
+
 static int give_gradient(struct trainer *t, const struct signpost_event *event)
 {
     uint32_t batch = t->job.train.batch;
     uint64_t d = sp_model_layout(t->model)->coordinates;
-    double loss;
+    double loss, began, now;
     int rc;
 
+    say_pace(t);
+    began = seconds();
     sp_batches_pick(t->batches, event->round, event->slot, t->indices);
     sp_augment_gather(&t->augment, &t->train, t->indices, batch, &t->scale, event->round, event->slot, t->x, t->labels);
     loss = sp_model_gradient(t->model, signpost_weights(t->client), signpost_buffers(t->client), t->x, t->labels, batch,
                              t->gradient);
+    now = seconds();
+    sp_pace_gradient(&t->pace, now, now - began);
     rc = signpost_gradient(t->client, 0, d, t->gradient);
     return rc == SIGNPOST_OK ? signpost_push(t->client, loss, batch) : rc;
 }
@@ -241,6 +268,7 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
 {
     switch (event->type) {
     case SIGNPOST_JOINED:
+        sp_pace_disturb(&t->pace);
         return take_plan(t, error);
     case SIGNPOST_INIT:
         sp_model_init(t->model, t->job.seed, signpost_weights_to_init(t->client), signpost_buffers(t->client));
@@ -248,6 +276,7 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
     case SIGNPOST_GRADIENT:
         return from_client(t, give_gradient(t, event), error);
     case SIGNPOST_EVALUATE:
+        sp_pace_disturb(&t->pace);
         return from_client(t, give_score(t, event), error);
     default:
         return SP_OK;

@@ -26,9 +26,11 @@ class Failed(Exception):
 class Running:
     """The processes of one launch, each in a group of its own, so that all of it can be ended."""
 
-    def __init__(self, launch, folder):
+    def __init__(self, launch):
         self.launch, self.started = launch, []
-        for number, (words, environment) in enumerate(launch.processes):
+
+    def start(self, folder):
+        for number, (words, environment) in enumerate(self.launch.processes):
             out, err = open(folder / f'out-{number}', 'w+'), open(folder / f'err-{number}', 'w+')
             self.started.append((subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                                   start_new_session=True), out, err))
@@ -62,7 +64,7 @@ class Running:
             left = [process for process, _, _ in self.started if process.poll() is None]
             for process in left:
                 os.killpg(process.pid, number)
-            until = time.monotonic() + 3
+            until = time.monotonic() + 5
             while any(process.poll() is None for process in left) and time.monotonic() < until:
                 time.sleep(0.02)
         for _, out, err in self.started:
@@ -79,8 +81,9 @@ def last_line(file):
 def run_once(name, compute, setting, limit):
     launch = competitors.make_launch(name, compute, setting)
     with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
-        running = Running(launch, Path(folder))
+        running = Running(launch)
         try:
+            running.start(Path(folder))
             running.wait(limit)
             return running.figures()
         finally:

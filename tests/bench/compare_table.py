@@ -66,14 +66,14 @@ def links(options):
 
 
 NOTES = """\
-Exchange: what one round of all-reduce takes (of Signpost: push, vote, update, commit), each after a barrier, without arithmetic on the
-model; of DDP: its hook, from the first bucket on. With compute: from a gradient that is there to new weights, SGD with momentum 0.9, or
-the sign of a momentum; rounds without a pause. Median of the rounds, then of the launches (and their range); x: times as fast as Gloo in
-float32 under the same heading. Bytes are of a worker and round. CPU: of all processes together, a round, without what the kernel does
-outside of them."""
+Exchange: what one round takes without arithmetic on the model: the collective operation, after a barrier; of DDP its hook, from the first
+bucket on; of Signpost push, vote, update and commit, from one commit to the next. With compute: from a gradient that is there to new
+weights (SGD with momentum 0.9, or the sign of a momentum), rounds without a pause. Median of the rounds, then of the launches (and their
+range); x: times as fast as Gloo in float32 under the same heading. Up and down are bytes of a worker and round. CPU: of all processes
+together, the server too, a round, without what the kernel does outside of them. Every rank and worker is a process with one thread."""
 
 OF_ROWS = {
-    'gloo-f16': "Gloo adds float16 by instructions of the processor only where it was built so; Debian's was not.",
+    'gloo-f16': "Gloo converts and adds float16 in plain code unless it was built for the processor, which Debian's was not.",
     'gloo-1bit': 'each worker gets the signs of all others, and counts by numpy.',
     'ddp-powersgd': 'one bucket: with several, this hook hangs on Gloo. Its exchange has the matrix products in it.',
     'mpi-f32': 'Open MPI waits by asking again and again, which is in its CPU time.',

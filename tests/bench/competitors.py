@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+WARM = '2'  # rounds before the measured ones
 
 ALL_REDUCE = {
     'gloo-f32': 'Gloo all-reduce, float32',
@@ -87,10 +88,11 @@ def torch_launch(name, compute, setting):
     if name == 'gloo-i8' and setting.workers > 127:
         raise Missing(f'the signs of {setting.workers} workers do not add up in int8, which takes 127')
     interface = 'eth0' if setting.link else 'lo'
-    master = f'10.77.0.2:{29500}' if setting.link else f'127.0.0.1:{free_port()}'
+    master = '10.77.0.2:29500' if setting.link else f'127.0.0.1:{free_port()}'
     environment = dict(os.environ, GLOO_SOCKET_IFNAME=interface, OMP_NUM_THREADS='1', PYTHONDONTWRITEBYTECODE='1')
     words = [setting.python, str(HERE / 'exchange_torch.py'), name, '--workers', str(setting.workers), '--params',
-             str(setting.params), '--master', master, '--rounds', str(setting.rounds), '--compute', compute]
+             str(setting.params), '--master', master, '--rounds', str(setting.rounds), '--warm', WARM,
+             '--compute', compute]
     if setting.link:
         words += ['--interface', interface]
     return Launch([(setting.host(2 + rank) + words + ['--rank', str(rank)], environment) for rank in range(setting.workers)],
@@ -111,7 +113,7 @@ def mpi_launch(name, compute, setting):
                                            'plm_rsh_agent', str(HERE / 'netlab_rsh.sh'), '--mca', 'oob_tcp_if_include', 'eth0',
                                            '--mca', 'btl_tcp_if_include', 'eth0']
         last = ['eth0']
-    words += [setting.mpi, str(setting.params), str(setting.rounds), '2', compute, *last]
+    words += [setting.mpi, str(setting.params), str(setting.rounds), WARM, compute, *last]
     return Launch([(words, dict(os.environ))], lambda lines: rank_figures(lines, compute))
 
 
@@ -132,7 +134,8 @@ def signpost_launch(name, compute, setting):
     if name == 'signpost-dither' and compute == 'off':
         raise Missing('')  # the exchange is that of signpost-sign
     words = [setting.signpost, 'bench', '--workers', str(setting.workers), '--params', str(setting.params), '--rounds',
-             str(setting.rounds), '--compute', compute, '--processes', str(setting.workers), '--json', *SIGNPOST[name][1]]
+             str(setting.rounds), '--warmup', WARM, '--compute', compute, '--processes', str(setting.workers), '--json',
+             *SIGNPOST[name][1]]
     if setting.link:
         words += ['--listen', '10.77.0.1:7700', '--server-prefix', ' '.join(setting.host(1)),
                   '--worker-prefix', ' '.join(setting.host('%d'))]

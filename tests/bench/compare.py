@@ -17,6 +17,7 @@ import competitors
 import compare_table
 
 COMPUTE = ('off', 'on')
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Failed(Exception):
@@ -110,6 +111,9 @@ class Results:
 
 
 def stop(number, _):
+    """Ends the program in order, which a second signal must not interrupt."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -131,7 +135,7 @@ def arguments():
 
 
 def main():
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, stop)
     options = arguments()
     setting = competitors.Setting(options.workers, options.params, options.rounds, options.link, options.python, options.mpi,

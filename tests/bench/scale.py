@@ -5,8 +5,8 @@ Writes table.md (also to standard output), runs.jsonl with a line a measurement,
 import argparse
 import json
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ FIXED_WORKERS, FIXED_PARAMS = 4, 1_000_000
 CONNECTIONS = 1000
 # Bytes a coordinate: of a worker its weights, momentum, staged bits and part of the gradients, and the server's weights.
 WORKER_BYTES, SERVER_BYTES = 16, 16
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,6 @@ set key top left
 set logscale y
 set ylabel 'round, ms'
 plot {times}
-unset logscale y
-set yrange [0:*]
 set key top right
 set ylabel 'server, ns of CPU a vote bit'
 plot {costs}
@@ -154,6 +153,9 @@ def plot(folder, name, results):
 
 
 def stop(number, _):
+    """Ends the program in order, which a second signal must not interrupt."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -178,7 +180,7 @@ def arguments():
 
 
 def main():
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, stop)
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)

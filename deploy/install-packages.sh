@@ -11,7 +11,6 @@ build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev p
 test=(check python3 python3-numpy g++ binutils gnuplot-nox libsimde-dev)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
-ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch)
 bench=(python3 python3-torch openmpi-bin libopenmpi-dev iproute2 gnuplot-nox)
 
 case ${1:-} in

@@ -37,9 +37,9 @@ static double time_apply(const struct sp_layout *layout, bool signs, const void 
         double since = bench_seconds(), took;
 
         if (signs)
-            sp_weights_apply_signs(layout, &step, update, theta);
+            sp_weights_apply_signs(layout, &step, update, theta, NULL);
         else
-            sp_weights_apply_values(layout, &step, update, theta);
+            sp_weights_apply_values(layout, &step, update, theta, NULL);
         took = bench_seconds() - since;
         best = took < best ? took : best;
     }
@@ -55,7 +55,7 @@ static int measure_apply(uint64_t params, struct advice_cost cost[ADVICE_RING], 
     if (theta == NULL || update == NULL)
         rc = sp_error_set(error, SP_E_NOMEM, "no memory for %llu weights", (unsigned long long)params);
     for (int i = 0; i < ADVICE_RING && rc == SP_OK; i++)
-        cost[i].apply_ns = time_apply(&layout, i == ADVICE_BITS, update, theta);
+        cost[i].apply_ns = time_apply(&layout, i == ADVICE_BITS, update, theta, NULL);
     sp_layout_finish(&layout);
     free(theta);
     free(update);

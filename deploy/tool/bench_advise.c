@@ -55,7 +55,7 @@ static int measure_apply(uint64_t params, struct advice_cost cost[ADVICE_RING], 
     if (theta == NULL || update == NULL)
         rc = sp_error_set(error, SP_E_NOMEM, "no memory for %llu weights", (unsigned long long)params);
     for (int i = 0; i < ADVICE_RING && rc == SP_OK; i++)
-        cost[i].apply_ns = time_apply(&layout, i == ADVICE_BITS, update, theta, NULL);
+        cost[i].apply_ns = time_apply(&layout, i == ADVICE_BITS, update, theta);
     sp_layout_finish(&layout);
     free(theta);
     free(update);

@@ -54,21 +54,21 @@ static void run_apply_signs(const struct bench_stage *stage, struct bench_data *
 {
     const struct sp_step step = {.decay = 1.0f, .rate = 1e-5f};
 
-    sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta);
+    sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta, NULL);
 }
 
 static void run_apply_signs_decay(const struct bench_stage *stage, struct bench_data *data)
 {
     const struct sp_step step = {.decay = 0.9999f, .rate = 1e-5f};
 
-    sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta);
+    sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta, NULL);
 }
 
 static void run_apply_values(const struct bench_stage *stage, struct bench_data *data)
 {
     const struct sp_step step = {.decay = 1.0f, .rate = 1e-5f};
 
-    sp_weights_apply_values(&data->layout, &step, data->values[0], data->theta);
+    sp_weights_apply_values(&data->layout, &step, data->values[0], data->theta, NULL);
 }
 
 static void run_digest(const struct bench_stage *stage, struct bench_data *data)

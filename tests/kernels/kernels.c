@@ -8,12 +8,8 @@
 #include <string.h>
 
 const struct comparison comparisons[] = {
-    {"pack", compare_pack},
-    {"sums", compare_sums},
-    {"weights", compare_weights},
-    {"values", compare_values},
-    {"planes", compare_planes},
-    {"vote", compare_vote},
+    {"adam", compare_adam},       {"aggregate", compare_aggregate}, {"pack", compare_pack},     {"sums", compare_sums},
+    {"weights", compare_weights}, {"values", compare_values},       {"planes", compare_planes}, {"vote", compare_vote},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

@@ -43,6 +43,8 @@ extern uint64_t compared_digest;
 
 /* One comparison each, of a file of its own; all in the table of kernels.c. */
 typedef void compare_kernel(struct source *source);
+compare_kernel compare_adam;
+compare_kernel compare_aggregate;
 compare_kernel compare_pack;
 compare_kernel compare_planes;
 compare_kernel compare_sums;

@@ -18,7 +18,7 @@ struct sp_rng_key {
 
 /* Streams never share bits, whatever their counters. */
 enum sp_rng_stream {
-    SP_RNG_DITHER = 1,  /* flips of sign bits: (j/8, round, slot) */
+    SP_RNG_DITHER = 1,  /* flips of sign bits: (j/8, round, slot) of another generator, see common/ars.h */
     SP_RNG_BATCH = 2,   /* the order of examples: (index, epoch, 0); of a slot's own shard (index, epoch, slot + 1) */
     SP_RNG_WEIGHTS = 3, /* initial weights: (index, tensor, 0) */
     SP_RNG_JITTER = 4,  /* pauses between attempts to connect */

@@ -13,11 +13,7 @@ DECAY, BUFFER, IN_FULL = 1, 2, 4        # flags and traits of a tensor
 BLOCK = 256                             # of I8
 MAX = np.finfo(np.float32).max
 M64 = 2**64 - 1
-TAIL = np.array([int(q) for q in '''
-    32768 31135 29508 27894 26299 24729 23189 21684 20220 18801 17432 16114 14852 13648 12503 11420 10398
-     9437  8539  7701  6924  6205  5542  4934  4378  3872  3413  2999  2625  2291  1992  1726  1491  1283
-     1101   941   801   680   575   485   407   341   284   236   195   161   132   108    88    72    58
-       47    38    30    24    19    15    12     9     7     6     5     3     3     2'''.split()])
+ROUNDS = 5                              # of ARS
 
 
 def xxh64(data):
@@ -66,6 +62,38 @@ def philox(seed, stream, index, t, lane):
     return np.stack([c0, c1, c2, c3], axis=1).astype('<u4')
 
 
+def aes_box():
+    """SubBytes, and the same times 2, from the powers of 3 in the field of AES."""
+    powers, x = [], 1
+    for _ in range(255):
+        powers.append(x)
+        x ^= x << 1 ^ (x >> 7) * 0x11b
+    inverse = np.zeros(256, np.uint8)
+    inverse[powers] = [powers[-i % 255] for i in range(255)]
+    box = np.uint8(0x63)
+    for by in range(5):
+        box = box ^ (inverse << by | inverse >> 8 - by)
+    return box, box << 1 ^ (box >> 7) * 0x1b
+
+
+BOX, BOX2 = aes_box()
+
+
+def ars(seed, stream, index, t, lane):
+    """The blocks of an array of indices: uint64 [len(index), 2]."""
+    key = np.array([seed & 0xffffffff | (seed >> 32 ^ stream << 24) << 32, 0], np.uint64)
+    v = np.stack([index, np.full_like(index, t | lane << 32)], axis=1) ^ key
+    for i in range(ROUNDS):
+        key = key + np.array([0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B], np.uint64)
+        b = v.view(np.uint8).reshape(-1, 4, 4)          # by column and row
+        b = np.stack([np.roll(b[:, :, row], -row, axis=1) for row in range(4)], axis=2)
+        s, s2 = BOX[b], BOX2[b]
+        if i < ROUNDS - 1:
+            s = s2 ^ np.roll(s2 ^ s, -1, axis=2) ^ np.roll(s, -2, axis=2) ^ np.roll(s, -3, axis=2)
+        v = np.ascontiguousarray(s).reshape(-1, 16).view(np.uint64) ^ key
+    return v
+
+
 def blocks(begin, end):
     return np.arange(begin, end, dtype=np.uint64)
 
@@ -96,10 +124,12 @@ def sketch(g, seed, t):
 
 
 def flip(x):
-    near = x < 4
-    p = (np.where(near, x, 0) * np.float32(1048576)).astype(np.int64)
-    k = p >> 16
-    return np.where(near, TAIL[k] - ((TAIL[k] - TAIL[k + 1]) * (p & 65535) >> 16), 0)
+    def high(a, b):
+        return a * b >> 16
+    v = 2 * np.rint(np.minimum(x * np.float32(8192), np.float32(32767))).astype(np.int64)
+    r = 55110 - high(v, 43953 + high(v, 53241 - high(v, 22739 + high(v, 65247 - high(v, 41477)))))
+    s = high(r, r)
+    return high(s, s) - 1
 
 
 def coin(j, t):
@@ -317,7 +347,7 @@ class Learner:
     def gain(self, name):
         scale = 1.0 if self.scale == 'absolute' else self.rms.get(name, 0.0) or self.rms_now[name]
         spread = self.sigma * scale
-        return np.float32(min(max(1.0 / spread, 2.0**-126), float(MAX)) if spread > 0 else 0)
+        return np.float32(min(max(1.0 / spread, 2.0**-126), 2.0**114) if spread > 0 else 0)
 
     def signs(self, t):
         gains = np.empty(self.d, np.float32)
@@ -325,8 +355,8 @@ class Learner:
             gains[tensor.begin:tensor.end] = self.gain(tensor.name if self.scale == 'tensor' else None)
         bits = np.where(self.m == 0, coin(blocks(0, self.d), t), self.m > 0)
         if gains.any():
-            u = philox(self.seed, 1, blocks(0, -(-self.d // 8)), t, self.slot).view('<u2').ravel()[:self.d]
-            bits = np.where(gains > 0, (self.m > 0) ^ (u < flip(np.abs(self.m) * gains)), bits)
+            u = ars(self.seed, 1, blocks(0, -(-self.d // 8)), t, self.slot).view('<u2').ravel()[:self.d] ^ 0x8000
+            bits = np.where(gains > 0, ~np.signbit(self.m) ^ (u < flip(np.abs(self.m) * gains)), bits)
         return bits & ~self.layout.is_full
 
     def update(self, f):

@@ -10,6 +10,9 @@
 const struct comparison comparisons[] = {
     {"adam", compare_adam},       {"aggregate", compare_aggregate}, {"pack", compare_pack},     {"sums", compare_sums},
     {"weights", compare_weights}, {"values", compare_values},       {"planes", compare_planes}, {"vote", compare_vote},
+    {"dither", compare_dither},
+    {"momentum", compare_momentum},
+    {"pack", compare_pack},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

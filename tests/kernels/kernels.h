@@ -45,6 +45,8 @@ extern uint64_t compared_digest;
 typedef void compare_kernel(struct source *source);
 compare_kernel compare_adam;
 compare_kernel compare_aggregate;
+compare_kernel compare_dither;
+compare_kernel compare_momentum;
 compare_kernel compare_pack;
 compare_kernel compare_planes;
 compare_kernel compare_sums;

@@ -3,6 +3,7 @@
  * All draws come from fixed seeds, so that a statistical test here passes for ever or fails for ever. The bounds are of
  * five standard deviations: a right generator would break one of them with probability 6e-7.
  */
+#include "common/ars.h"
 #include "common/pack.h"
 #include "layouts.h"
 #include "tests/unit/unit.h"
@@ -18,7 +19,7 @@
 
 #define COUNT 262144
 #define SIGMAS 5.0
-#define TABLE_ERROR 1.4e-4
+#define FLIP_ERROR 6e-5
 
 static float m[COUNT];
 static uint8_t bits[COUNT / 8], others[COUNT / 8];
@@ -78,31 +79,38 @@ START_TEST(test_momentum_rounds_each_step)
 }
 END_TEST
 
-/* --- the table and the gain ----------------------------------------------------------------------------------------
+/* --- the law of a flip, and the gain ------------------------------------------------------------------------------
  */
 
-START_TEST(test_table_is_near_the_tail)
+/* At each of the distances that there are: near Q, and never more than nearer to 0. Between them it is that of the
+ * nearest. */
+START_TEST(test_flip_is_near_the_tail)
 {
-    double worst = 0.0, last = 0.5;
+    double worst = 0.0;
+    uint32_t last = 32768;
 
-    for (uint32_t k = 0; k < 5 * 65536; k++) {
-        float x = (float)k / 65536.0f;
-        double p = sp_dither_flip(x) / 65536.0;
+    for (uint32_t k = 0; k < 32767; k++) {
+        float x = (float)k / 8192.0f;
+        uint32_t flip = sp_dither_flip(x);
 
-        worst = fmax(worst, fabs(p - tail((double)x)));
-        if (p > last)
-            ck_abort_msg("more flips at %g than before", (double)x);
-        last = p;
+        worst = fmax(worst, fabs(flip / 65536.0 - tail((double)x)));
+        unit_assert(flip <= last, "more flips at %g than before", (double)x);
+        last = flip;
     }
-    for (uint32_t k = 0; k < 64; k++)
-        ck_assert_int_eq(sp_dither_flip((float)k / 16.0f), lround(65536.0 * tail(k / 16.0)));
-    ck_assert_double_le(worst, TABLE_ERROR);
-    ck_assert_double_gt(worst, 1e-4); /* what it says is what it is */
+    ck_assert_double_le(worst, FLIP_ERROR);
+    ck_assert_double_gt(worst, 5e-5); /* what it says is what it is */
     ck_assert_uint_eq(sp_dither_flip(0.0f), 32768);
-    ck_assert_uint_gt(sp_dither_flip(nextafterf(4.0f, 0.0f)), 0);
+    ck_assert_uint_gt(sp_dither_flip(3.8f), 0);
+    ck_assert_uint_eq(sp_dither_flip(32766.5f / 8192.0f), sp_dither_flip(32766.0f / 8192.0f)); /* ties to even */
+    ck_assert_uint_eq(sp_dither_flip(nextafterf(4.0f, 0.0f)), 0);
     ck_assert_uint_eq(sp_dither_flip(4.0f), 0);
     ck_assert_uint_eq(sp_dither_flip(FLT_MAX), 0);
     ck_assert_uint_eq(sp_dither_flip(INFINITY), 0);
+    for (uint32_t k = 0; k < 5 * 65536; k++) {
+        float x = (float)k / 65536.0f;
+
+        ck_assert_uint_eq(sp_dither_flip(x), sp_dither_flip(rintf(x * 8192.0f) / 8192.0f));
+    }
 }
 END_TEST
 
@@ -114,8 +122,9 @@ START_TEST(test_gain)
     ck_assert_float_eq(sp_dither_gain(1.0, 0.0), 0.0f);
     ck_assert_float_eq(sp_dither_gain(1e-200, 1e-200), 0.0f); /* the product is 0 */
     ck_assert_float_eq(sp_dither_gain((double)NAN, 1.0), 0.0f);
-    ck_assert_float_eq(sp_dither_gain(1e-39, 1.0), FLT_MAX);
-    ck_assert_float_eq(sp_dither_gain(1e-300, 1.0), FLT_MAX);
+    ck_assert_float_eq(sp_dither_gain(1e-34, 1.0), (float)1e34);
+    ck_assert_float_eq(sp_dither_gain(1e-39, 1.0), SP_DITHER_GAIN_MAX);
+    ck_assert_float_eq(sp_dither_gain(1e-300, 1.0), SP_DITHER_GAIN_MAX);
     ck_assert_float_eq(sp_dither_gain(1e39, 1.0), FLT_MIN);
     ck_assert_float_eq(sp_dither_gain(1e300, 1e300), FLT_MIN);
 }
@@ -126,12 +135,12 @@ END_TEST
 
 static const double distances[] = {0.0, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.7};
 
-/* The share of flips at |m|/(sigma r) is Q of it, within the table's error and that of a sample of 262144, for either
- * sign: at Q = 0.5 five standard deviations are 4.9e-3. */
+/* The share of flips at |m|/(sigma r) is Q of it, within the error of its approximation and that of a sample of 262144,
+ * for either sign: at Q = 0.5 five standard deviations are 4.9e-3. */
 START_TEST(test_flip_rate)
 {
     double x = distances[_i], p = tail(x), sigma = 0.4, rms = 0.6;
-    double bound = TABLE_ERROR + SIGMAS * sqrt(p * (1.0 - p) / COUNT);
+    double bound = FLIP_ERROR + SIGMAS * sqrt(p * (1.0 - p) / COUNT);
 
     for (int sign = -1; sign <= 1; sign += 2) {
         double share;
@@ -189,11 +198,11 @@ START_TEST(test_sigma_tiny_and_huge)
     fill(FLT_MAX);
     sp_dither_pack(m, 0, COUNT, 1.0f, key(2), 0, 1, bits);
     ck_assert_uint_eq(ones(bits), COUNT);
-    sp_dither_pack(m, 0, COUNT, FLT_MAX, key(2), 0, 1, bits); /* the product is infinite */
+    sp_dither_pack(m, 0, COUNT, SP_DITHER_GAIN_MAX, key(2), 0, 1, bits); /* the product is infinite */
     ck_assert_uint_eq(ones(bits), COUNT);
     fill(-0.0f);
     for (int tiny = 0; tiny < 2; tiny++) {
-        sp_dither_pack(m, 0, COUNT, tiny ? FLT_MAX : 1.0f, key(2), 0, 1, bits);
+        sp_dither_pack(m, 0, COUNT, tiny ? SP_DITHER_GAIN_MAX : 1.0f, key(2), 0, 1, bits);
         ck_assert_double_le(fabs((double)ones(bits) / COUNT - 0.5), bound);
     }
 }
@@ -296,10 +305,10 @@ END_TEST
 /* --- the bits ------------------------------------------------------------------------------------------------------
  */
 
-/* Of an implementation in Python, written from the definitions in dither.h and rng.h, its table from erfc(). */
+/* Of an implementation in Python, written from the definitions in dither.h and ars.h. */
 START_TEST(test_pinned)
 {
-    static const uint8_t expected[2][6] = {{0x2e, 0x78, 0xe0, 0x8f, 0x1f, 0x0c}, {0x56, 0xf8, 0xe0, 0x85, 0x17, 0x0c}};
+    static const uint8_t expected[2][6] = {{0x5e, 0xf8, 0xe0, 0x8d, 0x17, 0x0c}, {0x1e, 0xb8, 0xe1, 0x9b, 0x0b, 0x0c}};
     float gain = sp_dither_gain(0.5, 0.75);
 
     for (int j = 0; j < 44; j++)
@@ -342,15 +351,20 @@ static void draw_momentum(struct sp_rng *rng)
 
 static unsigned naive_bit(const struct sp_layout *layout, const float *gains, uint64_t j, uint32_t slot, uint32_t t)
 {
-    uint32_t i = sp_layout_find(layout, j), block[4], u;
+    const uint64_t counter[2] = {j / 8, t | (uint64_t)slot << 32};
+    uint32_t i = sp_layout_find(layout, j);
+    struct sp_ars ars;
+    uint16_t words[8];
+    int draw;
 
     if (sp_tensor_is(&layout->tensors[i], SP_TENSOR_FULL))
         return 0;
     if (gains[i] == 0.0f)
         return m[j] == 0.0f ? sp_coin(j, t) : m[j] > 0.0f;
-    sp_rng_block(key(6), j / 8, t, slot, block);
-    u = (block[j % 8 / 2] >> (j % 2 ? 16 : 0)) & 0xffff;
-    return (m[j] > 0.0f) != (u < sp_dither_flip(fabsf(m[j]) * gains[i]));
+    sp_ars_init(&ars, key(6).word[0] | (uint64_t)key(6).word[1] << 32, 0);
+    sp_ars_block(&ars, counter, (uint64_t *)(void *)words);
+    draw = words[j % 8] < 0x8000 ? words[j % 8] + 0x8000 : words[j % 8] - 0x8000;
+    return !signbit(m[j]) != (draw < (int)sp_dither_flip(fabsf(m[j]) * gains[i]));
 }
 
 static void compare_tensors(const struct sp_layout *layout, const float *gains, uint64_t first, size_t count)
@@ -392,7 +406,7 @@ END_TEST
 /* With one gain for all, and every tensor taking part, it is sp_dither_pack(). */
 START_TEST(test_tensors_with_one_gain)
 {
-    static const float gain[] = {0.0f, 1.3f, 40.0f, FLT_MAX, FLT_MIN};
+    static const float gain[] = {0.0f, 1.3f, 40.0f, SP_DITHER_GAIN_MAX, FLT_MIN};
     struct sp_rng rng = unit_rng(8);
     float gains[UNIT_TENSORS_MAX];
 
@@ -431,7 +445,7 @@ int main(void)
 
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_momentum_rounds_each_step);
-    tcase_add_test(cases, test_table_is_near_the_tail);
+    tcase_add_test(cases, test_flip_is_near_the_tail);
     tcase_add_test(cases, test_gain);
     tcase_add_loop_test(cases, test_flip_rate, 0, (int)(sizeof distances / sizeof distances[0]));
     tcase_add_test(cases, test_beyond_four_nothing_flips);

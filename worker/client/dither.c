@@ -2,26 +2,25 @@
 
 #include "common/check.h"
 #include "common/pack.h"
+#include "worker/client/dither_kernels.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#define TABLE_STEPS 64
-#define TABLE_END 4.0f
+static void momentum_scalar(float *m, const float *gradient, size_t blocks, float beta1, float one_minus_beta1)
+{
+    for (size_t j = 0; j < 32 * blocks; j++)
+        m[j] = beta1 * m[j] + one_minus_beta1 * gradient[j];
+}
 
-/* round(65536 * Q(k/16)), k = 0..64. Numbers, not erfc() at start-up: libm differs between machines, bits must not. */
-static const uint16_t flip_table[TABLE_STEPS + 1] = {
-    32768, 31135, 29508, 27894, 26299, 24729, 23189, 21684, 20220, 18801, 17432, 16114, 14852,
-    13648, 12503, 11420, 10398, 9437,  8539,  7701,  6924,  6205,  5542,  4934,  4378,  3872,
-    3413,  2999,  2625,  2291,  1992,  1726,  1491,  1283,  1101,  941,   801,   680,   575,
-    485,   407,   341,   284,   236,   195,   161,   132,   108,   88,    72,    58,    47,
-    38,    30,    24,    19,    15,    12,    9,     7,     6,     5,     3,     3,     2,
-};
+static sp_momentum_kernel *const momentum_kernels[SP_CPU_SETS] =
+    SP_CPU_TABLE(momentum_scalar, sp_momentum_avx2, sp_momentum_avx2);
 
 void sp_momentum(float *m, const float *gradient, size_t count, float beta1, float one_minus_beta1)
 {
-    for (size_t j = 0; j < count; j++)
+    momentum_kernels[sp_cpu()](m, gradient, count / 32, beta1, one_minus_beta1);
+    for (size_t j = count / 32 * 32; j < count; j++)
         m[j] = beta1 * m[j] + one_minus_beta1 * gradient[j];
 }
 
@@ -33,52 +32,92 @@ float sp_dither_gain(double sigma, double scale)
     if (!(spread > 0.0))
         return 0.0f;
     gain = 1.0 / spread;
-    if (gain > (double)FLT_MAX)
-        return FLT_MAX;
+    if (gain > (double)SP_DITHER_GAIN_MAX)
+        return SP_DITHER_GAIN_MAX;
     return gain < (double)FLT_MIN ? FLT_MIN : (float)gain;
+}
+
+/* Upper half of the product of two 16-bit numbers. */
+static uint32_t high(uint32_t a, uint32_t b)
+{
+    return (a * b) >> 16;
 }
 
 uint32_t sp_dither_flip(float x)
 {
-    uint32_t position, step, fraction, drop;
+    float p = x * SP_DITHER_STEPS;
+    uint32_t v, y;
 
-    if (!(x < TABLE_END))
-        return 0;
-    position = (uint32_t)(x * (float)(16 * 65536));
-    step = position >> 16;
-    fraction = position & 0xffff;
-    drop = (uint32_t)(flip_table[step] - flip_table[step + 1]);
-    return flip_table[step] - ((drop * fraction) >> 16);
+    /* Adding 2^23 leaves no bits after the point: the sum is rounded to the nearest whole number, ties to even. */
+    v = 2 * (uint32_t)((p < 32767.0f ? p : 32767.0f) + 0x1p23f - 0x1p23f);
+    y = SP_DITHER_C4 - high(v, SP_DITHER_C5);
+    y = SP_DITHER_C3 + high(v, y);
+    y = SP_DITHER_C2 - high(v, y);
+    y = SP_DITHER_C1 + high(v, y);
+    y = SP_DITHER_ROOT - high(v, y);
+    y = high(y, y);
+    return high(y, y) - 1;
 }
 
-static unsigned dither_byte(const float *m, size_t n, float gain, const uint32_t block[4])
+static unsigned dither_byte(const float *m, size_t n, float gain, const struct sp_dither_draws *draws, uint64_t index)
 {
+    const uint64_t counter[2] = {index, draws->lane};
+    uint64_t block[2];
     unsigned byte = 0;
 
+    sp_ars_block(&draws->ars, counter, block);
     for (size_t k = 0; k < n; k++) {
-        uint32_t u = (block[k / 2] >> (16 * (k % 2))) & 0xffff;
+        uint32_t u = (uint32_t)(block[k / 4] >> (16 * (k % 4)) & 0xffff) ^ 0x8000;
         unsigned flip = u < sp_dither_flip(fabsf(m[k]) * gain);
 
-        byte |= ((m[k] > 0.0f ? 1u : 0u) ^ flip) << k;
+        byte |= ((signbit(m[k]) ? 0u : 1u) ^ flip) << k;
     }
     return byte;
+}
+
+static void dither_bytes(const float *m, size_t count, float gain, const struct sp_dither_draws *draws, uint64_t index,
+                         uint8_t *bits)
+{
+    for (size_t j = 0; j < count; j += 8)
+        bits[j / 8] = (uint8_t)dither_byte(m + j, count - j < 8 ? count - j : 8, gain, draws, index + j / 8);
+}
+
+static void dither_scalar(const float *m, size_t words, float gain, const struct sp_dither_draws *draws, uint64_t index,
+                          uint8_t *bits)
+{
+    dither_bytes(m, 64 * words, gain, draws, index, bits);
+}
+
+static sp_dither_kernel *const dither_kernels[SP_CPU_SETS] =
+    SP_CPU_TABLE(dither_scalar, sp_dither_avx2, sp_dither_avx2);
+
+/* The kernels begin at a multiple of 64. */
+static void dither(const float *m, uint64_t first, size_t count, float gain, const struct sp_dither_draws *draws,
+                   uint8_t *bits)
+{
+    size_t head = (size_t)(-first % 64), body;
+
+    if (head > count)
+        head = count;
+    body = (count - head) / 64 * 64;
+    dither_bytes(m, head, gain, draws, first / 8, bits);
+    dither_kernels[sp_cpu()](m + head, body / 64, gain, draws, (first + head) / 8, bits + head / 8);
+    dither_bytes(m + head + body, count - head - body, gain, draws, (first + head + body) / 8,
+                 bits + (head + body) / 8);
 }
 
 void sp_dither_pack(const float *m, uint64_t first, size_t count, float gain, struct sp_rng_key key, uint32_t slot,
                     uint32_t t, uint8_t *bits)
 {
-    sp_assert(first % 8 == 0);
+    struct sp_dither_draws draws = {.lane = t | (uint64_t)slot << 32};
+
+    sp_assert(first % 8 == 0 && gain <= SP_DITHER_GAIN_MAX);
     if (gain == 0.0f) {
         sp_pack_signs(m, first, count, t, bits);
         return;
     }
-    for (size_t i = 0; i * 8 < count; i++) {
-        size_t n = count - i * 8 < 8 ? count - i * 8 : 8;
-        uint32_t block[4];
-
-        sp_rng_block(key, first / 8 + i, t, slot, block);
-        bits[i] = (uint8_t)dither_byte(m + i * 8, n, gain, block);
-    }
+    sp_ars_init(&draws.ars, key.word[0] | (uint64_t)key.word[1] << 32, 0);
+    dither(m, first, count, gain, &draws, bits);
 }
 
 /* What all calls of one range have in common. */

@@ -89,7 +89,7 @@ static void dither_scalar(const float *m, size_t words, float gain, const struct
 }
 
 static sp_dither_kernel *const dither_kernels[SP_CPU_SETS] =
-    SP_CPU_TABLE(dither_scalar, sp_dither_avx2, sp_dither_avx2);
+    SP_CPU_TABLE(dither_scalar, sp_dither_avx2, sp_dither_avx512);
 
 /* The kernels begin at a multiple of 64. */
 static void dither(const float *m, uint64_t first, size_t count, float gain, const struct sp_dither_draws *draws,

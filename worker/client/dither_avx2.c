@@ -56,12 +56,13 @@ static uint32_t dither_32(const float *m, __m256 scale, const __m128i block[4])
     return ~(uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(minus, order));
 }
 
-/* The 8 blocks from a multiple of 8 on: their counters differ in 3 bits. Eight at a time keep the units for AES busy.
- */
-static void draw_blocks(__m128i first, const __m128i key[SP_ARS_ROUNDS + 1], __m128i block[8])
+/* The 8 blocks from a counter on, whose index is a multiple of 8: they differ in 3 bits. Eight at a time keep the units
+ * for AES busy. */
+static void draw_blocks(__m128i counter, const __m128i key[SP_ARS_ROUNDS + 1], __m128i block[8])
 {
+    counter = _mm_xor_si128(counter, key[0]);
     for (int b = 0; b < 8; b++)
-        block[b] = _mm_xor_si128(first, _mm_set_epi64x(0, b));
+        block[b] = _mm_xor_si128(counter, _mm_set_epi64x(0, b));
     for (int round = 1; round < SP_ARS_ROUNDS; round++) {
         for (int b = 0; b < 8; b++)
             block[b] = _mm_aesenc_si128(block[b], key[round]);
@@ -74,15 +75,16 @@ void sp_dither_avx2(const float *m, size_t words, float gain, const struct sp_di
                     uint8_t *bits)
 {
     const __m256 scale = _mm256_set1_ps(gain * SP_DITHER_STEPS);
+    __m128i counter = _mm_set_epi64x((long long)draws->lane, (long long)index);
     __m128i key[SP_ARS_ROUNDS + 1], block[8];
 
     for (int i = 0; i <= SP_ARS_ROUNDS; i++)
         key[i] = _mm_loadu_si128((const __m128i *)draws->ars.key[i]);
-    key[0] = _mm_xor_si128(key[0], _mm_set_epi64x((long long)draws->lane, 0));
     for (size_t i = 0; i < words; i++) {
         uint32_t half[2];
 
-        draw_blocks(_mm_xor_si128(key[0], _mm_cvtsi64_si128((long long)(index + 8 * i))), key, block);
+        draw_blocks(counter, key, block);
+        counter = _mm_add_epi64(counter, _mm_set_epi64x(0, 8));
         half[0] = dither_32(m + 64 * i, scale, block);
         half[1] = dither_32(m + 64 * i + 32, scale, block + 4);
         memcpy(bits + 8 * i, half, sizeof half);

@@ -52,11 +52,12 @@ static uint64_t dither_64(const float *m, __m512 scale, __m512i low_block, __m51
     return ~(uint64_t)_mm512_movepi8_mask(_mm512_permutexvar_epi32(order, minus));
 }
 
-/* Their rounds, each of which waits for the one before, go on side by side. */
-static void draw_blocks(__m512i first, const __m512i key[SP_ARS_ROUNDS + 1], __m512i block[2])
+/* The 8 blocks from `index` on, which stands in all four lanes; the three terms of a counter are joined by one
+ * instruction. Their rounds, each of which waits for the one before, go on side by side. */
+static void draw_blocks(__m512i index, const __m512i key[SP_ARS_ROUNDS + 1], __m512i block[2])
 {
-    block[0] = _mm512_xor_si512(first, _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0));
-    block[1] = _mm512_xor_si512(first, _mm512_setr_epi64(4, 0, 5, 0, 6, 0, 7, 0));
+    block[0] = _mm512_ternarylogic_epi64(index, key[0], _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0), 0x96);
+    block[1] = _mm512_ternarylogic_epi64(index, key[0], _mm512_setr_epi64(4, 0, 5, 0, 6, 0, 7, 0), 0x96);
     for (int round = 1; round < SP_ARS_ROUNDS; round++) {
         block[0] = _mm512_aesenc_epi128(block[0], key[round]);
         block[1] = _mm512_aesenc_epi128(block[1], key[round]);
@@ -65,22 +66,24 @@ static void draw_blocks(__m512i first, const __m512i key[SP_ARS_ROUNDS + 1], __m
     block[1] = _mm512_aesenclast_epi128(block[1], key[SP_ARS_ROUNDS]);
 }
 
+static __m512i in_all_lanes(uint64_t low, uint64_t high)
+{
+    return _mm512_broadcast_i32x4(_mm_set_epi64x((long long)high, (long long)low));
+}
+
 void sp_dither_avx512(const float *m, size_t words, float gain, const struct sp_dither_draws *draws, uint64_t index,
                       uint8_t *bits)
 {
     const __m512 scale = _mm512_set1_ps(gain * SP_DITHER_STEPS);
-    const __m512i lane = _mm512_set_epi64((long long)draws->lane, 0, (long long)draws->lane, 0, (long long)draws->lane,
-                                          0, (long long)draws->lane, 0);
-    __m512i key[SP_ARS_ROUNDS + 1], block[2];
+    __m512i at = in_all_lanes(index, draws->lane), key[SP_ARS_ROUNDS + 1], block[2];
 
     for (int i = 0; i <= SP_ARS_ROUNDS; i++)
-        key[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)draws->ars.key[i]));
-    key[0] = _mm512_xor_si512(key[0], lane);
+        key[i] = in_all_lanes(draws->ars.key[i][0], draws->ars.key[i][1]);
     for (size_t i = 0; i < words; i++) {
-        __m512i first = _mm512_maskz_set1_epi64(0x55, (long long)(index + 8 * i));
         uint64_t word_bits;
 
-        draw_blocks(_mm512_xor_si512(key[0], first), key, block);
+        draw_blocks(at, key, block);
+        at = _mm512_add_epi64(at, in_all_lanes(8, 0));
         word_bits = dither_64(m + 64 * i, scale, block[0], block[1]);
         memcpy(bits + 8 * i, &word_bits, sizeof word_bits);
     }

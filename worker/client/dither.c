@@ -101,7 +101,8 @@ static void dither(const float *m, uint64_t first, size_t count, float gain, con
         head = count;
     body = (count - head) / 64 * 64;
     dither_bytes(m, head, gain, draws, first / 8, bits);
-    dither_kernels[sp_cpu()](m + head, body / 64, gain, draws, (first + head) / 8, bits + head / 8);
+    if (body > 0)
+        dither_kernels[sp_cpu()](m + head, body / 64, gain, draws, (first + head) / 8, bits + head / 8);
     dither_bytes(m + head + body, count - head - body, gain, draws, (first + head + body) / 8,
                  bits + (head + body) / 8);
 }

@@ -3,18 +3,25 @@
 
 #include <string.h>
 
-/* 16 coordinates: their distances as 16-bit numbers, doubled, in the order in which a pack of two registers leaves
- * them, 0..3, 8..11, 4..7, 12..15; in `signs` their signs, in the same order. A product beyond the 32-bit integers,
- * infinite ones too, becomes -2^31, then -32768, then the largest distance. */
-static __m256i distances(const float *m, __m256 scale, __m256i *signs)
-{
-    __m256 low = _mm256_loadu_ps(m), high = _mm256_loadu_ps(m + 8);
-    __m256i p = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(low, scale)),
-                                   _mm256_cvtps_epi32(_mm256_mul_ps(high, scale)));
+/* 64 coordinates at a time, in 4 vectors of 16-bit numbers: coordinates 0..7 and 16..23, 8..15 and 24..31, and so on,
+ * so that what is packed from two of them is in order.
+ *
+ * The next 64 draws are made while the flips of these are computed, a round of AES after each step of the polynomial:
+ * both are chains, each step of which waits for the one before, and a processor looks ahead only so far for others. */
+#define VECTORS 4
 
-    *signs = _mm256_packs_epi32(_mm256_castps_si256(low), _mm256_castps_si256(high));
-    p = _mm256_abs_epi16(p);
-    return _mm256_adds_epu16(p, p);
+/* The first block of a vector, and so an eighth of its first coordinate; the other one is the second after it. */
+static inline int block_of(int i)
+{
+    return 4 * (i / 2) + i % 2;
+}
+
+/* m[0..3] and m[16..19]. The units that move numbers between the halves of a vector are few; these instructions need
+ * none. */
+static inline __m256 two_parts(const float *m)
+{
+    return _mm256_blend_ps(_mm256_castps128_ps256(_mm_loadu_ps(m)),
+                           _mm256_broadcast_ps((const __m128 *)(const void *)(m + 16)), 0xf0);
 }
 
 static __m256i word(int value)
@@ -22,53 +29,101 @@ static __m256i word(int value)
     return _mm256_set1_epi16((short)value);
 }
 
-/* The flips of 16 coordinates per 65536, less 32768: what a draw as a signed number is compared with. */
-static __m256i flips(__m256i x)
+/* Distances as 16-bit numbers, doubled, and signs. A product beyond the 32-bit integers, infinite ones too, becomes
+ * -2^31, then -32768, then the largest distance. */
+static inline void distances(const float *m, __m256 scale, __m256i x[VECTORS], __m256i signs[VECTORS])
 {
-    __m256i y = _mm256_sub_epi16(word(SP_DITHER_C4), _mm256_mulhi_epu16(x, word(SP_DITHER_C5)));
+    for (int i = 0; i < VECTORS; i++) {
+        __m256 low = two_parts(m + 8 * block_of(i)), high = two_parts(m + 8 * block_of(i) + 4);
 
-    y = _mm256_add_epi16(word(SP_DITHER_C3), _mm256_mulhi_epu16(x, y));
-    y = _mm256_sub_epi16(word(SP_DITHER_C2), _mm256_mulhi_epu16(x, y));
-    y = _mm256_add_epi16(word(SP_DITHER_C1), _mm256_mulhi_epu16(x, y));
-    y = _mm256_sub_epi16(word(SP_DITHER_ROOT), _mm256_mulhi_epu16(x, y));
-    y = _mm256_mulhi_epu16(y, y);
-    y = _mm256_mulhi_epu16(y, y);
-    return _mm256_add_epi16(y, word(32767));
-}
-
-/* Two blocks in the order of distances(). */
-static __m256i draw(__m128i even, __m128i odd)
-{
-    return _mm256_permute4x64_epi64(_mm256_inserti128_si256(_mm256_castsi128_si256(even), odd, 1), 0xd8);
-}
-
-static uint32_t dither_32(const float *m, __m256 scale, const __m128i block[4])
-{
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i signs[2], flip[2], minus;
-
-    for (int i = 0; i < 2; i++) {
-        __m256i x = distances(m + 16 * i, scale, &signs[i]);
-
-        flip[i] = _mm256_cmpgt_epi16(flips(x), draw(block[2 * i], block[2 * i + 1]));
+        signs[i] = _mm256_packs_epi32(_mm256_castps_si256(low), _mm256_castps_si256(high));
+        x[i] = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(low, scale)),
+                                  _mm256_cvtps_epi32(_mm256_mul_ps(high, scale)));
     }
-    minus = _mm256_xor_si256(_mm256_packs_epi16(signs[0], signs[1]), _mm256_packs_epi16(flip[0], flip[1]));
-    return ~(uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(minus, order));
+    for (int i = 0; i < VECTORS; i++) {
+        x[i] = _mm256_abs_epi16(x[i]);
+        x[i] = _mm256_adds_epu16(x[i], x[i]);
+    }
+    signs[0] = _mm256_packs_epi16(signs[0], signs[1]);
+    signs[1] = _mm256_packs_epi16(signs[2], signs[3]);
 }
 
-/* The 8 blocks from a counter on, whose index is a multiple of 8: they differ in 3 bits. Eight at a time keep the units
- * for AES busy. */
-static void draw_blocks(__m128i counter, const __m128i key[SP_ARS_ROUNDS + 1], __m128i block[8])
+static inline void minus(int c, const __m256i x[VECTORS], __m256i y[VECTORS])
 {
-    counter = _mm_xor_si128(counter, key[0]);
+    for (int i = 0; i < VECTORS; i++)
+        y[i] = _mm256_sub_epi16(word(c), _mm256_mulhi_epu16(x[i], y[i]));
+}
+
+static inline void plus(int c, const __m256i x[VECTORS], __m256i y[VECTORS])
+{
+    for (int i = 0; i < VECTORS; i++)
+        y[i] = _mm256_add_epi16(word(c), _mm256_mulhi_epu16(x[i], y[i]));
+}
+
+static inline void square(__m256i y[VECTORS])
+{
+    for (int i = 0; i < VECTORS; i++)
+        y[i] = _mm256_mulhi_epu16(y[i], y[i]);
+}
+
+/* The 8 blocks from a counter on, whose index is a multiple of 8: they differ in 3 bits. */
+static inline void begin_blocks(__m128i counter, __m128i key, __m128i block[8])
+{
+    counter = _mm_xor_si128(counter, key);
     for (int b = 0; b < 8; b++)
         block[b] = _mm_xor_si128(counter, _mm_set_epi64x(0, b));
-    for (int round = 1; round < SP_ARS_ROUNDS; round++) {
-        for (int b = 0; b < 8; b++)
-            block[b] = _mm_aesenc_si128(block[b], key[round]);
-    }
+}
+
+static inline void aes_round(__m128i key, __m128i block[8])
+{
     for (int b = 0; b < 8; b++)
-        block[b] = _mm_aesenclast_si128(block[b], key[SP_ARS_ROUNDS]);
+        block[b] = _mm_aesenc_si128(block[b], key);
+}
+
+static inline void end_blocks(__m128i key, __m128i block[8], __m256i draws[VECTORS])
+{
+    for (int b = 0; b < 8; b++)
+        block[b] = _mm_aesenclast_si128(block[b], key);
+    for (int i = 0; i < VECTORS; i++) {
+        int b = block_of(i);
+
+        draws[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(block[b]), block[b + 2], 1);
+    }
+}
+
+static inline uint32_t bits_32(__m256i signs, __m256i low, __m256i high)
+{
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_xor_si256(signs, _mm256_packs_epi16(low, high)));
+}
+
+/* `draws` are those of m, and then those from the counter on. */
+static inline void dither_64(const float *m, __m256 scale, __m128i counter, const __m128i key[SP_ARS_ROUNDS + 1],
+                             __m256i draws[VECTORS], uint8_t *bits)
+{
+    __m256i signs[VECTORS], x[VECTORS],
+        y[VECTORS] = {word(SP_DITHER_C5), word(SP_DITHER_C5), word(SP_DITHER_C5), word(SP_DITHER_C5)};
+    __m128i block[8];
+    uint32_t half[2];
+
+    begin_blocks(counter, key[0], block);
+    distances(m, scale, x, signs);
+    minus(SP_DITHER_C4, x, y);
+    aes_round(key[1], block);
+    plus(SP_DITHER_C3, x, y);
+    aes_round(key[2], block);
+    minus(SP_DITHER_C2, x, y);
+    aes_round(key[3], block);
+    plus(SP_DITHER_C1, x, y);
+    aes_round(key[4], block);
+    minus(SP_DITHER_ROOT, x, y);
+    square(y);
+    square(y);
+    for (int i = 0; i < VECTORS; i++)
+        y[i] = _mm256_cmpgt_epi16(_mm256_add_epi16(y[i], word(32767)), draws[i]);
+    end_blocks(key[5], block, draws);
+    half[0] = bits_32(signs[0], y[0], y[1]);
+    half[1] = bits_32(signs[1], y[2], y[3]);
+    memcpy(bits, half, sizeof half);
 }
 
 void sp_dither_avx2(const float *m, size_t words, float gain, const struct sp_dither_draws *draws, uint64_t index,
@@ -77,17 +132,17 @@ void sp_dither_avx2(const float *m, size_t words, float gain, const struct sp_di
     const __m256 scale = _mm256_set1_ps(gain * SP_DITHER_STEPS);
     __m128i counter = _mm_set_epi64x((long long)draws->lane, (long long)index);
     __m128i key[SP_ARS_ROUNDS + 1], block[8];
+    __m256i drawn[VECTORS];
 
     for (int i = 0; i <= SP_ARS_ROUNDS; i++)
         key[i] = _mm_loadu_si128((const __m128i *)draws->ars.key[i]);
+    begin_blocks(counter, key[0], block);
+    for (int round = 1; round < SP_ARS_ROUNDS; round++)
+        aes_round(key[round], block);
+    end_blocks(key[SP_ARS_ROUNDS], block, drawn);
     for (size_t i = 0; i < words; i++) {
-        uint32_t half[2];
-
-        draw_blocks(counter, key, block);
         counter = _mm_add_epi64(counter, _mm_set_epi64x(0, 8));
-        half[0] = dither_32(m + 64 * i, scale, block);
-        half[1] = dither_32(m + 64 * i + 32, scale, block + 4);
-        memcpy(bits + 8 * i, half, sizeof half);
+        dither_64(m + 64 * i, scale, counter, key, drawn, bits + 8 * i);
     }
 }
 

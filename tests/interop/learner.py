@@ -13,7 +13,6 @@ DECAY, BUFFER, IN_FULL = 1, 2, 4        # flags and traits of a tensor
 BLOCK = 256                             # of I8
 MAX = np.finfo(np.float32).max
 M64 = 2**64 - 1
-ROUNDS = 5                              # of ARS
 
 
 def xxh64(data):
@@ -62,35 +61,33 @@ def philox(seed, stream, index, t, lane):
     return np.stack([c0, c1, c2, c3], axis=1).astype('<u4')
 
 
-def aes_box():
-    """SubBytes, and the same times 2, from the powers of 3 in the field of AES."""
+def aes_tables():
+    """What a byte in row r of a column brings to the column, as u32: by SubBytes and MixColumns, and by SubBytes alone."""
     powers, x = [], 1
     for _ in range(255):
         powers.append(x)
         x ^= x << 1 ^ (x >> 7) * 0x11b
-    inverse = np.zeros(256, np.uint8)
+    inverse, box = np.zeros(256, np.uint32), 0x63
     inverse[powers] = [powers[-i % 255] for i in range(255)]
-    box = np.uint8(0x63)
     for by in range(5):
-        box = box ^ (inverse << by | inverse >> 8 - by)
-    return box, box << 1 ^ (box >> 7) * 0x1b
+        box = box ^ (inverse << by | inverse >> 8 - by) & 0xff
+    twice = box << 1 ^ (box >> 7) * 0x11b
+    mixed = twice | box << 8 | box << 16 | (twice ^ box) << 24
+    return [mixed << 8 * r | mixed >> 32 - 8 * r if r else mixed for r in range(4)], [box << 8 * r for r in range(4)]
 
 
-BOX, BOX2 = aes_box()
+MIXED, PLAIN = ([table.astype(np.uint32) for table in tables] for tables in aes_tables())
 
 
 def ars(seed, stream, index, t, lane):
     """The blocks of an array of indices: uint64 [len(index), 2]."""
     key = np.array([seed & 0xffffffff | (seed >> 32 ^ stream << 24) << 32, 0], np.uint64)
     v = np.stack([index, np.full_like(index, t | lane << 32)], axis=1) ^ key
-    for i in range(ROUNDS):
+    for tables in [MIXED] * 4 + [PLAIN]:
         key = key + np.array([0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B], np.uint64)
-        b = v.view(np.uint8).reshape(-1, 4, 4)          # by column and row
-        b = np.stack([np.roll(b[:, :, row], -row, axis=1) for row in range(4)], axis=2)
-        s, s2 = BOX[b], BOX2[b]
-        if i < ROUNDS - 1:
-            s = s2 ^ np.roll(s2 ^ s, -1, axis=2) ^ np.roll(s, -2, axis=2) ^ np.roll(s, -3, axis=2)
-        v = np.ascontiguousarray(s).reshape(-1, 16).view(np.uint64) ^ key
+        b = v.view(np.uint8).T              # byte 4*c + r: column c, row r
+        columns = [[table[b[(4 * (c + r) + r) % 16]] for r, table in enumerate(tables)] for c in range(4)]
+        v = np.stack([w ^ x ^ y ^ z for w, x, y, z in columns], axis=1).view(np.uint64) ^ key
     return v
 
 

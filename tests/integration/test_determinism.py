@@ -9,7 +9,7 @@ import harness
 
 # The digits job as it is shipped, but with float32 on the wire, whose digest no later phase or option may change: with
 # OpenBLAS 0.3.21 told to compute as on a Haswell, so that other processors give the same.
-PINNED = 'a5a7b0362e872360'
+PINNED = 'ae594fddb12a50a7'
 PINNED_BLAS = 'r0.3.21'
 
 SHORT = ('train.epochs=8', 'optimizer.dither.sigma0=0.5', 'optimizer.switch.when=at', 'optimizer.switch.step=100')

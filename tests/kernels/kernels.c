@@ -10,9 +10,7 @@
 const struct comparison comparisons[] = {
     {"adam", compare_adam},       {"aggregate", compare_aggregate}, {"pack", compare_pack},     {"sums", compare_sums},
     {"weights", compare_weights}, {"values", compare_values},       {"planes", compare_planes}, {"vote", compare_vote},
-    {"dither", compare_dither},
-    {"momentum", compare_momentum},
-    {"pack", compare_pack},
+    {"dither", compare_dither},   {"momentum", compare_momentum},
 };
 const size_t comparisons_count = sizeof comparisons / sizeof comparisons[0];
 

@@ -29,6 +29,13 @@ static __m256i word(int value)
     return _mm256_set1_epi16((short)value);
 }
 
+/* Asks for what comes 4 KiB later: the chains leave a processor no room to see that it will be needed. */
+static inline void look_ahead(const float *m)
+{
+    for (int i = 0; i < 4; i++)
+        _mm_prefetch((const char *)(m + 1024 + 16 * i), _MM_HINT_T0);
+}
+
 /* Distances as 16-bit numbers, doubled, and signs. A product beyond the 32-bit integers, infinite ones too, becomes
  * -2^31, then -32768, then the largest distance. */
 static inline void distances(const float *m, __m256 scale, __m256i x[VECTORS], __m256i signs[VECTORS])
@@ -105,6 +112,7 @@ static inline void dither_64(const float *m, __m256 scale, __m128i counter, cons
     __m128i block[8];
     uint32_t half[2];
 
+    look_ahead(m);
     begin_blocks(counter, key[0], block);
     distances(m, scale, x, signs);
     minus(SP_DITHER_C4, x, y);
@@ -135,7 +143,7 @@ void sp_dither_avx2(const float *m, size_t words, float gain, const struct sp_di
     __m256i drawn[VECTORS];
 
     for (int i = 0; i <= SP_ARS_ROUNDS; i++)
-        key[i] = _mm_loadu_si128((const __m128i *)draws->ars.key[i]);
+        key[i] = _mm_set_epi64x((long long)draws->ars.key[i][1], (long long)draws->ars.key[i][0]);
     begin_blocks(counter, key[0], block);
     for (int round = 1; round < SP_ARS_ROUNDS; round++)
         aes_round(key[round], block);

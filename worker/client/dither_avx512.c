@@ -12,6 +12,12 @@ static __m512i word(int value)
     return _mm512_set1_epi16((short)value);
 }
 
+static inline void look_ahead(const float *m)
+{
+    for (int i = 0; i < 8; i++)
+        _mm_prefetch((const char *)(m + 1024 + 16 * i), _MM_HINT_T0);
+}
+
 static inline void distances(const float *m, __m512 scale, __m512i x[VECTORS], __m512i signs[VECTORS])
 {
     for (int i = 0; i < VECTORS; i++) {
@@ -87,6 +93,7 @@ static inline void dither_128(const float *m, __m512 scale, __m512i counter, con
     __m512i block[VECTORS];
     uint64_t half[2];
 
+    look_ahead(m);
     begin_blocks(counter, key[0], block);
     distances(m, scale, x, signs);
     minus(SP_DITHER_C4, x, y);

@@ -73,7 +73,7 @@ INLINE unsigned decode(const struct sp_planes_work *given, size_t count, unsigne
             bytes[i][c] = ((const uint8_t *)&work.table[c])[i];
     }
     for (unsigned i = 0; i < 4; i++)
-        table[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)bytes[i]));
+        table[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)bytes[i]));
     for (size_t at = 0; at < count; at += SP_PLANES_UNIT) {
         __m256i counts = counts_at(&work, planes, at);
 
@@ -83,7 +83,7 @@ INLINE unsigned decode(const struct sp_planes_work *given, size_t count, unsigne
         else
             divide(counts, work.voters, work.values + at);
     }
-    _mm256_storeu_si256((__m256i *)lanes, largest);
+    _mm256_storeu_si256((void *)lanes, largest);
     for (unsigned i = 0; i < sizeof lanes; i++)
         most = lanes[i] > most ? lanes[i] : most;
     return most;

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More than a block of the kernels, which is 2 KiB of each buffer, but of few voters only: this many bytes of all. */
-#define BYTES_MAX 5000
-#define ALL_BYTES_MAX 40000
+/* More than a block of the kernels, which is 8 KiB of each buffer, but of few voters and now and then only. */
+#define BYTES_MAX 10000
+#define ALL_BYTES_MAX 30000
+#define ALL_BYTES_RARELY 160000
 
 struct outcome {
     struct sp_vote_counts counts;
@@ -71,7 +72,8 @@ void compare_vote(struct source *source)
     sp_assert(before != NULL);
     if (source_number(source, 4) == 0)
         v.voters %= 18;
-    most = ALL_BYTES_MAX / (v.voters + 1) < BYTES_MAX ? ALL_BYTES_MAX / (v.voters + 1) : BYTES_MAX;
+    most = (source_number(source, 10) == 0 ? ALL_BYTES_RARELY : ALL_BYTES_MAX) / (v.voters + 1);
+    most = most < BYTES_MAX ? most : BYTES_MAX;
     v.count = (size_t)source_number(source, most * 8);
     bytes = sp_bits_bytes(v.count);
     v.has_previous = (wanted & 1) != 0;

@@ -184,6 +184,26 @@ START_TEST(test_planes_are_clear_past_the_end)
 }
 END_TEST
 
+/* What is not wanted is not touched, and the result is the same. */
+START_TEST(test_nothing_wanted)
+{
+    struct sp_vote_counts counts = {0}, again = {0};
+    uint64_t disagree[SP_VOTES_MAX] = {0}, disagree_again[SP_VOTES_MAX] = {0};
+    uint8_t other[ROOM];
+
+    draw(numbers[_i], COUNT_MAX, 7);
+    sp_vote(pointers, numbers[_i], 64, COUNT_MAX, 4, previous, result, NULL, &counts, disagree);
+    sp_vote(pointers, numbers[_i], 64, COUNT_MAX, 4, NULL, other, NULL, NULL, NULL);
+    ck_assert_mem_eq(other, result, COUNT_MAX / 8);
+    memset(other, 0, sizeof other);
+    sp_vote(pointers, numbers[_i], 64, COUNT_MAX, 4, previous, other, NULL, &again, NULL);
+    ck_assert_mem_eq(other, result, COUNT_MAX / 8);
+    ck_assert_mem_eq(&again, &counts, sizeof counts);
+    sp_vote(pointers, numbers[_i], 64, COUNT_MAX, 4, NULL, other, NULL, NULL, disagree_again);
+    ck_assert_mem_eq(disagree_again, disagree, sizeof disagree);
+}
+END_TEST
+
 int main(void)
 {
     const int count = (int)(sizeof numbers / sizeof numbers[0]);
@@ -193,6 +213,7 @@ int main(void)
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, test_vote, 0, count);
     tcase_add_loop_test(cases, test_unanimity, 0, count);
+    tcase_add_loop_test(cases, test_nothing_wanted, 0, count);
     tcase_add_test(cases, test_counts_add_up);
     tcase_add_test(cases, test_planes_are_clear_past_the_end);
     suite_add_tcase(all, cases);

@@ -57,6 +57,15 @@ static void run_apply_signs(const struct bench_stage *stage, struct bench_data *
     sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta, NULL);
 }
 
+static void run_apply_signs_digest(const struct bench_stage *stage, struct bench_data *data)
+{
+    const struct sp_step step = {.decay = 1.0f, .rate = 1e-5f};
+    uint64_t digest;
+
+    sp_weights_apply_signs(&data->layout, &step, data->bits, data->theta, &digest);
+    sink = (double)digest;
+}
+
 static void run_apply_signs_decay(const struct bench_stage *stage, struct bench_data *data)
 {
     const struct sp_step step = {.decay = 0.9999f, .rate = 1e-5f};
@@ -81,6 +90,15 @@ static void run_sketch(const struct bench_stage *stage, struct bench_data *data)
     static double sketch[SP_SKETCH_BUCKETS];
 
     sp_sketch_add(sketch, 1, ROUND, 0, data->values[0], data->coordinates);
+}
+
+static void run_squares_sketch(const struct bench_stage *stage, struct bench_data *data)
+{
+    static double sketch[SP_SKETCH_BUCKETS];
+    struct sp_running_sum sum = {0};
+
+    sp_running_add_squares_sketch(&sum, sketch, 1, ROUND, 0, data->values[0], data->coordinates);
+    sink = sp_running_total(&sum);
 }
 
 static void run_squares(const struct bench_stage *stage, struct bench_data *data)
@@ -179,8 +197,10 @@ static const struct bench_stage plain[] = {
     {.name = "dither, tensors", .run = run_dither_tensors, .read = 4},
     {.name = "apply signs", .run = run_apply_signs, .write = 4, .goal = 0.9},
     {.name = "apply signs, decay", .run = run_apply_signs_decay, .write = 4},
+    {.name = "apply signs, digest", .run = run_apply_signs_digest, .write = 4},
     {.name = "apply values", .run = run_apply_values, .read = 4, .write = 4},
     {.name = "sketch", .run = run_sketch, .read = 4, .goal = 0.85},
+    {.name = "squares and sketch", .run = run_squares_sketch, .read = 4},
     {.name = "momentum", .run = run_momentum, .read = 4, .write = 4},
     {.name = "unpack", .run = run_unpack, .write = 4},
     {.name = "sum of squares", .run = run_squares, .read = 4},

@@ -6,15 +6,17 @@
 
 #include <string.h>
 
-/* Until counts may be left out, the plain vote counts too. */
 static void vote(const struct bench_stage *stage, struct bench_data *data, const uint8_t *const votes[], uint64_t first,
                  size_t count)
 {
     static struct sp_vote_counts counts;
     static uint64_t disagree[SP_VOTES_MAX];
 
-    sp_vote(votes, stage->voters, first, count, 3, stage->statistics ? data->previous + first / 8 : NULL,
-            data->result + first / 8, NULL, &counts, disagree);
+    if (stage->statistics)
+        sp_vote(votes, stage->voters, first, count, 3, data->previous + first / 8, data->result + first / 8, NULL,
+                &counts, disagree);
+    else
+        sp_vote(votes, stage->voters, first, count, 3, NULL, data->result + first / 8, NULL, NULL, NULL);
 }
 
 static void vote_whole(const struct bench_stage *stage, struct bench_data *data)

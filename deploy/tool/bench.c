@@ -231,69 +231,8 @@ static int measure(struct bench *b, struct sp_error *error)
     return rc;
 }
 
-/* --- the result ------------------------------------------------------------------------------------------------------
+/* --- the whole -------------------------------------------------------------------------------------------------------
  */
-
-static int read_json(const char *path, json_t **json, struct sp_error *error)
-{
-    json_error_t where;
-
-    *json = json_load_file(path, 0, &where);
-    return *json != NULL ? SP_OK : sp_error_set(error, SP_E_SYNTAX, "%s: %s", path, where.text);
-}
-
-static double number(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
-static int take_records(struct bench *b, struct sp_error *error)
-{
-    struct bench_result *r = &b->result;
-
-    for (uint32_t i = 0; i < b->options.processes; i++) {
-        char path[BENCH_PATH_BYTES + 32];
-        json_t *json;
-
-        (void)snprintf(path, sizeof path, "%s/load-%u.json", b->folder, i);
-        if (read_json(path, &json, error) != SP_OK)
-            return SP_E_SYNTAX;
-        r->worker_cpu_ms += number(json, "worker_cpu_ms");
-        if (i == 0) {
-            r->rounds = (uint32_t)number(json, "rounds");
-            r->round_ms_median = number(json, "round_ms_median");
-            r->round_ms_p99 = number(json, "round_ms_p99");
-            r->server_cpu_ms = number(json, "server_cpu_ms");
-            r->server_rss = number(json, "server_rss");
-            r->server_rss_peak = number(json, "server_rss_peak");
-        }
-        json_decref(json);
-    }
-    return SP_OK;
-}
-
-static int take_summary(struct bench *b, struct sp_error *error)
-{
-    const struct bench_options *o = &b->options;
-    double rounds = (double)b->result.rounds + o->warmup, pairs = rounds * o->workers;
-    char path[BENCH_PATH_BYTES + 32];
-    json_t *summary, *slot;
-    size_t i;
-
-    (void)snprintf(path, sizeof path, "%s/summary.json", b->run);
-    if (read_json(path, &summary, error) != SP_OK)
-        return SP_E_SYNTAX;
-    b->result.up = number(summary, "bytes_pushed") / pairs;
-    b->result.down = number(summary, "bytes_updated") / pairs;
-    json_array_foreach(json_object_get(summary, "slots"), i, slot) b->result.votes += (uint64_t)number(slot, "votes");
-    json_decref(summary);
-    if ((double)b->result.votes == pairs)
-        return SP_OK;
-    return sp_error_set(error, SP_E_STATE,
-                        "%.0f rounds of %u workers should be %.0f votes, but %llu were counted: a worker was away, and "
-                        "the figures would not be those of this job",
-                        rounds, o->workers, pairs, (unsigned long long)b->result.votes);
-}
 
 static int stop(struct bench *b, struct sp_error *error)
 {
@@ -306,9 +245,6 @@ static int stop(struct bench *b, struct sp_error *error)
     return rc;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------------------------
- */
-
 static int find_programs(struct bench *b, struct sp_error *error)
 {
     ssize_t n = readlink("/proc/self/exe", b->self, sizeof b->self - 1);
@@ -320,39 +256,10 @@ static int find_programs(struct bench *b, struct sp_error *error)
     return SP_OK;
 }
 
-/* Each worker holds weights, momentum and bits, after a vote of counts or values those as well; each process one
- * gradient; the server weights and the frames that it sends them in, and a few arrays more. */
-static double bytes_needed(const struct bench_options *o)
-{
-    double each = o->phase == SP_PHASE_SIGN ? 8.2 : o->wire == SP_WIRE_I8 ? 16.2 : 12.2;
-    double server = o->phase == SP_PHASE_SIGN ? 9.0 : 17.0;
-
-    return (double)o->params * (each * o->workers + (o->compute ? 4.0 * o->processes : 0.0) + server);
-}
-
-static int check_memory(const struct bench_options *o, struct sp_error *error)
-{
-    FILE *file = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
-    char line[128];
-
-    while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL)
-        (void)sscanf(line, "MemAvailable: %llu", &kib);
-    if (file != NULL)
-        (void)fclose(file);
-    if (kib == 0 || bytes_needed(o) <= (double)kib * 1024.0)
-        return SP_OK;
-    return sp_error_set(error, SP_E_NOMEM,
-                        "%u workers with %llu parameters and their server need about %s, and %s is free; fewer "
-                        "--workers or --params fit",
-                        o->workers, (unsigned long long)o->params, tool_bytes(bytes_needed(o)),
-                        tool_bytes((double)kib * 1024.0));
-}
-
 static int prepare(struct bench *b, struct sp_error *error)
 {
     struct sigaction action = {.sa_handler = on_signal};
-    int rc = check_memory(&b->options, error);
+    int rc = bench_memory_check(&b->options, error);
 
     if (rc == SP_OK)
         rc = find_programs(b, error);
@@ -396,9 +303,7 @@ int bench_run(const struct bench_options *options, struct bench_result *result, 
     if (rc == SP_OK)
         rc = stop(b, error);
     if (rc == SP_OK)
-        rc = take_records(b, error);
-    if (rc == SP_OK)
-        rc = take_summary(b, error);
+        rc = bench_result_read(&b->options, b->folder, &b->result, error);
     bench_children_finish(&b->children);
     if (b->folder[0] != '\0' && !options->keep)
         bench_folder_remove(b->folder);

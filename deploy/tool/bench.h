@@ -1,11 +1,12 @@
 /* signpost bench: a server and processes full of workers, with made gradients, over the real protocol.
  *
- * bench.c         arguments, and the measurement from start to end
+ * bench.c         the measurement from start to end (its command line: bench_arguments.c)
  * bench_job.c     the folder that it all happens in, the job file, the model's tensors
  * bench_child.c   processes: start, watch, end
- * bench_load.c    `signpost bench-load FILE`, hidden: workers in one loop (bench_worker.c has their parts)
+ * bench_load.c    `signpost bench-load FILE`, hidden: workers in one loop; bench_record.c has what they measure
  * bench_spare.c   `signpost bench-spare FILE`, hidden: connections of workers without a slot
  * bench_advise.c  whether compression pays for a job; its arithmetic is in bench_advice.c
+ * bench_result.c  what all of them have left behind
  * bench_print.c   the result for people and programs
  */
 #pragma once
@@ -78,6 +79,9 @@ struct bench_shared *bench_share(const char *folder, bool create, struct sp_erro
 /* The tensors of a model of so many parameters: a large one, some of middle size and some small, as models have. */
 int bench_layout(struct sp_layout *layout, uint64_t params, struct sp_error *error);
 
+/* SP_E_NOMEM with words if this machine has too little memory free for it. */
+int bench_memory_check(const struct bench_options *options, struct sp_error *error);
+
 /* Writes FOLDER/job.yaml and, if it listens where others can reach it, the secret FOLDER/token. */
 int bench_job_write(const struct bench_options *options, const char *folder, struct sp_error *error);
 
@@ -127,6 +131,12 @@ struct bench_result {
     uint64_t votes;                       /* that were counted */
     char address[300];
 };
+
+/* --- bench_result.c --- */
+
+/* Adds up what the records and the server's summary say. SP_E_STATE if votes are missing. */
+int bench_result_read(const struct bench_options *options, const char *folder, struct bench_result *result,
+                      struct sp_error *error);
 
 /* --- bench.c --- */
 

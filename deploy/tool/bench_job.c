@@ -1,5 +1,6 @@
 #include "common/secret.h"
 #include "deploy/tool/bench.h"
+#include "deploy/tool/tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,35 @@ int bench_layout(struct sp_layout *layout, uint64_t params, struct sp_error *err
             return rc;
     }
     return SP_OK;
+}
+
+/* Each worker holds weights, momentum and bits, after a vote of counts or values those as well; each process one
+ * gradient; the server weights and the frames that it sends them in, and a few arrays more. */
+static double bytes_needed(const struct bench_options *o)
+{
+    double each = o->phase == SP_PHASE_SIGN ? 8.2 : o->wire == SP_WIRE_I8 ? 16.2 : 12.2;
+    double server = o->phase == SP_PHASE_SIGN ? 9.0 : 17.0;
+
+    return (double)o->params * (each * o->workers + (o->compute ? 4.0 * o->processes : 0.0) + server);
+}
+
+int bench_memory_check(const struct bench_options *o, struct sp_error *error)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    unsigned long long kib = 0;
+    char line[128];
+
+    while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL)
+        (void)sscanf(line, "MemAvailable: %llu", &kib);
+    if (file != NULL)
+        (void)fclose(file);
+    if (kib == 0 || bytes_needed(o) <= (double)kib * 1024.0)
+        return SP_OK;
+    return sp_error_set(error, SP_E_NOMEM,
+                        "%u workers with %llu parameters and their server need about %s, and %s is free; fewer "
+                        "--workers or --params fit",
+                        o->workers, (unsigned long long)o->params, tool_bytes(bytes_needed(o)),
+                        tool_bytes((double)kib * 1024.0));
 }
 
 /* --- files -----------------------------------------------------------------------------------------------------------

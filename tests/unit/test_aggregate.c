@@ -87,6 +87,27 @@ START_TEST(test_mean_of_equals)
 }
 END_TEST
 
+/* Means that lie right between two float32 go to the even one: a sum times 1/voters, which differs from the quotient in
+ * the last bit of a double, would be seen here, and hardly anywhere else. */
+START_TEST(test_mean_of_ties)
+{
+    float mean[COUNT_MAX];
+
+    for (unsigned voters = 2; voters <= SP_VALUES_MAX; voters++) {
+        for (unsigned i = 0; i < voters; i++)
+            value_pointers[i] = values[i];
+        for (size_t j = 0; j < COUNT_MAX; j++) {
+            for (unsigned i = 0; i < voters; i++)
+                values[i][j] = i == 1 ? 2.875f : 1.875f;
+            values[0][j] = 0.875f + (float)(voters * (2 * j + 1)) * 0x1p-24f;
+        }
+        sp_mean(value_pointers, voters, COUNT_MAX, mean);
+        for (size_t j = 0; j < COUNT_MAX; j++)
+            unit_assert(mean[j] == 1.875f + (float)((j + 1) / 2) * 0x1p-22f, "coordinate %zu of %u voters", j, voters);
+    }
+}
+END_TEST
+
 /* --- median and trimmed mean ---------------------------------------------------------------------------------------
  */
 
@@ -410,6 +431,7 @@ int main(void)
     tcase_add_loop_test(tests, test_mean, 0, count);
     tcase_add_test(tests, test_mean_goes_in_order);
     tcase_add_test(tests, test_mean_of_equals);
+    tcase_add_test(tests, test_mean_of_ties);
     tcase_add_loop_test(tests, test_sorted, 0, count);
     tcase_add_loop_test(tests, test_zeros_and_ones, 1, 12);
     tcase_add_test(tests, test_steps_and_strays);

@@ -16,6 +16,8 @@ void sp_pack_avx2(const float *values, uint64_t first, size_t words, uint32_t t,
         for (unsigned k = 0; k < 8; k++) {
             __m256 v = _mm256_loadu_ps(values + i * 64 + k * 8);
 
+            if (k % 2 == 0)
+                sp_prefetch(values + i * 64 + k * 8);
             any = _mm256_or_ps(any, _mm256_cmp_ps(v, zero, _CMP_EQ_OQ));
             word |= (uint64_t)(uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, zero, _CMP_GT_OQ)) << (8 * k);
         }

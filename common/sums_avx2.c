@@ -126,6 +126,8 @@ bool sp_finite_avx2(const float *values, size_t words)
     __m256i most[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
 
     for (size_t j = 0; j < words * 64; j += 32) {
+        sp_prefetch(values + j);
+        sp_prefetch(values + j + 16);
         for (unsigned p = 0; p < 4; p++) {
             __m256 of = _mm256_and_ps(exponent, _mm256_loadu_ps(values + j + 8 * p));
 

@@ -29,11 +29,10 @@ static __m256i word(int value)
     return _mm256_set1_epi16((short)value);
 }
 
-/* Asks for what comes 4 KiB later: the chains leave a processor no room to see that it will be needed. */
 static inline void look_ahead(const float *m)
 {
     for (int i = 0; i < 4; i++)
-        _mm_prefetch((const char *)(m + 1024 + 16 * i), _MM_HINT_T0);
+        sp_prefetch(m + 16 * i);
 }
 
 /* Distances as 16-bit numbers, doubled, and signs. A product beyond the 32-bit integers, infinite ones too, becomes

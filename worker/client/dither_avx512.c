@@ -15,7 +15,7 @@ static __m512i word(int value)
 static inline void look_ahead(const float *m)
 {
     for (int i = 0; i < 8; i++)
-        _mm_prefetch((const char *)(m + 1024 + 16 * i), _MM_HINT_T0);
+        sp_prefetch(m + 16 * i);
 }
 
 static inline void distances(const float *m, __m512 scale, __m512i x[VECTORS], __m512i signs[VECTORS])

@@ -93,9 +93,10 @@ void compare_adam(struct source *source)
     struct room gradient = room_for(source, a.count * sizeof(float));
     struct adam_state before;
     double beta1 = betas[source_number(source, 5)], beta2 = betas[source_number(source, 5)];
+    double eps = source_number(source, 2) == 0 ? 0.0 : 1e-8; /* in order: that of arguments is the compiler's affair */
+    uint32_t t = 1 + (uint32_t)source_number(source, 1000);
 
-    sp_adam_init(&a.factors, beta1, beta2, source_number(source, 2) == 0 ? 0.0 : 1e-8,
-                 1 + (uint32_t)source_number(source, 1000));
+    sp_adam_init(&a.factors, beta1, beta2, eps, t);
     source_floats(source, true, gradient.at, a.count);
     source_floats(source, true, before.m, COUNT_MAX);
     source_floats(source, true, before.v, COUNT_MAX);

@@ -58,7 +58,7 @@ static void draw_layout(struct source *source, struct values *v)
 
     if (tensors == 4) {
         sizes[0] = 1 + source_number(source, 300);
-        sizes[3] = before + v->count;
+        sizes[3] = before + v->count + 1;
     }
     for (uint32_t i = 0; i < tensors; i++) {
         struct sp_tensor tensor = {.dims = 1, .shape = {sizes[i]}};

@@ -91,6 +91,19 @@ void room_free(struct room *room)
     free(room->block);
 }
 
+/* Which NaN an operation makes is the processor's affair, so all of them count as one. */
+static void add_digest(const uint8_t *out, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+        uint32_t word = 0;
+
+        memcpy(&word, out + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+        if ((word & UINT32_C(0x7fffffff)) > UINT32_C(0x7f800000))
+            word = UINT32_C(0x7fc00000);
+        compared_digest = sp_mix64(compared_digest ^ word);
+    }
+}
+
 void compare_sets(const char *what, run_kernel *run, void *arg, const void *before, size_t bytes)
 {
     enum sp_cpu in_use = sp_cpu();
@@ -113,8 +126,7 @@ void compare_sets(const char *what, run_kernel *run, void *arg, const void *befo
             abort();
         }
     }
-    for (size_t i = 0; i < bytes; i++)
-        compared_digest = sp_mix64(compared_digest ^ right[i]);
+    add_digest(right, bytes);
     sp_cpu_use(in_use);
     free(right);
     free(out);

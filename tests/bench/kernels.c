@@ -241,6 +241,10 @@ static void measure_all(struct bench *bench, const struct bench_stage stages[], 
         if (options->only == NULL || strstr(stages[i].name, options->only) != NULL)
             measure(bench, &stages[i]);
     }
+    if (bench->rows_count == 0) {
+        (void)fprintf(stderr, "kernels: no stage has '%s' in its name; without --only all are named\n", options->only);
+        exit(EXIT_FAILURE);
+    }
 }
 
 int main(int argc, char **argv)

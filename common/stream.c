@@ -27,6 +27,8 @@ struct sp_stream {
     size_t missing;
     size_t queued, queue_max;
     struct pending_write *unused; /* owned */
+    struct sp_buffer *held[SP_STREAM_HELD_MAX + 1];
+    unsigned held_count;
     uint64_t received;
     char peer[SP_ADDRESS_TEXT_BYTES];
     uint8_t discard[DISCARD_BYTES];
@@ -42,6 +44,7 @@ struct pending_write {
 };
 
 static void finish_when_drained(struct sp_stream *stream);
+static void let_go(struct sp_stream *stream);
 
 struct sp_stream *sp_stream_create(uv_loop_t *loop, const struct sp_stream_events *events, void *owner,
                                    size_t queue_bytes_max)
@@ -90,6 +93,7 @@ void sp_stream_close(struct sp_stream *stream)
         return;
     stream->state = STATE_CLOSING;
     stream->missing = 0;
+    let_go(stream);
     uv_close((uv_handle_t *)&stream->tcp, on_closed);
     uv_close((uv_handle_t *)&stream->linger, on_closed);
 }
@@ -276,31 +280,89 @@ static int queue_rest(struct sp_stream *stream, struct sp_buffer *buffer, size_t
     return SP_OK;
 }
 
-int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
+static size_t held_bytes(const struct sp_stream *stream)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < stream->held_count; i++)
+        bytes += stream->held[i]->bytes;
+    return bytes;
+}
+
+static void let_go(struct sp_stream *stream)
+{
+    for (unsigned i = 0; i < stream->held_count; i++)
+        sp_buffer_release(stream->held[i]);
+    stream->held_count = 0;
+}
+
+/* Gives the socket what it takes at once of all frames that are held; *sent are its bytes. */
+static int try_held(struct sp_stream *stream, size_t *sent)
+{
+    uv_buf_t all[SP_STREAM_HELD_MAX + 1];
+    int n;
+
+    for (unsigned i = 0; i < stream->held_count; i++)
+        all[i] = uv_buf_init((char *)stream->held[i]->data, (unsigned)stream->held[i]->bytes);
+    n = uv_try_write((uv_stream_t *)&stream->tcp, all, stream->held_count);
+    *sent = n > 0 ? (size_t)n : 0;
+    return n >= 0 || n == UV_EAGAIN ? SP_OK : SP_E_CLOSED;
+}
+
+static int queue_held(struct sp_stream *stream, size_t sent)
+{
+    const bool begun = sent > 0;
+    int rc = SP_OK;
+
+    for (unsigned i = 0; i < stream->held_count && rc == SP_OK; i++) {
+        struct sp_buffer *buffer = stream->held[i];
+        size_t of_it = sent < buffer->bytes ? sent : buffer->bytes;
+
+        sent -= of_it;
+        if (of_it < buffer->bytes)
+            rc = queue_rest(stream, buffer, of_it);
+        /* A part is out and its rest is lost: whatever followed would be read as that rest. */
+        if (rc != SP_OK && (begun || i > 0))
+            stream->failed = true;
+    }
+    return rc;
+}
+
+int sp_stream_flush(struct sp_stream *stream)
 {
     size_t sent = 0;
-    int rc;
+    int rc = SP_OK;
 
+    if (stream->held_count == 0)
+        return SP_OK;
+    if (stream->state != STATE_OPEN || stream->failed)
+        rc = SP_E_CLOSED;
+    else if (stream->queued == 0)
+        rc = try_held(stream, &sent);
+    else if (stream->queued + held_bytes(stream) > stream->queue_max)
+        rc = SP_E_BACKLOG;
+    if (rc == SP_OK)
+        rc = queue_held(stream, sent);
+    let_go(stream);
+    return rc;
+}
+
+int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer)
+{
+    int rc = stream->held_count == SP_STREAM_HELD_MAX ? sp_stream_flush(stream) : SP_OK;
+
+    if (rc != SP_OK || stream->state != STATE_OPEN || stream->failed)
+        return rc != SP_OK ? rc : SP_E_CLOSED;
+    stream->held[stream->held_count++] = sp_buffer_hold(buffer);
+    return SP_OK;
+}
+
+int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
+{
     if (stream->state != STATE_OPEN || stream->failed)
         return SP_E_CLOSED;
-    if (stream->queued == 0) {
-        uv_buf_t all = uv_buf_init((char *)buffer->data, (unsigned)buffer->bytes);
-        int n = uv_try_write((uv_stream_t *)&stream->tcp, &all, 1);
-
-        if (n >= 0)
-            sent = (size_t)n;
-        else if (n != UV_EAGAIN)
-            return SP_E_CLOSED;
-        if (sent == buffer->bytes)
-            return SP_OK;
-    } else if (stream->queued + buffer->bytes > stream->queue_max) {
-        return SP_E_BACKLOG;
-    }
-    rc = queue_rest(stream, buffer, sent);
-    /* Half a frame is out and its rest is lost: whatever followed would be read as that rest. */
-    if (rc != SP_OK && sent > 0)
-        stream->failed = true;
-    return rc;
+    stream->held[stream->held_count++] = sp_buffer_hold(buffer); /* for which there is always room */
+    return sp_stream_flush(stream);
 }
 
 void sp_stream_pause(struct sp_stream *stream, bool pause)
@@ -366,7 +428,7 @@ void sp_stream_finish(struct sp_stream *stream)
 {
     if (stream->state != STATE_OPEN)
         return;
-    if (stream->failed || !uv_is_readable((uv_stream_t *)&stream->tcp)) {
+    if (sp_stream_flush(stream) != SP_OK || stream->failed || !uv_is_readable((uv_stream_t *)&stream->tcp)) {
         sp_stream_close(stream);
         return;
     }

@@ -59,7 +59,8 @@ static int fail_to_open(int rc, const struct sp_error *error)
 
 static int serve(const struct arguments *arguments, const struct sp_job *job)
 {
-    struct sp_server_options server_options = {.job = job, .listen = arguments->listen, .out = arguments->out, .exchange_only = arguments->exchange_only};
+    struct sp_server_options server_options = {
+        .job = job, .listen = arguments->listen, .out = arguments->out, .exchange_only = arguments->exchange_only};
     struct sp_server *server;
     struct sp_error error = {0};
     char out[128];

@@ -50,21 +50,42 @@ static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
         peer->server->bytes.other_out += frame->bytes;
 }
 
-void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame)
+static void check_sent(struct sp_peer *peer, int rc)
+{
+    if (rc == SP_E_BACKLOG)
+        sp_peer_bye(peer, SP_REASON_BACKLOG,
+                    "the worker reads too slowly: more than a model's worth of frames waits for it");
+    else if (rc != SP_OK)
+        sp_peer_bye(peer, SP_REASON_FAILED, "the connection broke while writing");
+}
+
+static void send_or_hold(struct sp_peer *peer, struct sp_buffer *frame, bool hold)
 {
     int rc;
 
     if (peer->ending)
         return;
-    rc = sp_stream_send(peer->stream, frame);
+    rc = hold ? sp_stream_hold(peer->stream, frame) : sp_stream_send(peer->stream, frame);
     peer->spoke_ms = sp_server_now_ms();
     if (rc == SP_OK)
         count_sent(peer, frame);
-    else if (rc == SP_E_BACKLOG)
-        sp_peer_bye(peer, SP_REASON_BACKLOG,
-                    "the worker reads too slowly: more than a model's worth of frames waits for it");
-    else
-        sp_peer_bye(peer, SP_REASON_FAILED, "the connection broke while writing");
+    check_sent(peer, rc);
+}
+
+void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame)
+{
+    send_or_hold(peer, frame, false);
+}
+
+void sp_peer_hold(struct sp_peer *peer, struct sp_buffer *frame)
+{
+    send_or_hold(peer, frame, true);
+}
+
+void sp_peer_flush(struct sp_peer *peer)
+{
+    if (!peer->ending)
+        check_sent(peer, sp_stream_flush(peer->stream));
 }
 
 void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message)

@@ -108,7 +108,7 @@ struct sp_round {
     bool has_weights;
     bool unsettled; /* theta is still the one before the last committed round, whose phase was `settles` */
     enum sp_phase settles;
-    uint64_t digest; /* of theta, once it is settled, if the next COMMIT carries it */
+    uint64_t digest;       /* of theta, once it is settled, if the next COMMIT carries it */
     sp_initial_read *init; /* NULL: a worker gives the initial weights, or they are there */
     void *init_arg;
     uint32_t init_next; /* next chunk of the weights that come in */

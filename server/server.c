@@ -303,6 +303,14 @@ void sp_server_drain(struct sp_server *server)
         arm_timer(server);
 }
 
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct sp_server *server = prepare->data;
+
+    if (!sp_update_flush(server))
+        sp_server_drain(server);
+}
+
 /* --- the clock and the signals ---------------------------------------------------------------------------------------
  */
 
@@ -475,8 +483,12 @@ static int open_clock(struct sp_server *server, struct sp_error *error)
 
     (void)uv_timer_init(&server->loop, &server->timer);
     (void)uv_timer_init(&server->loop, &server->beat);
-    server->timer.data = server->beat.data = server->term.data = server->intr.data = server;
+    (void)uv_prepare_init(&server->loop, &server->prepare);
+    uv_unref((uv_handle_t *)&server->prepare);
+    server->prepare.data = server->timer.data = server->beat.data = server->term.data = server->intr.data = server;
     rc = uv_timer_start(&server->beat, on_beat, BEAT_MS, BEAT_MS);
+    if (rc == 0)
+        rc = uv_prepare_start(&server->prepare, on_prepare);
     if (rc == 0)
         rc = uv_signal_init(&server->loop, &server->term);
     if (rc == 0)

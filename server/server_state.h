@@ -71,6 +71,7 @@ struct sp_server {
     unsigned listeners_count;
     bool knocks[LISTENERS_MAX]; /* a connection waits there that could not be accepted yet */
     uv_timer_t timer, beat;
+    uv_prepare_t prepare; /* before the loop waits: what is held of updates leaves */
     uv_signal_t term, intr;
     uv_pipe_t operators;
     bool operators_open, operator_knocks;
@@ -116,6 +117,9 @@ void sp_initial_close(struct sp_server *server);
 bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener);
 /* Sends a buffer, which stays the caller's. A peer that reads too slowly is sent away. */
 void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame);
+/* The same for one that others follow shortly: it leaves with them, or before the loop waits. */
+void sp_peer_hold(struct sp_peer *peer, struct sp_buffer *frame);
+void sp_peer_flush(struct sp_peer *peer);
 void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message);
 /* Ends the connection after what is queued, without a BYE. */
 void sp_peer_end(struct sp_peer *peer, const char *words);
@@ -136,6 +140,8 @@ int sp_handshake_got(struct sp_peer *peer, struct sp_message *message, struct sp
 /* --- update.c --- */
 void sp_update_chunk(struct sp_server *server, const struct sp_action *action);
 void sp_update_commit(struct sp_server *server, const struct sp_action *action);
+/* What is held of updates leaves. False if a peer was lost over it: the round core then has actions. */
+bool sp_update_flush(struct sp_server *server);
 void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const struct sp_action *action);
 /* The peer holds the weights: it gets every UPDATE and COMMIT from now on. */
 void sp_update_follow(struct sp_server *server, struct sp_peer *peer);

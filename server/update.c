@@ -9,17 +9,33 @@
 
 #define QUEUE_SLACK_BYTES (1024u * 1024u)
 
-/* `round`: of the update; 0 if the frame is of none. */
-static void broadcast(struct sp_server *server, struct sp_buffer *frame, uint32_t round)
+/* `round`: of the update; 0 if the frame is of none. `hold`: others follow it. */
+static void broadcast(struct sp_server *server, struct sp_buffer *frame, uint32_t round, bool hold)
 {
     struct sp_peer *next;
 
     for (struct sp_peer *peer = server->following; peer != NULL; peer = next) {
         next = peer->next_following; /* one that cannot be sent to follows no longer */
-        sp_peer_send(peer, frame);
+        if (hold)
+            sp_peer_hold(peer, frame);
+        else
+            sp_peer_send(peer, frame);
         if (round > 0 && !peer->ending)
             server->bytes.updated_in[sp_round_phase(server->round, round)] += frame->bytes;
     }
+}
+
+bool sp_update_flush(struct sp_server *server)
+{
+    struct sp_peer *next;
+    bool all = true;
+
+    for (struct sp_peer *peer = server->following; peer != NULL; peer = next) {
+        next = peer->next_following;
+        sp_peer_flush(peer);
+        all = all && !peer->ending;
+    }
+    return all;
 }
 
 /* The server cannot go on when it cannot even send: the job ends, with its results so far. */
@@ -43,7 +59,7 @@ void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
-    broadcast(server, frame, action->round);
+    broadcast(server, frame, action->round, true);
     sp_buffer_release(frame);
 }
 
@@ -70,7 +86,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
     }
     if (action->round > 0) /* COMMIT 0 only starts the job */
         server->bytes.rounds_received_in[phase] += followers(server);
-    broadcast(server, frame, action->round);
+    broadcast(server, frame, action->round, false);
     sp_buffer_release(frame);
 }
 

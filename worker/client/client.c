@@ -17,7 +17,8 @@
 #include <string.h>
 
 #define PAUSE_MS_MAX 250 /* how long nothing is looked at by the clock */
-#define TURNS_MAX 64     /* reads in one call */
+#define HOLD_NS 200000
+#define TURNS_MAX 64 /* reads in one call */
 
 /* --- events out -----------------------------------------------------------------------------------------------------
  */
@@ -264,18 +265,25 @@ static void push_chunks(signpost *s, const struct sp_push *scalars)
         if (frame != NULL && more)
             sp_codec_complete(frame, &message, bytes);
         if (more)
-            sp_link_send_frame(s, frame);
+            sp_link_hold(s, frame);
         sp_buffer_release(frame);
     }
 }
 
-/* Chunk by chunk into the momentum: each is on its way while the next is packed. */
+/* Chunk by chunk into the momentum: each is on its way while the next is packed. Those that are ready within a moment
+ * of each other leave together, which costs the kernel less. */
 static void take_gradient_in(signpost *s)
 {
+    uint64_t since = uv_hrtime();
+
     while (s->gradient_open && sp_learner_take(&s->learner)) {
         push_chunks(s, NULL);
+        if (uv_hrtime() - since < HOLD_NS)
+            continue;
         sp_link_flush(s);
+        since = uv_hrtime();
     }
+    sp_link_flush(s);
 }
 
 /* Whether the caller may give a gradient; what it gives for a round that was lost meanwhile is not used. */
@@ -381,6 +389,7 @@ static int push(signpost *s, double loss, uint32_t examples)
         if (isfinite(loss))
             sp_learner_scalars(&s->learner, loss, examples, &scalars);
         push_chunks(s, &scalars);
+        sp_link_flush(s);
     }
     s->pushes++;
     return SP_OK;

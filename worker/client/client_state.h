@@ -111,9 +111,9 @@ void sp_link_drop(signpost *s);
 /* The connection is of no use any more: close it and try again later. Momentum stays; staged chunks do not count. */
 void sp_link_lose(signpost *s, const char *words);
 void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes);
-/* Sends a frame, which stays the caller's. */
-void sp_link_send_frame(signpost *s, struct sp_buffer *frame);
-/* Gives the line what waits for it, if it takes it, without reading anything. */
+/* Sends a frame, which stays the caller's, with others that follow it shortly. */
+void sp_link_hold(signpost *s, struct sp_buffer *frame);
+/* Gives the line what is held and what waits for it, if it takes it, without reading anything. */
 void sp_link_flush(signpost *s);
 /* Says goodbye if there is a connection. */
 void sp_link_finish(signpost *s, enum sp_reason reason, const char *words);

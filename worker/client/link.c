@@ -62,18 +62,8 @@ void sp_link_lose(signpost *s, const char *words)
     }
 }
 
-void sp_link_send_frame(signpost *s, struct sp_buffer *frame)
+static void check_sent(signpost *s, int rc)
 {
-    int rc;
-
-    if (s->link != LINK_UP)
-        return;
-    if (frame == NULL) {
-        sp_link_lose(s, "out of memory for a frame");
-        return;
-    }
-    rc = sp_stream_send(s->stream, frame);
-    s->spoke_ms = sp_client_now_ms();
     if (rc == SP_E_BACKLOG)
         sp_link_lose(s, "the server reads too slowly");
     else if (rc != SP_OK && rc != SP_E_CLOSED)
@@ -81,17 +71,36 @@ void sp_link_send_frame(signpost *s, struct sp_buffer *frame)
     /* SP_E_CLOSED: the server closed its side. Why, may still lie unread in the socket: reading comes to its end. */
 }
 
+static void send_or_hold(signpost *s, struct sp_buffer *frame, bool hold)
+{
+    if (s->link != LINK_UP)
+        return;
+    if (frame == NULL) {
+        sp_link_lose(s, "out of memory for a frame");
+        return;
+    }
+    s->spoke_ms = sp_client_now_ms();
+    check_sent(s, hold ? sp_stream_hold(s->stream, frame) : sp_stream_send(s->stream, frame));
+}
+
+void sp_link_hold(signpost *s, struct sp_buffer *frame)
+{
+    send_or_hold(s, frame, true);
+}
+
 void sp_link_send(signpost *s, const struct sp_message *message, const void *bulk, size_t bulk_bytes)
 {
     struct sp_buffer *frame = s->link == LINK_UP ? sp_codec_encode(message, bulk, bulk_bytes) : NULL;
 
-    sp_link_send_frame(s, frame);
+    send_or_hold(s, frame, false);
     sp_buffer_release(frame);
 }
 
 /* A COMMIT that came in now would change the weights under the caller's hands: so nothing is read. */
 void sp_link_flush(signpost *s)
 {
+    if (s->link == LINK_UP)
+        check_sent(s, sp_stream_flush(s->stream));
     if (s->link != LINK_UP || sp_stream_queued(s->stream) == 0)
         return;
     sp_stream_pause(s->stream, true);

@@ -13,10 +13,12 @@
 
 static void sum_values(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values)
 {
-    sp_running_add_squares(&learner->gradient_squares, values, count);
-    sp_running_add_squares(&learner->momentum_squares, learner->m + first, count);
     if (sp_learner_gives_statistics(learner))
-        sp_sketch_add(learner->sketch, learner->setup.seed, learner->round + 1, first, values, count);
+        sp_running_add_squares_sketch(&learner->gradient_squares, learner->sketch, learner->setup.seed,
+                                      learner->round + 1, first, values, count);
+    else
+        sp_running_add_squares(&learner->gradient_squares, values, count);
+    sp_running_add_squares(&learner->momentum_squares, learner->m + first, count);
 }
 
 static void sum_tensor(struct sp_learner *learner, const struct sp_layout_part *part)

@@ -4,6 +4,7 @@
 #include "common/weights.h"
 #include "server/server_state.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,16 @@ static unsigned followers(const struct sp_server *server)
     return n;
 }
 
+/* Nobody is sent the weights of an earlier round any more: 4 bytes a coordinate go back to the system, but for frames
+ * that wait to be written, which their streams hold. */
+static void drop_old_weights(struct sp_server *server, uint32_t round)
+{
+    if (server->weights.count == 0 || server->weights.round >= round)
+        return;
+    sp_update_finish(server);
+    (void)malloc_trim(0);
+}
+
 void sp_update_commit(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
@@ -84,6 +95,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
+    drop_old_weights(server, action->round);
     if (action->round > 0) /* COMMIT 0 only starts the job */
         server->bytes.rounds_received_in[phase] += followers(server);
     broadcast(server, frame, action->round, false);

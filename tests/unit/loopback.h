@@ -65,5 +65,11 @@ size_t loopback_unread(struct loopback *l, size_t least);
 /* Bytes 0, 1, 2, ... that do not repeat with any power of two; a caller releases the buffer. */
 uint8_t loopback_byte(size_t i);
 struct sp_buffer *loopback_buffer(size_t bytes, size_t from);
+/* They are those, from number `from` on. */
+static inline void loopback_expect_bytes(const uint8_t *bytes, size_t count, size_t from)
+{
+    for (size_t i = 0; i < count; i++)
+        unit_assert(bytes[i] == loopback_byte(from + i), "byte %zu is wrong", from + i);
+}
 /* 127.0.0.1 and a port of its own, on which a new socket listens, or only lies, so that a connection is refused. */
 int loopback_bound_socket(struct sockaddr_in *address, bool listening);

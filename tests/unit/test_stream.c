@@ -1,6 +1,7 @@
 /* The stream over real sockets on loopback: exact reads, the bounded queue, and every way to an end. */
 #include "common/stream.h"
 #include "loopback.h"
+#include "stream_cases.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
@@ -8,12 +9,6 @@
 #include <unistd.h>
 
 #define QUEUE_MAX 100000
-
-static void expect_bytes(const uint8_t *bytes, size_t count, size_t from)
-{
-    for (size_t i = 0; i < count; i++)
-        unit_assert(bytes[i] == loopback_byte(from + i), "byte %zu is wrong", from + i);
-}
 
 /* --- reading -------------------------------------------------------------------------------------------------------
  */
@@ -37,7 +32,7 @@ START_TEST(test_reads_are_exact)
         loopback_run_until(&l, l.count[EVENT_FILLED] > i);
         loopback_run_idle(&l);
         ck_assert_uint_eq(l.count[EVENT_FILLED], i + 1);
-        expect_bytes(got, sizes[i], from);
+        loopback_expect_bytes(got, sizes[i], from);
         from += sizes[i];
         ck_assert_uint_eq(sp_stream_bytes_received(l.stream), from);
         sp_buffer_release(sent);
@@ -63,13 +58,13 @@ START_TEST(test_reads_cut_anywhere)
         ck_assert_uint_eq(l.count[EVENT_FILLED], 0);
         loopback_peer_send(&l, sent->data + cut, 25 - cut);
         loopback_run_until(&l, l.count[EVENT_FILLED] == 1);
-        expect_bytes(got, 20, 0);
+        loopback_expect_bytes(got, 20, 0);
         loopback_run_idle(&l);
         ck_assert_uint_eq(sp_stream_bytes_received(l.stream), 20);
         ck_assert_uint_eq(loopback_unread(&l, 5), 5);
         sp_stream_read(l.stream, got, 5);
         loopback_run_until(&l, l.count[EVENT_FILLED] == 2);
-        expect_bytes(got, 5, 20);
+        loopback_expect_bytes(got, 5, 20);
         free(got);
         loopback_close(&l);
     }
@@ -93,7 +88,7 @@ START_TEST(test_nothing_is_read_unasked)
     loopback_run_until(&l, l.count[EVENT_FILLED] == 1);
     loopback_run_idle(&l);
     ck_assert_uint_eq(loopback_unread(&l, 0), 40);
-    expect_bytes(got, 60, 0);
+    loopback_expect_bytes(got, 60, 0);
     sp_buffer_release(sent);
     loopback_close(&l);
 }
@@ -131,7 +126,7 @@ START_TEST(test_reads_from_within_filled)
     loopback_peer_send(&l, sent->data, 5000);
     loopback_run_until(&l, chain.at + chain.next > sizeof chain.got);
     ck_assert_uint_eq(sp_stream_bytes_received(l.stream), chain.at);
-    expect_bytes(chain.got, chain.at, 0);
+    loopback_expect_bytes(chain.got, chain.at, 0);
     sp_buffer_release(sent);
     loopback_close(&l);
 }
@@ -178,7 +173,7 @@ START_TEST(test_send)
         sp_buffer_release(buffer);
     }
     loopback_peer_receive(&l, got, sizeof got);
-    expect_bytes(got, sizeof got, 0);
+    loopback_expect_bytes(got, sizeof got, 0);
     ck_assert_uint_eq(l.count[EVENT_DRAINED], 0);
     loopback_close(&l);
 }
@@ -223,7 +218,7 @@ START_TEST(test_backlog)
     ck_assert_uint_lt(taken, 2 * QUEUE_MAX);
     ck_assert_uint_eq(l.count[EVENT_DRAINED], 0);
     loopback_peer_receive(&l, got, taken);
-    expect_bytes(got, taken, 0);
+    loopback_expect_bytes(got, taken, 0);
     loopback_run_until(&l, sp_stream_queued(l.stream) == 0);
     ck_assert_uint_eq(l.count[EVENT_DRAINED], 1);
 
@@ -267,7 +262,7 @@ START_TEST(test_large_frame)
     ck_assert_uint_gt(sp_stream_queued(l.stream), QUEUE_MAX);
     ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_E_BACKLOG);
     loopback_peer_receive(&l, got, buffer->bytes);
-    expect_bytes(got, buffer->bytes, 0);
+    loopback_expect_bytes(got, buffer->bytes, 0);
     loopback_run_until(&l, sp_stream_queued(l.stream) == 0);
     ck_assert_uint_eq(buffer->holders, 1);
     sp_buffer_release(buffer);
@@ -315,7 +310,7 @@ START_TEST(test_connect)
     ck_assert_str_eq(sp_stream_peer(l.stream), expected);
     ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_OK);
     loopback_peer_receive(&l, got, sizeof got);
-    expect_bytes(got, sizeof got, 0);
+    loopback_expect_bytes(got, sizeof got, 0);
     sp_stream_read(l.stream, got, sizeof got);
     loopback_peer_send(&l, buffer->data, 10);
     loopback_run_until(&l, l.count[EVENT_FILLED] == 1);
@@ -438,7 +433,7 @@ START_TEST(test_peer_closes_after_a_whole_read)
     loopback_peer_close(&l);
     sp_stream_read(l.stream, got, sizeof got);
     loopback_run_until(&l, l.count[EVENT_FILLED] == 1);
-    expect_bytes(got, sizeof got, 0);
+    loopback_expect_bytes(got, sizeof got, 0);
     ck_assert_uint_eq(l.count[EVENT_FAILED], 0);
     sp_stream_read(l.stream, got, 1);
     loopback_run_until(&l, l.count[EVENT_FAILED] == 1);
@@ -634,7 +629,7 @@ START_TEST(test_finish_while_connecting)
     ck_assert_int_eq(sp_stream_send(l.stream, buffer), SP_OK);
     loopback_finish_stream(&l);
     loopback_peer_receive(&l, got, sizeof got);
-    expect_bytes(got, sizeof got, 0);
+    loopback_expect_bytes(got, sizeof got, 0);
     loopback_peer_expect_end(&l);
     loopback_peer_close(&l);
     loopback_run_until(&l, l.stream == NULL);
@@ -679,7 +674,7 @@ START_TEST(test_finish_with_unread_bytes)
     loopback_run_idle(&l);
     loopback_peer_send(&l, junk->data, junk->bytes); /* still talking */
     loopback_peer_receive(&l, got, sizeof got);
-    expect_bytes(got, sizeof got, 7);
+    loopback_expect_bytes(got, sizeof got, 7);
     loopback_peer_expect_end(&l);
     ck_assert_ptr_nonnull(l.stream);
     loopback_peer_close(&l);
@@ -707,7 +702,7 @@ START_TEST(test_finish_with_a_queue)
         loopback_peer_half_close(&l);
     loopback_run_idle(&l);
     loopback_peer_receive(&l, got, taken);
-    expect_bytes(got, taken, 0);
+    loopback_expect_bytes(got, taken, 0);
     loopback_peer_expect_end(&l);
     if (_i != 2)
         loopback_peer_close(&l);
@@ -879,6 +874,7 @@ int main(void)
     tcase_add_test(tests, test_last_words_of_a_peer_that_goes);
     tcase_add_test(tests, test_after_a_failure);
     tcase_add_test(tests, test_finish_after_a_failure_is_a_close);
+    stream_add_hold(tests);
     add_ends(tests);
     return unit_run(suite_create("stream"), tests);
 }

@@ -15,6 +15,47 @@ static bool has_no_control(enum sp_frame_type type)
 /* --- there and back ------------------------------------------------------------------------------------------------
  */
 
+/* A frame in a buffer of a pool, and one around a bulk that is in its place, are the same to the byte. */
+static void expect_same_pooled(const struct sp_message *sent, const void *bulk, size_t bulk_bytes,
+                               const struct sp_buffer *plain)
+{
+    struct sp_buffers pool = {0};
+    struct sp_buffer *buffer = sp_codec_encode_pooled(&pool, sent, bulk, bulk_bytes);
+    bool fits = plain->bytes - bulk_bytes <= SP_BUFFER_HEAD_BYTES;
+
+    ck_assert_ptr_nonnull(buffer);
+    ck_assert(fits == (buffer->pool == &pool));
+    ck_assert_uint_eq(buffer->bytes, plain->bytes);
+    ck_assert_mem_eq(buffer->data, plain->data, plain->bytes);
+    sp_buffer_release(buffer);
+    if (fits) {
+        buffer = sp_buffer_take(&pool);
+        memset(sp_buffer_bulk(buffer) - SP_BUFFER_HEAD_BYTES, 0xee, SP_BUFFER_HEAD_BYTES);
+        memcpy(sp_buffer_bulk(buffer), bulk, bulk_bytes);
+        sp_codec_complete(buffer, sent, bulk_bytes);
+        ck_assert_uint_eq(buffer->bytes, plain->bytes);
+        ck_assert_mem_eq(buffer->data, plain->data, plain->bytes);
+        sp_buffer_release(buffer);
+    }
+    sp_buffers_finish(&pool);
+}
+
+/* Decoded in an arena, of which an earlier message has left something, it is the same message. */
+static void expect_same_in_arena(const struct sp_message *sent, const struct sp_buffer *plain)
+{
+    struct sp_arena *arena = unit_alloc(sizeof *arena);
+    struct sp_message back = {0};
+
+    memset(arena, 0xee, sizeof *arena);
+    arena->used = SP_ARENA_BYTES;
+    ck_assert_int_eq(sp_frame_decode(plain->data, &back.frame, NULL), SP_OK);
+    ck_assert_int_eq(sp_codec_decode_in(arena, &back, plain->data + SP_FRAME_HEADER_BYTES, NULL), SP_OK);
+    ck_assert_uint_le(arena->used, SP_ARENA_BYTES);
+    codec_expect_same(&back, sent);
+    sp_message_finish(&back);
+    free(arena);
+}
+
 static void round_trip(const struct sp_message *message, size_t bulk_bytes)
 {
     uint8_t *bulk = unit_alloc(bulk_bytes);
@@ -33,6 +74,8 @@ static void round_trip(const struct sp_message *message, size_t bulk_bytes)
     ck_assert_uint_eq(back.frame.bulk_bytes, bulk_bytes);
     ck_assert_mem_eq(buffer->data + buffer->bytes - bulk_bytes, bulk, bulk_bytes);
     codec_expect_same(&back, &sent);
+    expect_same_pooled(&sent, bulk, bulk_bytes, buffer);
+    expect_same_in_arena(&sent, buffer);
     sp_message_finish(&back);
     sp_buffer_release(buffer);
     free(bulk);

@@ -80,39 +80,10 @@ void sp_mean_avx2(const float *const values[], unsigned voters, size_t first, si
 /* --- median and trimmed mean ---------------------------------------------------------------------------------------
  */
 
+#define V(instruction) _mm256_##instruction
 #define LANES 8
 typedef __m256 vector;
 typedef __m256d wide;
-
-static inline vector load(const float *from)
-{
-    return _mm256_loadu_ps(from);
-}
-
-static inline void store(float *to, vector v)
-{
-    _mm256_storeu_ps(to, v);
-}
-
-static inline vector fill(float x)
-{
-    return _mm256_set1_ps(x);
-}
-
-static inline vector least(vector a, vector b)
-{
-    return _mm256_min_ps(a, b);
-}
-
-static inline vector most(vector a, vector b)
-{
-    return _mm256_max_ps(a, b);
-}
-
-static inline vector add(vector a, vector b)
-{
-    return _mm256_add_ps(a, b);
-}
 
 static inline wide lower(vector v)
 {
@@ -127,26 +98,6 @@ static inline wide upper(vector v)
 static inline vector narrow(wide a, wide b)
 {
     return _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a));
-}
-
-static inline wide wide_fill(double x)
-{
-    return _mm256_set1_pd(x);
-}
-
-static inline wide wide_add(wide a, wide b)
-{
-    return _mm256_add_pd(a, b);
-}
-
-static inline wide wide_mul(wide a, wide b)
-{
-    return _mm256_mul_pd(a, b);
-}
-
-static inline wide wide_div(wide a, wide b)
-{
-    return _mm256_div_pd(a, b);
 }
 
 #include "server/aggregate_rows.h"

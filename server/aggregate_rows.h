@@ -1,9 +1,6 @@
 /* Median and trimmed mean of sorted rows, for the file of an instruction set, which defines beside what
  * aggregate_sort.h asks for
- *     load, store       from and to any address
- *     add               of two registers
  *     wide              a register of LANES/2 doubles
- *     wide_fill, wide_add, wide_mul, wide_div
  *     lower, upper      half of a register, as doubles
  *     narrow            two registers of doubles, rounded
  */
@@ -36,7 +33,7 @@ static inline size_t load_columns(const float *const values[], unsigned voters, 
 
     for (unsigned i = 0; i < voters; i++) {
         for (size_t c = 0; c < n; c++)
-            columns->row[c * columns->pitch + i] = load(values[i] + j + c * LANES);
+            columns->row[c * columns->pitch + i] = V(loadu_ps)(values[i] + j + c * LANES);
     }
     return n;
 }
@@ -44,29 +41,29 @@ static inline size_t load_columns(const float *const values[], unsigned voters, 
 /* Adding 0 turns -0 into +0 and changes nothing else. */
 static inline void store_wide(wide a, wide b, float *to)
 {
-    store(to, add(narrow(a, b), fill(0.0f)));
+    V(storeu_ps)(to, V(add_ps)(narrow(a, b), fill(0.0f)));
 }
 
 static inline void store_middle(vector low, vector high, float *to)
 {
-    const wide half = wide_fill(0.5);
+    const wide half = V(set1_pd)(0.5);
 
-    store_wide(wide_mul(wide_add(lower(low), lower(high)), half), wide_mul(wide_add(upper(low), upper(high)), half),
+    store_wide(V(mul_pd)(V(add_pd)(lower(low), lower(high)), half), V(mul_pd)(V(add_pd)(upper(low), upper(high)), half),
                to);
 }
 
 static inline void store_mean(const vector *row, unsigned from, unsigned to, unsigned rows, float *result)
 {
-    const wide by = wide_fill((double)(to - from));
-    wide a = wide_fill(0.0), b = a;
+    const wide by = V(set1_pd)((double)(to - from));
+    wide a = V(set1_pd)(0.0), b = a;
 
     for (unsigned i = 0; i < rows; i++) {
         if (i >= from && i < to) {
-            a = wide_add(a, lower(row[i]));
-            b = wide_add(b, upper(row[i]));
+            a = V(add_pd)(a, lower(row[i]));
+            b = V(add_pd)(b, upper(row[i]));
         }
     }
-    store_wide(wide_div(a, by), wide_div(b, by), result);
+    store_wide(V(div_pd)(a, by), V(div_pd)(b, by), result);
 }
 
 /* Up to four voters stay in registers: `voters` is a constant where this is called. */
@@ -76,7 +73,7 @@ static inline void few(const float *const values[], unsigned voters, int cut, si
 
     for (size_t j = first; j < end; j += LANES) {
         for (unsigned k = 0; k < 4; k++)
-            r[k] = k < voters ? load(values[k] + j) : fill(INFINITY);
+            r[k] = k < voters ? V(loadu_ps)(values[k] + j) : fill(INFINITY);
         sort_4(r);
         if (cut < 0)
             store_middle(r[(voters - 1) / 2], r[voters / 2], result + j);

@@ -1,7 +1,6 @@
 /* Rows sorted by networks, for the file of an instruction set, which defines before
+ *     V(name)           the instruction of that name, of this width
  *     vector, LANES     a register of float32, and how many it holds
- *     least, most       of two registers, lane by lane
- *     fill              a register of one number
  *
  * A row has LANES coordinates of one voter, so that every comparison of rows sorts as many columns. Sixteen rows are
  * sorted in registers. Batcher's bitonic merge makes 32, 64, ... of them, in the form in which each comparison leaves
@@ -18,11 +17,16 @@
 #define ROWS_MAX 256
 _Static_assert(SP_VALUES_MAX <= ROWS_MAX, "every voter has a row");
 
+static inline vector fill(float x)
+{
+    return V(set1_ps)(x);
+}
+
 static inline void order(vector *a, vector *b)
 {
-    vector low = least(*a, *b);
+    vector low = V(min_ps)(*a, *b);
 
-    *b = most(*a, *b);
+    *b = V(max_ps)(*a, *b);
     *a = low;
 }
 
@@ -62,29 +66,18 @@ static inline void merge_8(vector r[8])
     }
 }
 
-/* One by one: a compiler makes another copy of a loop, by halves of registers, whose parts then wait for each other. */
-static inline void load_8(const vector *row, vector r[8])
+/* Between rows and registers, one by one: a compiler makes another copy of a loop, by halves of registers, whose parts
+ * then wait for each other. */
+static inline void copy_8(const vector *from, vector *to)
 {
-    r[0] = row[0];
-    r[1] = row[1];
-    r[2] = row[2];
-    r[3] = row[3];
-    r[4] = row[4];
-    r[5] = row[5];
-    r[6] = row[6];
-    r[7] = row[7];
-}
-
-static inline void store_8(const vector r[8], vector *row)
-{
-    row[0] = r[0];
-    row[1] = r[1];
-    row[2] = r[2];
-    row[3] = r[3];
-    row[4] = r[4];
-    row[5] = r[5];
-    row[6] = r[6];
-    row[7] = r[7];
+    to[0] = from[0];
+    to[1] = from[1];
+    to[2] = from[2];
+    to[3] = from[3];
+    to[4] = from[4];
+    to[5] = from[5];
+    to[6] = from[6];
+    to[7] = from[7];
 }
 
 /* n is 8, or 16 and more. */
@@ -92,18 +85,18 @@ static inline void sort_16(vector *row, unsigned n)
 {
     vector r[16];
 
-    load_8(row, r);
+    copy_8(row, r);
     sort_8(r);
     if (n > 8) {
-        load_8(row + 8, r + 8);
+        copy_8(row + 8, r + 8);
         sort_8(r + 8);
         for (unsigned k = 0; k < 8; k++)
             order(&r[k], &r[15 - k]);
         merge_8(r);
         merge_8(r + 8);
-        store_8(r + 8, row + 8);
+        copy_8(r + 8, row + 8);
     }
-    store_8(r, row);
+    copy_8(r, row);
 }
 
 static inline vector get(const vector *row, unsigned n, unsigned i)
@@ -151,16 +144,16 @@ static void last_strides(vector *row, unsigned n, bool eight)
     for (unsigned i = 0; i < n; i += eight ? 16 : 8) {
         bool both = eight && i + 8 < n;
 
-        load_8(row + i, r);
+        copy_8(row + i, r);
         if (both) {
-            load_8(row + i + 8, r + 8);
+            copy_8(row + i + 8, r + 8);
             for (unsigned k = 0; k < 8; k++)
                 order(&r[k], &r[k + 8]);
             merge_8(r + 8);
-            store_8(r + 8, row + i + 8);
+            copy_8(r + 8, row + i + 8);
         }
         merge_8(r);
-        store_8(r, row + i);
+        copy_8(r, row + i);
     }
 }
 

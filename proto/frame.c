@@ -70,6 +70,13 @@ static uint64_t get64(const uint8_t *at)
     return le64toh(value);
 }
 
+/* CRC-32C: isa-l goes through it at twice the speed of gzip's. Its function leaves the exclusive-ors to the caller, and
+ * takes bytes that are not const, but does not write them. */
+static uint32_t bulk_crc(const void *bulk, uint32_t bulk_bytes)
+{
+    return bulk_bytes > 0 ? ~crc32_iscsi((unsigned char *)bulk, (int)bulk_bytes, UINT32_MAX) : 0;
+}
+
 static uint32_t header_crc(const uint8_t header[SP_FRAME_HEADER_BYTES], const void *control, uint32_t control_bytes)
 {
     uint32_t crc = crc32_gzip_refl(0, header, HEADER_CRC_AT);
@@ -80,8 +87,6 @@ static uint32_t header_crc(const uint8_t header[SP_FRAME_HEADER_BYTES], const vo
 void sp_frame_encode(const struct sp_frame *frame, const void *control, const void *bulk,
                      uint8_t header[SP_FRAME_HEADER_BYTES])
 {
-    uint32_t bulk_crc = frame->bulk_bytes > 0 ? crc32_gzip_refl(0, bulk, frame->bulk_bytes) : 0;
-
     sp_assert(frame->type < TYPES && frame->control_bytes <= limits[frame->type].control_bytes_max);
     sp_assert(frame->bulk_bytes <= SP_BULK_BYTES_MAX);
     memcpy(header, SP_FRAME_MAGIC, 4);
@@ -93,7 +98,7 @@ void sp_frame_encode(const struct sp_frame *frame, const void *control, const vo
     put64(header + 16, frame->first);
     put32(header + 24, frame->count);
     put32(header + 28, frame->bulk_bytes);
-    put32(header + 32, bulk_crc);
+    put32(header + 32, bulk_crc(bulk, frame->bulk_bytes));
     put32(header + HEADER_CRC_AT, header_crc(header, control, frame->control_bytes));
 }
 
@@ -163,9 +168,7 @@ int sp_frame_check_control(const uint8_t header[SP_FRAME_HEADER_BYTES], const st
 
 int sp_frame_check_bulk(const struct sp_frame *frame, const void *bulk, struct sp_error *error)
 {
-    uint32_t crc = frame->bulk_bytes > 0 ? crc32_gzip_refl(0, bulk, frame->bulk_bytes) : 0;
-
-    if (crc != frame->bulk_crc)
+    if (bulk_crc(bulk, frame->bulk_bytes) != frame->bulk_crc)
         return sp_error_set(error, SP_E_CORRUPT, "%s frame: the checksum of its bulk bytes does not match",
                             sp_frame_name(frame->type));
     return SP_OK;

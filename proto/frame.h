@@ -7,8 +7,9 @@
  *      |        |  |pe|     |        |  bytes |   coordinate    | coords | bytes  |  CRC   |  CRC   |          |      |
  *      +--------+--+--+-----+--------+--------+-----------------+--------+--------+--------+--------+----------+------+
  *
- * The header CRC covers bytes 0..35 and the control message; the bulk CRC covers the bulk. Both are CRC-32 as of gzip
- * and PNG.
+ * The header CRC covers bytes 0..35 and the control message, and is CRC-32 as of gzip and PNG; the bulk CRC covers the
+ * bulk, and is CRC-32C (Castagnoli's polynomial, as of iSCSI), which processors compute faster. Header and control
+ * message keep theirs, for a BYE, which every version must understand, has no bulk.
  */
 #pragma once
 
@@ -19,7 +20,7 @@
 #define SP_FRAME_MAGIC "SGNP"
 /* Counts every change of the wire. A build with another number meets this one and parts with a reason. */
 #ifndef SP_FRAME_VERSION
-#define SP_FRAME_VERSION 3
+#define SP_FRAME_VERSION 4
 #endif
 #define SP_FRAME_HEADER_BYTES 40
 

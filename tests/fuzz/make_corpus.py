@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the seed corpus of the fuzz targets into corpus/ beside this file. Nothing here is shared with the C code: header
-by struct, checksums by zlib, control messages by the rules of the protobuf encoding."""
+by struct, checksums by zlib and bit by bit, control messages by the rules of the protobuf encoding."""
 import json
 import pathlib
 import struct
@@ -9,7 +9,7 @@ import zlib
 HERE = pathlib.Path(__file__).parent / 'corpus'
 TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE',
          'CHALLENGE', 'PROOF', 'LAYOUT', 'ASK', 'ANSWER']
-VERSION = 3
+VERSION = 4
 LAST, ABSTAIN, FULL, BUFFERS = 1, 2, 4, 8
 MASK = (1 << 64) - 1
 
@@ -226,9 +226,18 @@ SAFETENSORS = {
 }
 
 
+def crc32c(bytes_):
+    crc = 0xFFFFFFFF
+    for byte in bytes_:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
     header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
-                         len(bulk), zlib.crc32(bulk))
+                         len(bulk), crc32c(bulk))
     return header + struct.pack('<I', zlib.crc32(header + control)) + control + bulk
 
 
@@ -243,10 +252,10 @@ def main():
             (HERE / folder / name).write_bytes(content)
     (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))
     good = frame('READY', 0, fixed64(1, 1))
-    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 2), ('bad-type', 5, 19), ('bad-flags', 7, 1),
+    for name, at, byte in (('bad-magic', 0, 0), ('bad-version', 4, 3), ('bad-type', 5, 19), ('bad-flags', 7, 1),
                            ('bad-control-length', 15, 1), ('bad-bulk-length', 30, 1), ('bad-range', 22, 1), ('bad-crc', 36, 0)):
         (HERE / 'frame' / name).write_bytes(good[:at] + bytes([byte]) + good[at + 1:])
-    for version in (0, 1, 2, 255):  # understood from any version
+    for version in (0, 1, 2, 3, 255):  # understood from any version
         (HERE / 'frame' / f'bye-version-{version}').write_bytes(frame('BYE', 0, CONTROLS['bye'][2], version=version))
 
 

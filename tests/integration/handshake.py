@@ -68,9 +68,18 @@ def fields(message):
     return found
 
 
+def crc32c(bytes_):
+    crc = 0xFFFFFFFF
+    for byte in bytes_:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 def frame(type_, control=b'', bulk=b'', *, version=wire.VERSION, flags=0, round_=0, first=0, count=0):
     head = struct.pack('<4sBBHIIQIII', wire.MAGIC, version, type_, flags, round_, len(control), first, count, len(bulk),
-                       zlib.crc32(bulk) if bulk else 0)
+                       crc32c(bulk))
     return head + struct.pack('<I', zlib.crc32(control, zlib.crc32(head))) + control + bulk
 
 

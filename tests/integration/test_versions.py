@@ -5,7 +5,7 @@ import handshake
 import harness
 import wire
 
-VERSIONS = (2, 4)
+VERSIONS = (3, 5)
 WORDS = (r"the other side speaks version {theirs} of Signpost's protocol, this one version {ours}; install the same "
          r'release of Signpost on both')
 
@@ -54,14 +54,14 @@ class Versions(harness.Case):
         token.write_bytes(os.urandom(40))
         token.chmod(0o600)
         server = self.start_server(f'security.token_file={token}')
-        stranger = self.start('worker', program('SP_WORKER', 4), '--config', harness.DIGITS, '--server',
+        stranger = self.start('worker', program('SP_WORKER', 5), '--config', harness.DIGITS, '--server',
                               server.address(), '--set', f'security.token_file={token}')
         self.wait_for_end(stranger, 1)
-        self.assertRegex(stranger.err(), r'speaks version 4')
+        self.assertRegex(stranger.err(), r'speaks version 5')
 
     def test_a_goodbye_of_any_version_is_understood(self):
         server = self.start_server()
-        for version in (0, 2, 4, 255):
+        for version in (0, 3, 5, 255):
             with handshake.Client(server.address(), harness.seconds(15)) as c:
                 c.send(handshake.frame(wire.BYE, handshake.uint(1, 11) + handshake.data(2, b'of version %d' % version),
                                        version=version))

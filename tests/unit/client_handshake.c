@@ -397,7 +397,7 @@ END_TEST
 /* A BYE of any version can be read. */
 START_TEST(test_goodbye_of_another_version)
 {
-    static const uint8_t versions[] = {0, 2, 4, 255};
+    static const uint8_t versions[] = {0, 3, 5, 255};
     const struct sp_message message = {.frame = {.type = SP_FRAME_BYE},
                                        .bye = {.reason = SP_REASON_VERSION, .words = "install release 9"}};
 
@@ -416,9 +416,9 @@ START_TEST(test_frame_of_another_version)
 
     begin(_i >= 2);
     scripted_take_hello(&play);
-    scripted_send_version(&play, &message, _i % 2 == 0 ? 4 : 2);
-    (void)snprintf(words, sizeof words, "speaks version %d of Signpost's protocol, this one version 3",
-                   _i % 2 == 0 ? 4 : 2);
+    scripted_send_version(&play, &message, _i % 2 == 0 ? 5 : 3);
+    (void)snprintf(words, sizeof words, "speaks version %d of Signpost's protocol, this one version 4",
+                   _i % 2 == 0 ? 5 : 3);
     scripted_expect_code(&play, SIGNPOST_E_UNSUPPORTED, words, SIGNPOST_REASON_NONE);
     ck_assert_ptr_nonnull(strstr(signpost_error(play.s), play.address));
 }
@@ -433,7 +433,7 @@ START_TEST(test_another_version_in_the_middle)
     scripted_take_hello(&play);
     scripted_welcome(&play, 0, 7);
     (void)scripted_expect_event(&play, SIGNPOST_JOINED);
-    scripted_send_version(&play, &message, 4);
+    scripted_send_version(&play, &message, 5);
     expect_return();
     expect_log("lost the server");
 }

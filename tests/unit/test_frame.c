@@ -1,4 +1,5 @@
-/* The frame's header byte by byte, its limits, and its checksums, with zlib's crc32 as the second opinion. */
+/* The frame's header byte by byte, its limits, and its checksums, with zlib's crc32 and a CRC-32C by its definition as
+ * second opinions. */
 #include "common/layout.h"
 #include "proto/frame.h"
 #include "unit.h"
@@ -41,17 +42,30 @@ static const struct sp_frame some_frame = {.type = SP_FRAME_PUSH,
                                            .control_bytes = 5,
                                            .bulk_bytes = 6};
 
-/* The two checksums are Python's: zlib.crc32(bulk), zlib.crc32(header[:36] + control). */
+/* CRC-32C, bit by bit. */
+static uint32_t crc32c(const uint8_t *bytes, size_t count)
+{
+    uint32_t crc = UINT32_MAX;
+
+    for (size_t i = 0; i < count; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? crc >> 1 ^ UINT32_C(0x82f63b78) : crc >> 1;
+    }
+    return ~crc;
+}
+
+/* The header's checksum is Python's: zlib.crc32(header[:36] + control). */
 static const uint8_t some_header[SP_FRAME_HEADER_BYTES] = {
     'S',  'G',  'N',  'P',                          /* magic */
-    3,    6,    0x0d, 0x00,                         /* version, type, flags */
+    4,    6,    0x0d, 0x00,                         /* version, type, flags */
     0x01, 0x02, 0x03, 0x04,                         /* round */
     0x05, 0x00, 0x00, 0x00,                         /* control bytes */
     0xfd, 0x0e, 0x01, 0x02, 0x03, 0x00, 0x00, 0x00, /* first coordinate */
     0x0d, 0x0c, 0x0b, 0x0a,                         /* coordinates */
     0x06, 0x00, 0x00, 0x00,                         /* bulk bytes */
-    0x38, 0xa2, 0x0f, 0x04,                         /* bulk CRC */
-    0xa0, 0xcc, 0x14, 0x4c,                         /* header CRC */
+    0x45, 0xc7, 0x5e, 0x6a,                         /* bulk CRC */
+    0x0b, 0xa3, 0x9d, 0x56,                         /* header CRC */
 };
 
 START_TEST(test_encode)
@@ -79,7 +93,7 @@ START_TEST(test_decode)
     ck_assert_uint_eq(frame.first, UINT64_C(0x302010efd));
     ck_assert_uint_eq(frame.count, 0x0a0b0c0d);
     ck_assert_uint_eq(frame.bulk_bytes, 6);
-    ck_assert_uint_eq(frame.bulk_crc, crc32(0, some_bulk, 6));
+    ck_assert_uint_eq(frame.bulk_crc, crc32c(some_bulk, 6));
     ck_assert_uint_eq(frame.header_crc, crc32(crc32(0, some_header, 36), some_control, 5));
     ck_assert_int_eq(sp_frame_check_control(some_header, &frame, some_control, &error), SP_OK);
     ck_assert_int_eq(sp_frame_check_bulk(&frame, some_bulk, &error), SP_OK);
@@ -91,7 +105,7 @@ END_TEST
 START_TEST(test_bare_frame)
 {
     const struct sp_frame alive = {.type = SP_FRAME_ALIVE};
-    uint8_t header[SP_FRAME_HEADER_BYTES], expected[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, 12};
+    uint8_t header[SP_FRAME_HEADER_BYTES], expected[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 4, 12};
     uint32_t crc = (uint32_t)crc32(0, expected, 36);
     struct sp_frame frame;
 
@@ -119,7 +133,8 @@ START_TEST(test_names_and_numbers)
 }
 END_TEST
 
-/* Frames of every type with any content within the limits, back and forth, and both CRCs as zlib has them. */
+/* Frames of every type with any content within the limits, back and forth, and both CRCs as the second opinions have
+ * them. */
 START_TEST(test_round_trip)
 {
     struct sp_rng rng = unit_rng((uint64_t)_i);
@@ -144,7 +159,7 @@ START_TEST(test_round_trip)
         ck_assert(back.type == frame.type && back.flags == frame.flags && back.round == frame.round);
         ck_assert(back.first == frame.first && back.count == frame.count);
         ck_assert(back.control_bytes == frame.control_bytes && back.bulk_bytes == frame.bulk_bytes);
-        ck_assert_uint_eq(back.bulk_crc, crc32(0, bulk, frame.bulk_bytes));
+        ck_assert_uint_eq(back.bulk_crc, crc32c(bulk, frame.bulk_bytes));
         ck_assert_uint_eq(back.header_crc, crc32(crc32(0, header, 36), control, frame.control_bytes));
         ck_assert_int_eq(sp_frame_check_control(header, &back, control, NULL), SP_OK);
         ck_assert_int_eq(sp_frame_check_bulk(&back, bulk, NULL), SP_OK);
@@ -170,7 +185,7 @@ struct numbers {
 static void write_header(uint8_t header[SP_FRAME_HEADER_BYTES], unsigned type, const struct numbers *n)
 {
     memset(header, 0, SP_FRAME_HEADER_BYTES);
-    memcpy(header, "SGNP\3", 5);
+    memcpy(header, "SGNP\4", 5);
     header[5] = (uint8_t)type;
     put(header, 12, 4, n->control);
     put(header, 16, 8, n->first);
@@ -223,7 +238,7 @@ START_TEST(test_magic)
 END_TEST
 
 #define OTHER_VERSION                                                                                                  \
-    "the other side speaks version %u of Signpost's protocol, this one version 3; install the same release of "        \
+    "the other side speaks version %u of Signpost's protocol, this one version 4; install the same release of "        \
     "Signpost on both"
 
 /* Another version is told apart before anything else is read, so that the words can be true. */
@@ -237,7 +252,7 @@ START_TEST(test_version)
         for (unsigned version = 0; version < 256; version += type % 16 == 0 ? 1 : 15) {
             char words[200];
 
-            if (version == 3 || type == SP_FRAME_BYE)
+            if (version == 4 || type == SP_FRAME_BYE)
                 continue;
             header[4] = (uint8_t)version;
             header[5] = (uint8_t)type;
@@ -279,7 +294,7 @@ START_TEST(test_own_version)
 
     for (size_t i = 0; i < UNIT_COUNT(types); i++) {
         sp_frame_encode(&(struct sp_frame){.type = types[i].type}, NULL, NULL, header);
-        ck_assert_uint_eq(header[4], 3);
+        ck_assert_uint_eq(header[4], 4);
         ck_assert_uint_eq(header[5], types[i].number);
     }
 }
@@ -526,6 +541,26 @@ START_TEST(test_every_bit_of_the_bulk)
 }
 END_TEST
 
+/* The check value of CRC-32C, and lengths and alignments around the steps that a kernel may take. */
+START_TEST(test_checksum_of_the_bulk)
+{
+    uint8_t bytes[1100], header[SP_FRAME_HEADER_BYTES];
+    struct sp_frame frame = {.type = SP_FRAME_PUSH, .count = 1, .bulk_bytes = 9};
+
+    sp_frame_encode(&frame, NULL, "123456789", header);
+    ck_assert_mem_eq(header + 32, "\x83\x92\x06\xe3", 4);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(sp_mix64(i) >> 7);
+    for (uint32_t count = 1; count <= sizeof bytes - 16; count++) {
+        size_t at = count % 17;
+
+        frame.bulk_bytes = count;
+        frame.bulk_crc = crc32c(bytes + at, count);
+        ck_assert_msg(sp_frame_check_bulk(&frame, bytes + at, NULL) == SP_OK, "%u bytes from %zu", count, at);
+    }
+}
+END_TEST
+
 /* A frame without bulk whose header claims a checksum for it. */
 START_TEST(test_checksum_of_no_bulk)
 {
@@ -578,6 +613,7 @@ int main(void)
     tcase_add_test(tests, test_every_bit_of_the_header);
     tcase_add_test(tests, test_every_bit_of_the_control_message);
     tcase_add_test(tests, test_every_bit_of_the_bulk);
+    tcase_add_test(tests, test_checksum_of_the_bulk);
     tcase_add_test(tests, test_checksum_of_no_bulk);
     tcase_add_loop_test_raise_signal(tests, test_encode_beyond_the_limits_aborts, SIGABRT, 0,
                                      (int)UNIT_COUNT(never_sent));

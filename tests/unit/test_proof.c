@@ -3,7 +3,7 @@
  *     python3 -c '
  *     import hmac, struct
  *     def proof(secret, prover, role, slot, digest, job, client=bytes(range(100, 132)), server=bytes(range(200, 232))):
- *         text = b"SGNPAUTH" + bytes([3, prover, role, 0]) + client + server
+ *         text = b"SGNPAUTH" + bytes([4, prover, role, 0]) + client + server
  *         text += struct.pack("<IQI", slot, digest, len(job)) + job + bytes(4)
  *         print(hmac.new(secret, text, "sha256").hexdigest())
  *     proof(bytes(range(32)), 0, 0, 3, 0x0123456789abcdef, b"digits")
@@ -61,9 +61,9 @@ static void expect(const char *digits)
 
 START_TEST(test_of_client_and_server)
 {
-    expect("0e92cbefddf076cbfcf80b1567ccd985b5cdbb0f7bf237bf4c89757947811007");
+    expect("187ccf9e57fd3a810d50f29a02ffbdfa67a7f8a9e7f58abcdbb24ff984dbcae0");
     prover = SP_PROVER_SERVER;
-    expect("73400787f65f8ee3e3d2b092788b08d39dc6ab6b3e4101caf02ce425261e7a9f");
+    expect("eaa33b88f71966fef15cef3aeb4fc921640940db849a5141973b381c58b1f836");
 }
 END_TEST
 
@@ -77,7 +77,7 @@ START_TEST(test_of_the_longest)
     hello.role = SP_ROLE_OPERATOR;
     hello.wanted_slot = SP_ANY_SLOT;
     hello.layout_digest = 0;
-    expect("31e329c0a4682acc0ac7516a79b5de241c6ba78b9bc069b379657f36998738c9");
+    expect("9db6a770139dde84c3c9d63554c9a27be2a6aa591a309b8de3b25878299068aa");
 }
 END_TEST
 
@@ -91,7 +91,7 @@ START_TEST(test_of_the_largest)
     hello.wanted_slot = SP_SLOTS_MAX - 1;
     hello.layout_digest = UINT64_MAX;
     prover = SP_PROVER_SERVER;
-    expect("89fa1b2d76173502a226e8efb86c11fec68733907abe89e889d38b18c6fd9a69");
+    expect("2b7d8efec0d04d50f6e51c508ec2050a6b41a327b21834885e461bb319ed8212");
 }
 END_TEST
 

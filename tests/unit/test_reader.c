@@ -426,7 +426,7 @@ static const struct {
 } damage[] = {
     {0, 0x20, SP_E_PROTOCOL, "not a Signpost frame: it starts with bytes 73 47 4e 50, not \"SGNP\""},
     {4, 0x02, SP_E_UNSUPPORTED,
-     "the other side speaks version 1 of Signpost's protocol, this one version 3; install the same release of Signpost "
+     "the other side speaks version 6 of Signpost's protocol, this one version 4; install the same release of Signpost "
      "on both"},
     {5, 0x80, SP_E_PROTOCOL, "unknown frame type 134"},
     {7, 0x80, SP_E_PROTOCOL, "PUSH frame with unknown flags 0x8000"},
@@ -486,7 +486,7 @@ END_TEST
 START_TEST(test_lengths_are_refused_at_once)
 {
     struct reading *r = open_reading();
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_LAYOUT, [12] = 1, [14] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 4, SP_FRAME_LAYOUT, [12] = 1, [14] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
@@ -500,7 +500,7 @@ END_TEST
 START_TEST(test_large_hello_is_refused_at_once)
 {
     struct reading *r = open_reading();
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 4, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);
@@ -556,7 +556,7 @@ END_TEST
 START_TEST(test_header_comes_after_the_limits)
 {
     struct reading *r = open_looking(SP_FRAME_HELLO);
-    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 3, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
+    uint8_t header[SP_FRAME_HEADER_BYTES] = {'S', 'G', 'N', 'P', 4, SP_FRAME_HELLO, [12] = 1, [13] = 0x10};
 
     loopback_peer_send(&r->l, header, sizeof header);
     loopback_run_until(&r->l, r->broken == 1);

@@ -100,8 +100,9 @@ static inline void dither_step(const float *m, floats scale, aes counter, const 
 }
 
 /* sp_dither_kernel() of COORDINATES*steps coordinates. */
-static inline void dither_steps(const float *m, size_t steps, float gain, const struct sp_dither_draws *draws,
-                                uint64_t index, uint8_t *bits)
+static inline __attribute__((always_inline)) void dither_steps(const float *m, size_t steps, float gain,
+                                                               const struct sp_dither_draws *draws, uint64_t index,
+                                                               uint8_t *bits)
 {
     const floats scale = V(set1_ps)(gain * SP_DITHER_STEPS);
     aes counter = in_all_blocks(index, draws->lane);

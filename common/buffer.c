@@ -74,7 +74,7 @@ void sp_buffer_release(struct sp_buffer *buffer)
     if (--buffer->holders > 0)
         return;
     pool = buffer->pool;
-    if (pool == NULL || pool->free_count >= SP_BUFFERS_KEPT_MAX) {
+    if (pool == NULL || pool->free_count >= (pool->kept_max > 0 ? pool->kept_max : SP_BUFFERS_KEPT_MAX)) {
         free(buffer);
         return;
     }

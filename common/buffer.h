@@ -10,8 +10,8 @@
 
 /* What a pooled buffer has room for. */
 #define SP_BUFFER_BULK_BYTES 65536u
-#define SP_BUFFER_HEAD_BYTES 1024u /* a multiple of 64, so that bulk is aligned */
-#define SP_BUFFERS_KEPT_MAX 64     /* free ones that a pool keeps: 4 MiB */
+#define SP_BUFFER_HEAD_BYTES 8192u /* a multiple of 64, so that bulk is aligned; a rate and a decay of 1000 tensors */
+#define SP_BUFFERS_KEPT_MAX 64     /* free ones that a pool keeps, unless it is told another number */
 
 struct sp_buffer {
     uint32_t holders;
@@ -26,6 +26,7 @@ struct sp_buffer {
 struct sp_buffers {
     struct sp_buffer *free; /* owned */
     uint32_t free_count;
+    uint32_t kept_max; /* 0: SP_BUFFERS_KEPT_MAX */
 };
 
 /* With one holder, the caller; NULL if out of memory. The bytes are not initialised. */

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <uv.h>
 
 #define LINGER_MS 3000
@@ -343,6 +344,8 @@ int sp_stream_flush(struct sp_stream *stream)
         rc = SP_E_BACKLOG;
     if (rc == SP_OK)
         rc = queue_held(stream, sent);
+    if (rc != SP_OK && stream->held_count > 1)
+        stream->failed = true; /* a frame is lost that was taken before: nothing may follow */
     let_go(stream);
     return rc;
 }
@@ -386,6 +389,16 @@ void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max)
 size_t sp_stream_queued(const struct sp_stream *stream)
 {
     return stream->queued;
+}
+
+size_t sp_stream_unread(const struct sp_stream *stream)
+{
+    uv_os_fd_t socket;
+    int bytes = 0;
+
+    if (uv_fileno((const uv_handle_t *)&stream->tcp, &socket) != 0 || ioctl(socket, FIONREAD, &bytes) != 0 || bytes < 0)
+        return 0;
+    return (size_t)bytes;
 }
 
 uint64_t sp_stream_bytes_received(const struct sp_stream *stream)

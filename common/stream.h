@@ -52,13 +52,16 @@ void sp_stream_pause(struct sp_stream *stream, bool pause);
 
 /* The same for a frame that others follow shortly: they leave together, when there are more than SP_STREAM_HELD_MAX, or
  * at sp_stream_flush(), sp_stream_send() or sp_stream_finish(). Writing several at once halves what a
- * connection costs the kernel. The codes are those of the frames that left, which all share them. */
+ * connection costs the kernel. After a code the
+ * stream takes no more frames, unless the one frame that was refused was the only one. */
 #define SP_STREAM_HELD_MAX 4
 int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer);
 int sp_stream_flush(struct sp_stream *stream);
 
 void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max);
 size_t sp_stream_queued(const struct sp_stream *stream);
+/* Bytes that lie in the socket and were not asked for yet. */
+size_t sp_stream_unread(const struct sp_stream *stream);
 uint64_t sp_stream_bytes_received(const struct sp_stream *stream);
 
 /* "127.0.0.1:43210" of the other side; valid as long as the stream. */

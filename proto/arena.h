@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SP_ARENA_BYTES 4096u /* a COMMIT with a rate and a decay of some hundred tensors, a PUSH with its sketch */
+#define SP_ARENA_BYTES 8192u /* a COMMIT with a rate and a decay of 900 tensors, a PUSH with its sketch */
 
 struct sp_arena {
     size_t used;
@@ -23,7 +23,7 @@ static inline void *sp_arena_take(struct sp_arena *arena, size_t bytes)
 {
     void *at = arena->memory + arena->used;
 
-    if (bytes > SP_ARENA_BYTES - arena->used)
+    if (bytes == 0 || bytes > SP_ARENA_BYTES - arena->used)
         return NULL;
     arena->used += (bytes + 15) / 16 * 16;
     return at;

@@ -53,6 +53,11 @@ static void deliver(struct sp_reader *reader)
     sp_message_finish(&message);
     if (reader->state == READ_OVER)
         return;
+    if (reader->control_room > SP_CONTROL_BYTES_SMALL) { /* once in a connection's life: a layout, a plan */
+        free(reader->control);
+        reader->control = NULL;
+        reader->control_room = 0;
+    }
     if (rc != SP_OK)
         give_up(reader, &error);
     else
@@ -68,10 +73,11 @@ static void expect_bulk(struct sp_reader *reader)
     rc = reader->events->place(reader->owner, &reader->message, &reader->bulk, &error);
     if (reader->state == READ_OVER || rc == SP_READER_HOLD)
         return;
-    if (rc != SP_OK) {
+    if (rc != SP_OK && rc != SP_READER_DISCARD) {
         give_up(reader, &error);
         return;
     }
+    reader->discards = rc == SP_READER_DISCARD;
     reader->state = READ_BULK;
     sp_stream_read(reader->stream, reader->bulk, reader->message.frame.bulk_bytes);
 }
@@ -154,10 +160,13 @@ void sp_reader_filled(struct sp_reader *reader)
         decode_control(reader);
         break;
     case READ_BULK:
-        if (sp_frame_check_bulk(&reader->message.frame, reader->bulk, &error) != SP_OK)
+        if (reader->discards)
+            reader->bulk = NULL;
+        else if (sp_frame_check_bulk(&reader->message.frame, reader->bulk, &error) != SP_OK) {
             give_up(reader, &error);
-        else
-            deliver(reader);
+            break;
+        }
+        deliver(reader);
         break;
     default:
         break;

@@ -14,12 +14,15 @@
 #include "proto/codec.h"
 
 #define SP_READER_HOLD 1
+#define SP_READER_DISCARD 2
 
 struct sp_reader_events {
     /* The header is there and within the limits of its type; nothing was allocated for the rest. Answers 0, or a code
      * with words if this is no time for such a frame. May be NULL. */
     int (*header)(void *owner, const struct sp_frame *frame, struct sp_error *error);
-    /* Only for frames with bulk. Answers 0 and a place with room for the bulk, SP_READER_HOLD, or a code with words. */
+    /* Only for frames with bulk. Answers 0 and a place with room for the bulk; SP_READER_DISCARD and one for bulk
+     * that nobody wants, which may be shared: it is not checked, and `got` has none; SP_READER_HOLD, or a code with
+     * words. */
     int (*place)(void *owner, const struct sp_message *message, void **destination, struct sp_error *error);
     /* Answers 0 or a code with words. The message is the reader's and ends after the call. */
     int (*got)(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error);
@@ -37,6 +40,7 @@ struct sp_reader {
     struct sp_message message;
     struct sp_arena arena; /* of that message */
     void *bulk;
+    bool discards;
 };
 
 /* Starts reading. Embedded in its owner, who calls sp_reader_filled() from the stream's event `filled`. */

@@ -85,7 +85,7 @@ static void take_result(struct sp_round *r, const struct sp_round_form *form)
     sp_combine_commit(r);
     if (form->phase != SP_PHASE_SGD)
         swap_previous(r);
-    if (form->buffers)
+    if (form->buffers && !r->exchange_only)
         memcpy(r->buffers, r->averages, (size_t)r->layout.buffers * sizeof *r->buffers);
 }
 

@@ -190,8 +190,8 @@ static int on_place(void *owner, const struct sp_message *message, void **destin
         return sp_error_set(error, SP_E_PROTOCOL, "%s is not for a worker to send", sp_frame_name(message->frame.type));
     rc = sp_round_place(peer->server->round, peer->id, &message->frame, destination, error);
     if (rc == SP_E_STATE) {
-        *destination = peer->server->scratch;
-        return SP_OK;
+        *destination = peer->server->scratch; /* shared by all */
+        return SP_READER_DISCARD;
     }
     return rc == SP_ROUND_HOLD ? SP_READER_HOLD : rc;
 }
@@ -221,7 +221,7 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
     sp_peer_end(peer, words);
 }
 
-static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_error *error)
+static int dispatch(struct sp_peer *peer, struct sp_message *message, const void *bulk, struct sp_error *error)
 {
     struct sp_round *round = peer->server->round;
     uint64_t now = sp_server_now_ms();
@@ -238,10 +238,13 @@ static int dispatch(struct sp_peer *peer, struct sp_message *message, struct sp_
     case SP_FRAME_READY:
         return sp_round_ready(round, peer->id, frame->round, message->digest, now, error);
     case SP_FRAME_PUSH:
+        if (frame->bulk_bytes > 0 && bulk == NULL)
+            return sp_round_push_dropped(round, peer->id, frame, now, error);
         return sp_round_push(round, peer->id, message, now, error);
     case SP_FRAME_SCORE:
         return sp_round_score(round, peer->id, frame->round, &message->score, now, error);
     case SP_FRAME_RESYNC:
+        sp_peer_flush(peer);
         sp_peer_follow(peer, false);
         return sp_round_resync(round, peer->id, frame->round, message->digest, now, error);
     case SP_FRAME_BYE:
@@ -259,9 +262,8 @@ static int on_got(void *owner, struct sp_message *message, const void *bulk, str
     struct sp_peer *peer = owner;
     int rc;
 
-    (void)bulk;
     count_received(peer, &message->frame);
-    rc = dispatch(peer, message, error);
+    rc = dispatch(peer, message, bulk, error);
     if (rc == SP_OK)
         sp_server_drain(peer->server);
     return rc;

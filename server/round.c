@@ -225,6 +225,18 @@ static int take_chunk(struct sp_round *r, int slot, const struct sp_message *mes
     return SP_OK;
 }
 
+int sp_round_push_dropped(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, uint64_t now_ms,
+                          struct sp_error *error)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+
+    r->now_ms = now_ms;
+    if (worker == NULL || worker->slot < 0)
+        return sp_error_set(error, SP_E_PROTOCOL, "PUSH without a slot");
+    count_late(&r->slots[worker->slot], frame);
+    return SP_OK;
+}
+
 int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *message, uint64_t now_ms,
                   struct sp_error *error)
 {

@@ -207,6 +207,9 @@ int sp_round_weights(struct sp_round *r, uint32_t peer, const struct sp_message 
                      struct sp_error *error);
 int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *message, uint64_t now_ms,
                   struct sp_error *error);
+/* A PUSH frame for which sp_round_place() said SP_E_STATE, whatever it would say now. */
+int sp_round_push_dropped(struct sp_round *r, uint32_t peer, const struct sp_frame *frame, uint64_t now_ms,
+                          struct sp_error *error);
 int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t digest, uint64_t now_ms,
                    struct sp_error *error);
 int sp_round_score(struct sp_round *r, uint32_t peer, uint32_t round, const struct sp_part_score *score,
@@ -239,6 +242,8 @@ const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
 
 /* The phase that a round was of, or will be unless the job switches before it. Cheap, unlike a view. */
 enum sp_phase sp_round_phase(const struct sp_round *r, uint32_t round);
+/* NULL while unknown. Cheap as well. */
+const struct sp_layout *sp_round_layout(const struct sp_round *r);
 void sp_round_view(struct sp_round *r, struct sp_view *view);
 
 /* When sp_round_tick() is due at the latest. */

@@ -137,11 +137,10 @@ static void do_report(struct sp_server *server, const struct sp_action *action)
 static void do_event(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_error error = {0};
-    struct sp_view view;
 
-    sp_round_view(server->round, &view);
     if (server->record.history != NULL &&
-        sp_record_event(&server->record, &action->event, view.layout, seconds_so_far(server), &error) != SP_OK)
+        sp_record_event(&server->record, &action->event, sp_round_layout(server->round), seconds_so_far(server),
+                        &error) != SP_OK)
         give_up_history(server, &error);
 }
 
@@ -307,7 +306,7 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct sp_server *server = prepare->data;
 
-    if (!sp_update_flush(server))
+    while (!sp_update_flush(server)) /* each time at least one follows no longer */
         sp_server_drain(server);
 }
 

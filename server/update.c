@@ -95,11 +95,11 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
-    drop_old_weights(server, action->round);
     if (action->round > 0) /* COMMIT 0 only starts the job */
         server->bytes.rounds_received_in[phase] += followers(server);
     broadcast(server, frame, action->round, false);
     sp_buffer_release(frame);
+    drop_old_weights(server, action->round);
 }
 
 void sp_update_finish(struct sp_server *server)
@@ -143,13 +143,14 @@ static int encode_weights(struct sp_server *server, const struct sp_view *view, 
 /* All of the weights and a few rounds behind them may wait for a slow line; more is a peer that does not read. */
 void sp_update_follow(struct sp_server *server, struct sp_peer *peer)
 {
-    struct sp_view view;
+    const struct sp_layout *layout = sp_round_layout(server->round);
+    uint32_t chunks = sp_chunks_count(layout, &sp_weights_form) + 1;
 
-    sp_round_view(server->round, &view);
-    sp_stream_set_queue_max(
-        peer->stream,
-        (size_t)((view.layout->coordinates + view.layout->full + view.layout->buffers) * sizeof(float) * 3) +
-            QUEUE_SLACK_BYTES);
+    if (chunks > SP_BUFFERS_KEPT_MAX)
+        server->frames.kept_max = chunks; /* of an update in float32, which may wait for a slow line */
+    sp_stream_set_queue_max(peer->stream,
+                            (size_t)((layout->coordinates + layout->full + layout->buffers) * sizeof(float) * 3) +
+                                QUEUE_SLACK_BYTES);
     sp_peer_follow(peer, true);
 }
 

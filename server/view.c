@@ -66,6 +66,11 @@ const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
     return &r->last_commit;
 }
 
+const struct sp_layout *sp_round_layout(const struct sp_round *r)
+{
+    return r->layout.tensors_count > 0 ? &r->layout : NULL;
+}
+
 void sp_round_view(struct sp_round *r, struct sp_view *view)
 {
     sp_round_settle(r);
@@ -78,7 +83,7 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->examples = r->examples;
     view->test_examples = r->test_examples;
     view->phase = r->form.phase;
-    view->layout = r->layout.tensors_count > 0 ? &r->layout : NULL;
+    view->layout = sp_round_layout(r);
     view->theta = r->has_weights ? r->theta : NULL;
     view->buffers = r->layout.buffers > 0 ? r->buffers : NULL;
     view->traits = r->traits;

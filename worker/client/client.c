@@ -255,17 +255,16 @@ int signpost_init_done(signpost *s)
 static void push_chunks(signpost *s, const struct sp_push *scalars)
 {
     struct sp_message message;
-    bool more = true;
     size_t bytes;
 
-    while (more && s->link == LINK_UP) {
+    while (s->link == LINK_UP && sp_learner_has_push(&s->learner, scalars)) {
         struct sp_buffer *frame = sp_buffer_take(&s->frames);
 
-        more = frame == NULL || sp_learner_next_push(&s->learner, scalars, &message, sp_buffer_bulk(frame), &bytes);
-        if (frame != NULL && more)
+        if (frame != NULL) {
+            (void)sp_learner_next_push(&s->learner, scalars, &message, sp_buffer_bulk(frame), &bytes);
             sp_codec_complete(frame, &message, bytes);
-        if (more)
-            sp_link_hold(s, frame);
+        }
+        sp_link_hold(s, frame);
         sp_buffer_release(frame);
     }
 }

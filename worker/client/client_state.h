@@ -81,7 +81,7 @@ struct signpost {
     uint64_t pushes, abstentions, reconnects, resyncs;
 
     /* Of the weights that came last: when the first chunk was there, bytes since then, and bytes per second. */
-    uint64_t weights_since_ns, weights_bytes, line_rate;
+    uint64_t weights_since_ns, weights_bytes, weights_lying, line_rate;
 };
 
 /* --- open.c --- */

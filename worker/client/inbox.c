@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LINE_RATE_BYTES_MIN (1024u * 1024u) /* less says little of a line */
+
 void sp_inbox_send_ready(signpost *s)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_READY, .round = s->learner.round}};
@@ -124,19 +126,30 @@ static int place(void *owner, const struct sp_message *message, void **destinati
     return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(frame->type));
 }
 
+/* The line's rate is that of the weights which come while this side does nothing but wait for them: not of those that
+ * came before the caller heard that it has joined, for it may have been busy since; and not of those that lay in the
+ * socket by then, which are read as fast as memory. */
 static void time_weights(signpost *s, const struct sp_frame *frame)
 {
     uint64_t now = uv_hrtime();
 
-    if (frame->first == 0 && !(frame->flags & SP_FRAME_BUFFERS)) {
+    if (s->joined_due || (frame->first == 0 && !(frame->flags & SP_FRAME_BUFFERS))) {
+        s->weights_since_ns = s->weights_bytes = s->line_rate = 0;
+        return;
+    }
+    if (s->weights_since_ns == 0) {
         s->weights_since_ns = now;
-        s->weights_bytes = 0;
-        s->line_rate = 0;
+        s->weights_lying = sp_stream_unread(s->stream);
         return;
     }
     s->weights_bytes += frame->bulk_bytes;
-    if ((frame->flags & SP_FRAME_LAST) && now > s->weights_since_ns)
+    if (s->weights_lying > 0 && s->weights_bytes >= s->weights_lying) {
+        s->weights_since_ns = now;
+        s->weights_bytes = s->weights_lying = 0;
+    } else if ((frame->flags & SP_FRAME_LAST) && s->weights_lying == 0 && s->weights_bytes >= LINE_RATE_BYTES_MIN &&
+               now > s->weights_since_ns) {
         s->line_rate = (uint64_t)((double)s->weights_bytes * 1e9 / (double)(now - s->weights_since_ns));
+    }
 }
 
 static int got_weights(signpost *s, const struct sp_message *message, struct sp_error *error)

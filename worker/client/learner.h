@@ -78,8 +78,8 @@ struct sp_learner {
     bool has_dot;
     double dot; /* of the round before */
     uint64_t abstentions;
-    /* For measuring: rounds go their way, but nothing is computed. What is pushed is what lies in the caller's memory,
-     * and the weights stay as they are. */
+    /* For measuring: rounds go their way, but nothing is computed. What is pushed are bits of earlier frames, or
+     * zeros, and the weights stay as they are. */
     bool exchange_only;
 };
 
@@ -133,6 +133,9 @@ void sp_learner_packable(const struct sp_learner *learner, uint64_t *first, uint
 
 /* Packs that chunk into `bulk` (SP_BULK_BYTES_MAX bytes) and returns the bytes used. */
 size_t sp_learner_pack(struct sp_learner *learner, uint8_t *bulk);
+
+/* Whether sp_learner_next_push() would give one. */
+bool sp_learner_has_push(const struct sp_learner *learner, const struct sp_push *scalars);
 
 /* The next PUSH that can be sent: its frame and scalars in `message`, its bulk in `bulk` (SP_BULK_BYTES_MAX bytes) and
  * *bytes. The round's last chunk, and all of the buffers, wait for `scalars` (NULL until they are known). False if

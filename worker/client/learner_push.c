@@ -189,7 +189,7 @@ static void pack_main(struct sp_learner *learner, const struct sp_chunk *chunk, 
 /* Any bits are signs, but for those past the end; values must be finite. */
 static void pack_nothing(struct sp_learner *learner, const struct sp_chunk *chunk, uint8_t *bulk)
 {
-    if (chunk->section != SP_SECTION_MAIN || learner->phase == SP_PHASE_SGD)
+    if (chunk->section != SP_SECTION_MAIN || learner->phase == SP_PHASE_SGD || learner->layout.full > 0)
         memset(bulk, 0, chunk->bytes);
     else
         bulk[chunk->bytes - 1] &= (uint8_t)(0xff >> (-chunk->count % 8));
@@ -227,6 +227,13 @@ void sp_learner_dot(const struct sp_learner *learner, struct sp_push *push)
     push->dot = learner->has_dot ? learner->dot : 0.0;
 }
 
+bool sp_learner_has_push(const struct sp_learner *learner, const struct sp_push *scalars)
+{
+    struct sp_chunk chunk;
+
+    return next_chunk(learner, scalars != NULL, &chunk) && (scalars != NULL || (chunk.flags & SP_FRAME_LAST) == 0);
+}
+
 bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scalars, struct sp_message *message,
                           uint8_t *bulk, size_t *bytes)
 {
@@ -235,11 +242,9 @@ bool sp_learner_next_push(struct sp_learner *learner, const struct sp_push *scal
     bool last;
 
     memset(message, 0, sizeof *message);
-    if (!next_chunk(learner, scalars != NULL, &chunk))
+    if (!sp_learner_has_push(learner, scalars) || !look_at_next(learner, &chunk))
         return false;
     last = (chunk.flags & SP_FRAME_LAST) != 0;
-    if (last && scalars == NULL)
-        return false;
     if (last)
         message->push = *scalars;
     if (learner->next_chunk == 0)

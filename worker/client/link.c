@@ -66,8 +66,10 @@ static void check_sent(signpost *s, int rc)
 {
     if (rc == SP_E_BACKLOG)
         sp_link_lose(s, "the server reads too slowly");
-    else if (rc != SP_OK && rc != SP_E_CLOSED)
+    else if (rc == SP_E_NOMEM)
         sp_link_lose(s, "out of memory for the write queue");
+    else if (rc != SP_OK && rc != SP_E_CLOSED)
+        sp_link_lose(s, "the connection broke while writing");
     /* SP_E_CLOSED: the server closed its side. Why, may still lie unread in the socket: reading comes to its end. */
 }
 

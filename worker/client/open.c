@@ -218,6 +218,8 @@ static int make_learner(signpost *s, const struct signpost_options *options, str
 
     if (rc == SP_OK) {
         rc = sp_learner_create(&s->learner, &layout);
+        if (rc == SP_OK && sp_chunks_count(&layout, &sp_weights_form) + 1 > SP_BUFFERS_KEPT_MAX)
+            s->frames.kept_max = sp_chunks_count(&layout, &sp_weights_form) + 1; /* a slow line holds all of a push */
         if (rc != SP_OK)
             (void)sp_error_set(error, SP_E_NOMEM, "no memory for a model of %llu coordinates",
                                (unsigned long long)layout.coordinates);

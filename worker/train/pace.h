@@ -16,8 +16,8 @@
 
 /* All zero bytes is one that has seen nothing. */
 struct sp_pace {
-    double since;                  /* when the last gradient was there, in seconds; 0: not to be measured */
-    double gradient_s, exchange_s; /* of the last round */
+    double since;      /* when the last gradient was there, in seconds; 0: not to be measured */
+    double gradient_s; /* of the last round */
     double gradient_sum, exchange_least;
     unsigned rounds;
 };

@@ -20,6 +20,7 @@ struct reading {
     unsigned holds;              /* how often `place` still answers SP_READER_HOLD */
     int place_code, got_code;
     enum finish_at finish_at;
+    bool discards;           /* nobody wants the bulk */
     bool close_too;          /* the stream as well, as an owner does that has had enough */
     uint8_t *bulk;           /* the place: exactly as long as the frame's bulk */
     struct sp_error error;   /* of `broken` */
@@ -58,7 +59,7 @@ static int place(void *owner, const struct sp_message *message, void **destinati
     r->bulk = unit_alloc(message->frame.bulk_bytes);
     memset(r->bulk, 0xee, message->frame.bulk_bytes);
     *destination = r->bulk;
-    return SP_OK;
+    return r->discards ? SP_READER_DISCARD : SP_OK;
 }
 
 static int got(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error)
@@ -66,7 +67,7 @@ static int got(void *owner, struct sp_message *message, const void *bulk, struct
     struct reading *r = owner;
 
     ck_assert_uint_eq(r->broken, 0);
-    ck_assert_ptr_eq(bulk, message->frame.bulk_bytes > 0 ? r->bulk : NULL);
+    ck_assert_ptr_eq(bulk, message->frame.bulk_bytes > 0 && !r->discards ? r->bulk : NULL);
     if (r->check != NULL)
         r->check(r, message, bulk);
     r->got++;
@@ -464,6 +465,30 @@ START_TEST(test_damage)
 }
 END_TEST
 
+/* Bulk that nobody wants may be read to a place that others read to as well: what lies there in the end is not looked
+ * at, and the frames behind it are read as ever. */
+START_TEST(test_discarded_bulk_is_not_checked)
+{
+    struct reading *r = open_reading();
+    struct sp_buffer *damaged = push_frame(1, 3000);
+
+    r->discards = true;
+    damaged->data[damaged->bytes - 1] ^= 1;
+    send_frame(r, damaged);
+    loopback_run_until(&r->l, r->got == 1);
+    r->discards = false;
+    send_frame(r, push_frame(2, 50));
+    loopback_run_until(&r->l, r->got == 2);
+    ck_assert_uint_eq(r->broken, 0);
+    damaged = push_frame(3, 50);
+    damaged->data[damaged->bytes - 1] ^= 1;
+    send_frame(r, damaged);
+    loopback_run_until(&r->l, r->broken == 1);
+    ck_assert_int_eq(r->error.code, SP_E_CORRUPT);
+    close_reading(r);
+}
+END_TEST
+
 /* A frame whose checksums are right and whose control message is none. */
 START_TEST(test_control_that_cannot_be_decoded)
 {
@@ -690,6 +715,7 @@ int main(void)
     TCase *tests = tcase_create("reader");
 
     tcase_add_test(tests, test_frames_cut_anywhere);
+    tcase_add_test(tests, test_discarded_bulk_is_not_checked);
     tcase_add_test(tests, test_frames_byte_by_byte);
     tcase_add_test(tests, test_frames_at_once);
     tcase_add_test(tests, test_sizes);

@@ -13,6 +13,10 @@
 #define BENCH_VALUES 4 /* workers whose values are averaged */
 #define BENCH_STAGES_MAX 96
 
+/* What a vote is asked for beside its result: nothing; margin, ties, unanimous and flips; those and how often each
+ * worker disagrees. */
+enum bench_statistics { BENCH_PLAIN, BENCH_MARGIN, BENCH_DISAGREEMENT };
+
 /* Arrays of `coordinates` numbers or bits, all aligned to 64 bytes, written before anything is timed. */
 struct bench_data {
     size_t coordinates;
@@ -42,7 +46,7 @@ struct bench_stage {
     double read, write;
     unsigned voters; /* of a vote: its input bits are what it must read */
     bool chunks;     /* the vote takes a window of chunks, as the server does */
-    bool statistics;
+    enum bench_statistics statistics;
     double goal;  /* part of the limit, or GB/s of a vote's bits; 0 if there is none */
     bool orients; /* none of our kernels, so there is one row */
 };

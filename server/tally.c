@@ -43,7 +43,7 @@ uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code)
     if (s->arrived >= tally->base + SP_TALLY_WINDOW)
         return NULL;
     if (s->buffer == NULL) {
-        s->buffer = malloc((size_t)SP_TALLY_WINDOW * SP_BULK_BYTES_MAX);
+        s->buffer = aligned_alloc(64, (size_t)SP_TALLY_WINDOW * SP_BULK_BYTES_MAX); /* as vectors like it */
         if (s->buffer == NULL) {
             *code = SP_E_NOMEM;
             return NULL;

@@ -64,6 +64,7 @@ static struct sp_buffer *make_frame(struct sp_frame frame, const ProtobufCMessag
     sp_assert(target->buffer == NULL || fits);
     if (target->buffer != NULL || (target->pool != NULL && fits))
         return make_pooled(&frame, control, target);
+    sp_assert(target->bulk_bytes == 0 || target->bulk != NULL);
     buffer = sp_buffer_create(SP_FRAME_HEADER_BYTES + control_bytes + target->bulk_bytes);
     if (buffer == NULL)
         return NULL;

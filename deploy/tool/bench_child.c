@@ -1,5 +1,7 @@
 #include "deploy/tool/bench.h"
 
+#include "common/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -53,6 +55,7 @@ static bool add_prefix(const char *prefix, unsigned number, char *room, size_t b
 /* In the child, between fork and exec. */
 static void become(char **command, int log, int input, pid_t parent)
 {
+    sp_assert(command[0] != NULL);
     (void)setpgid(0, 0); /* a terminal's Ctrl-C is for the program that started us, which then ends us in order */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || dup2(input, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||

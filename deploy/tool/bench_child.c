@@ -53,7 +53,7 @@ static bool add_prefix(const char *prefix, unsigned number, char *room, size_t b
 }
 
 /* In the child, between fork and exec. */
-static void become(char **command, int log, int input, pid_t parent)
+static _Noreturn void become(char **command, int log, int input, pid_t parent)
 {
     sp_assert(command[0] != NULL);
     (void)setpgid(0, 0); /* a terminal's Ctrl-C is for the program that started us, which then ends us in order */

@@ -6,7 +6,7 @@
 #include <yaml.h>
 
 #define SP_PATH_BYTES 256
-#define SP_PLACES_MAX 128 /* more than there are keys and groups of keys */
+#define SP_PLACES_MAX 256 /* more than there are keys and groups of keys */
 
 /* Where a known key or group of keys was given. */
 struct place {

@@ -36,6 +36,10 @@ static const char *const momenta[] = {"ema", "none", NULL};
 static const char *const aggregates[] = {"mean", "median", "trimmed_mean", NULL};
 static const char *const closes[] = {"all", "quorum", NULL};
 static const char *const deadlines[] = {"adaptive", NULL};
+static const char *const fsyncs[] = {"always", "interval", "never", NULL};
+static const char *const on_errors[] = {"continue", "stop", NULL};
+static const char *const quarantines[] = {"off", "warn", "exclude", NULL};
+static const char *const statistics_rules[] = {"mean", "robust", NULL};
 
 /* Numbers are bounded well inside what float32 and milliseconds in 64 bits can hold, so that nobody has to check again.
  */
@@ -47,6 +51,7 @@ static const char *const deadlines[] = {"adaptive", NULL};
 #define CROP_MAX 64
 #define BATCH_MAX 1e6
 #define ROUNDS_MAX 4e9
+#define BYTES_MAX 9007199254740992.0 /* 2^53: a whole number in double and in JSON */
 
 #define REQUIRED SP_KEY_REQUIRED
 #define PLAN SP_KEY_PLAN
@@ -264,10 +269,44 @@ const struct sp_key sp_job_keys[] = {
          "seconds that a worker has to send the initial weights"),
     REAL("server.evaluate_timeout", server.evaluate_timeout, POSITIVE, "120", 0, SECONDS_MAX,
          "seconds that an evaluation may take"),
+    REAL("server.rejoin_timeout", server.rejoin_timeout, 0, "10", 0, SECONDS_MAX,
+         "seconds that a round waits for the workers of the one before, after the server was restarted or had lost all "
+         "of them"),
     REAL("server.heartbeat.interval", server.heartbeat_interval, POSITIVE, "2", 0, SECONDS_MAX,
          "seconds between signs of life on a silent connection"),
     REAL("server.heartbeat.timeout", server.heartbeat_timeout, POSITIVE, "15", 0, SECONDS_MAX,
          "seconds of silence after which a peer counts as lost; at least twice the interval"),
+
+    SWITCH("server.journal.enabled", server.journal.enabled, 0, "true",
+           "write every round's update to the journal, so that a server that is killed goes on after the last round"),
+    CHOICE("server.journal.fsync", server.journal.fsync, 0, "interval", fsyncs,
+           "when the journal is forced to the disk: `always` before workers may apply a round, at an `interval`, or "
+           "`never`, which leaves it to the system"),
+    UINT("server.journal.interval_ms", server.journal.interval_ms, 0, "1000", 1, 1e6,
+         "with `fsync: interval`: milliseconds of rounds that a machine's death may cost"),
+    SWITCH("server.journal.keep_history", server.journal.keep_history, 0, "false",
+           "keep the journal from the first round on, so that `signpost replay` can make the weights of any round"),
+    UINT(
+        "server.journal.max_bytes", server.journal.max_bytes, 0, "1073741824", 0, BYTES_MAX,
+        "when the journal is larger than this a checkpoint is made, and what comes before the oldest is deleted; 0: no "
+        "limit"),
+    CHOICE("server.journal.on_error", server.journal.on_error, 0, "continue", on_errors,
+           "when the journal or a checkpoint cannot be written: go on without until it can be, or stop the job"),
+    SWITCH("server.checkpoint.enabled", server.checkpoint.enabled, 0, "true",
+           "write checkpoints, from which a job goes on; the journal needs them"),
+    UINT("server.checkpoint.every", server.checkpoint.every, 0, "0", 0, ROUNDS_MAX,
+         "rounds between checkpoints; 0: not by rounds"),
+    REAL("server.checkpoint.seconds", server.checkpoint.seconds, 0, "300", 0, SECONDS_MAX,
+         "seconds between checkpoints; 0: not by time"),
+    UINT("server.checkpoint.keep", server.checkpoint.keep, 0, "3", 1, 1000,
+         "how many of the last checkpoints are kept"),
+    CHOICE("server.quarantine", server.quarantine, 0, "warn", quarantines,
+           "what happens to a worker whose votes oppose the others' (`data.shards: iid` only): `off`, `warn`, or "
+           "`exclude` it from the vote"),
+    CHOICE(
+        "server.statistics", server.statistics, 0, "mean", statistics_rules,
+        "how the workers' statistics are combined: `mean`, or `robust`, which forged ones hardly move (for 5 workers "
+        "and more, with `data.shards: iid`)"),
 
     STRING("security.token_file", security.token_file, SP_KEY_PATH, "",
            "file with the secret that server and workers share (`signpost token FILE` makes one); empty: none, and the "
@@ -279,15 +318,18 @@ const struct sp_key sp_job_keys[] = {
 
     REAL("worker.give_up", worker.give_up, 0, "0", 0, SECONDS_MAX,
          "seconds without a server after which a worker gives up; 0: never"),
+    UINT(
+        "worker.momentum.every", worker.momentum.every, 0, "5", 0, ROUNDS_MAX,
+        "rounds after which a worker saves its momentum, at most once a second, for itself if it is killed and started "
+        "again; 0: never"),
+    STRING("worker.momentum.folder", worker.momentum.folder, SP_KEY_PATH, "",
+           "where, in a file `momentum-SLOT`; empty: `runs/<job>`"),
 };
 
 const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
 /* What the design names but this version does not do yet; a path stands for all keys under it as well. */
 static const char *const later[] = {
-    "server.journal",
-    "server.checkpoint",
-    "server.quarantine",
     "security.tls",
 };
 

@@ -54,6 +54,10 @@ enum sp_sgd_momentum { SP_MOMENTUM_EMA, SP_MOMENTUM_NONE };
 enum sp_aggregate { SP_AGGREGATE_MEAN, SP_AGGREGATE_MEDIAN, SP_AGGREGATE_TRIMMED_MEAN };
 enum sp_close { SP_CLOSE_ALL, SP_CLOSE_QUORUM };
 enum sp_deadline { SP_DEADLINE_ADAPTIVE };
+enum sp_fsync { SP_FSYNC_ALWAYS, SP_FSYNC_INTERVAL, SP_FSYNC_NEVER };
+enum sp_on_error { SP_ON_ERROR_CONTINUE, SP_ON_ERROR_STOP };
+enum sp_quarantine_rule { SP_QUARANTINE_OFF, SP_QUARANTINE_WARN, SP_QUARANTINE_EXCLUDE };
+enum sp_statistics_rule { SP_STATISTICS_MEAN, SP_STATISTICS_ROBUST };
 
 /* What a rule of `tensors` changes for the tensors whose names match its pattern. */
 enum sp_rule_update { SP_RULE_UPDATE_AS_IS, SP_RULE_UPDATE_VOTE, SP_RULE_UPDATE_FULL };
@@ -179,7 +183,24 @@ struct sp_job {
         enum sp_deadline deadline;
         uint32_t min_live;
         double start_timeout, init_timeout, evaluate_timeout; /* seconds */
+        double rejoin_timeout;                                /* seconds */
         double heartbeat_interval, heartbeat_timeout;         /* seconds */
+        struct {
+            bool enabled;
+            enum sp_fsync fsync;
+            uint32_t interval_ms; /* with fsync: interval */
+            bool keep_history;    /* segments before the oldest checkpoint stay */
+            uint64_t max_bytes;   /* of all segments; 0: no limit */
+            enum sp_on_error on_error;
+        } journal;
+        struct {
+            bool enabled;
+            uint32_t every; /* rounds; 0: not by rounds */
+            double seconds; /* 0: not by time */
+            uint32_t keep;  /* files */
+        } checkpoint;
+        enum sp_quarantine_rule quarantine;
+        enum sp_statistics_rule statistics;
     } server;
     struct {
         char token_file[SP_STRING_BYTES];          /* the secret of server and workers; "": none */
@@ -188,6 +209,10 @@ struct sp_job {
     } security;
     struct {
         double give_up; /* seconds without a server after which a worker gives up; 0: never */
+        struct {
+            uint32_t every;               /* rounds between savings; 0: never */
+            char folder[SP_STRING_BYTES]; /* "": runs/<job> */
+        } momentum;
     } worker;
     char folder[SP_STRING_BYTES]; /* of the job file, "." if none; data paths are relative to it. Not a key. */
 };

@@ -202,6 +202,19 @@ static void validate_server(const struct sp_job *job, struct findings *findings)
              job->server.heartbeat_timeout, job->server.heartbeat_interval);
 }
 
+static void validate_keeping(const struct sp_job *job, struct findings *findings)
+{
+    if (job->server.journal.enabled && !job->server.checkpoint.enabled)
+        find(findings, "server.journal.enabled",
+             "a journal goes on from a checkpoint; set server.checkpoint.enabled, or make this false as well");
+    if (job->server.quarantine == SP_QUARANTINE_EXCLUDE && job->data.shards == SP_SHARDS_BY_LABEL)
+        find(findings, "server.quarantine",
+             "exclude: with data.shards by_label honest workers oppose each other; use off or warn");
+    if (job->server.statistics == SP_STATISTICS_ROBUST && job->data.shards == SP_SHARDS_BY_LABEL)
+        find(findings, "server.statistics",
+             "robust: with data.shards by_label honest workers differ as forged ones do; use mean");
+}
+
 static void validate_security(const struct sp_job *job, struct findings *findings)
 {
     if (job->security.token_file[0] != '\0' && strcmp(job->security.token_file, job->security.operator_token_file) == 0)
@@ -220,6 +233,7 @@ unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, con
     validate_rates(job, &findings);
     validate_tensors(job, &findings);
     validate_server(job, &findings);
+    validate_keeping(job, &findings);
     validate_security(job, &findings);
     return findings.count;
 }

@@ -198,6 +198,7 @@ static struct sp_buffer *encode_welcome(const struct sp_frame *frame, const stru
         m.lambda = welcome->lambda;
         m.alive_interval_ms = welcome->alive_interval_ms;
         m.silence_ms_max = welcome->silence_ms_max;
+        m.run = welcome->run;
         buffer = make_frame(*frame, &m.base, target);
     }
     free(pointers);
@@ -549,6 +550,7 @@ static int take_welcome(const struct sp_frame *frame, const Signpost__Wire__Welc
     welcome->lambda = m->lambda;
     welcome->alive_interval_ms = m->alive_interval_ms;
     welcome->silence_ms_max = m->silence_ms_max;
+    welcome->run = m->run;
     if (take_plan(m, welcome) != SP_OK || !take_traits(m, welcome)) {
         free_plan(welcome);
         return sp_error_set(error, SP_E_NOMEM, "no memory for the plan");

@@ -63,6 +63,7 @@ struct sp_welcome {
     uint8_t *traits; /* owned: one a tensor that is trained, of enum sp_tensor_flags; NULL if spare */
     uint32_t traits_count;
     uint32_t alive_interval_ms, silence_ms_max;
+    uint64_t run; /* one number for the whole job, also when its server was restarted; 0: unknown */
 };
 
 struct sp_push {

@@ -18,7 +18,7 @@ MESSAGES = {line.split()[0]: [field.split(':') for field in line.split()[1:]] fo
     HELLO job:string program:string role:int layout_digest:u64 examples:int data_digest:u64 wanted_slot:int \
         ticket:bytes test_examples:int nonce:bytes
     WELCOME spare:int slot:int ticket:bytes plan:SETTING* rounds:int round:int phase:int sigma:float rate:float \
-        alive_interval_ms:int silence_ms_max:int traits:bytes
+        alive_interval_ms:int silence_ms_max:int traits:bytes run:u64
     INIT
     WEIGHTS digest:u64
     READY digest:u64

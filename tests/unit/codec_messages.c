@@ -141,6 +141,7 @@ static void make_welcome(struct sp_welcome *welcome, struct sp_rng *rng, bool ex
     }
     welcome->alive_interval_ms = any32(rng);
     welcome->silence_ms_max = any32(rng);
+    welcome->run = any64(rng);
 }
 
 static void make_push(struct sp_push *push, struct sp_rng *rng, bool extreme)
@@ -306,6 +307,7 @@ static void same_welcome(const struct sp_welcome *a, const struct sp_welcome *b)
         ck_assert_mem_eq(a->traits, b->traits, a->traits_count);
     SAME(alive_interval_ms);
     SAME(silence_ms_max);
+    SAME(run);
 }
 
 static void same_push(const struct sp_push *a, const struct sp_push *b)

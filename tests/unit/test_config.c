@@ -546,8 +546,8 @@ static const struct {
     {HEAD "optimizer: {sign: {step: {epoch: 10}}}\n", SP_E_UNKNOWN,
      "t.yaml:3:27: unknown key 'optimizer.sign.step.epoch'; did you mean 'optimizer.sign.step.epochs'?"},
     /* later */
-    {HEAD "server: {journal: {fsync: always}}\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:10: 'server.journal' is not available in this version; leave it out"},
+    {HEAD "security: {tls: {key: k}}\n", SP_E_UNSUPPORTED,
+     "t.yaml:3:12: 'security.tls' is not available in this version; leave it out"},
     /* required */
     {"data: {train: {images: i, labels: l}}\n", SP_E_MISSING,
      "t.yaml: 'job' is missing; every job needs it: name of the job; its run folder is `runs/<job>`"},

@@ -584,8 +584,7 @@ END_TEST
 
 START_TEST(test_what_comes_later_is_said_to)
 {
-    static const char *const keys[] = {"server.journal", "server.journal.fsync", "server.checkpoint.every",
-                                       "security.tls.key", "server.quarantine"};
+    static const char *const keys[] = {"security.tls", "security.tls.key", "security.tls.cert"};
 
     for (size_t i = 0; i < COUNT(keys); i++) {
         char words[128];

@@ -19,7 +19,7 @@
 #define SP_SECTIONS_MAX 16
 #define SP_SECTION_NAME_BYTES 16
 
-struct sp_section {
+struct sp_checkpoint_section {
     char name[SP_SECTION_NAME_BYTES]; /* ends with 0 */
     const void *bytes;                /* borrowed; 16-byte aligned when read */
     uint64_t count;
@@ -28,7 +28,7 @@ struct sp_section {
 struct sp_checkpoint {
     uint32_t round;
     uint64_t run;
-    struct sp_section section[SP_SECTIONS_MAX];
+    struct sp_checkpoint_section section[SP_SECTIONS_MAX];
     uint32_t sections;
     void *memory; /* owned, when read */
 };
@@ -42,7 +42,7 @@ int sp_checkpoint_read(const char *path, struct sp_checkpoint *checkpoint, struc
 void sp_checkpoint_finish(struct sp_checkpoint *checkpoint);
 
 /* NULL if there is no such section. */
-const struct sp_section *sp_checkpoint_find(const struct sp_checkpoint *checkpoint, const char *name);
+const struct sp_checkpoint_section *sp_checkpoint_find(const struct sp_checkpoint *checkpoint, const char *name);
 
 /* The rounds of the checkpoint files in a folder, the newest first: up to `max`; the number is returned. A folder that
  * is not there has none. -1 with words if it cannot be read. */

@@ -38,7 +38,8 @@ static bool need_moments(struct sp_round *r)
 {
     uint64_t d = r->layout.coordinates;
 
-    return need(&r->adam.m, d) && need(&r->adam.v, d) && need(&r->adam_next.m, d) && need(&r->adam_next.v, d);
+    return need(&r->adam.m, d) && need(&r->adam.v, d) && need(&r->adam_next.m, d) && need(&r->adam_next.v, d) &&
+           (!r->keeps_gradients || need(&r->gradient, d));
 }
 
 /* The form that the rounds of a phase have, but for a first one in float32. */
@@ -77,7 +78,8 @@ void sp_combine_finish(struct sp_round *r)
     free(r->adam.v);
     free(r->adam_next.m);
     free(r->adam_next.v);
-    r->mean = r->residual = r->decoded = NULL;
+    free(r->gradient);
+    r->mean = r->residual = r->decoded = r->gradient = NULL;
     memset(&r->adam, 0, sizeof r->adam);
     memset(&r->adam_next, 0, sizeof r->adam_next);
     r->planes = r->coded = NULL;
@@ -243,6 +245,8 @@ static void adam(struct sp_round *r, const struct sp_chunk *chunk, float *values
 
     memcpy(m, r->adam.m + chunk->first, chunk->count * sizeof *m);
     memcpy(v, r->adam.v + chunk->first, chunk->count * sizeof *v);
+    if (r->gradient != NULL)
+        memcpy(r->gradient + chunk->first, values, chunk->count * sizeof *values);
     sp_adam_init(&adam, r->job.optimizer.adam.beta1, r->job.optimizer.adam.beta2, r->job.optimizer.adam.eps, r->round);
     sp_adam_update(&adam, values, chunk->count, m, v, values);
 }
@@ -331,5 +335,66 @@ void sp_combine_chunk(struct sp_round *r)
     action->update.bytes = sp_chunk_update_bytes(&r->form, &chunk, votes.count);
     action->update.bulk = bulk;
     action->update.flags = chunk.flags;
+    if (r->gradient != NULL && chunk.section == SP_SECTION_MAIN)
+        action->update.gradient = r->gradient + chunk.first;
     action->update.voters = r->form.phase == SP_PHASE_MARGIN && chunk.section == SP_SECTION_MAIN ? votes.count : 0;
+}
+
+/* --- replay ----------------------------------------------------------------------------------------------------------
+ */
+
+static int refuse(const struct sp_entry *entry, const char *why, struct sp_error *error)
+{
+    return sp_error_set(error, SP_E_CORRUPT, "an entry of round %u, %u coordinates from %llu in %u bytes, %s",
+                        entry->round, entry->count, (unsigned long long)entry->first, entry->bytes, why);
+}
+
+static int replay_gradient(struct sp_round *r, const struct sp_chunk *chunk, const struct sp_entry *entry,
+                           const void *body, struct sp_error *error)
+{
+    if (r->job.optimizer.mode != SP_MODE_ADAM || entry->first != chunk->first || entry->count != chunk->count ||
+        entry->bytes != chunk->count * sizeof(float) || chunk->section != SP_SECTION_MAIN)
+        return refuse(entry, "is no gradient of the next chunk", error);
+    memcpy(r->mean + chunk->first, body, entry->bytes);
+    adam(r, chunk, r->mean + chunk->first);
+    return SP_OK;
+}
+
+static int replay_main(struct sp_round *r, const struct sp_chunk *chunk, const struct sp_entry *entry, const void *body,
+                       struct sp_error *error)
+{
+    float *values = r->mean != NULL ? r->mean + chunk->first : NULL;
+
+    if (r->form.phase == SP_PHASE_SIGN) {
+        memcpy(r->bits + chunk->first / 8, body, entry->bytes);
+    } else if (r->form.phase == SP_PHASE_MARGIN) {
+        if (!sp_planes_decode(body, entry->voters, chunk->count, values))
+            return refuse(entry, "counts more votes than there were", error);
+    } else if (r->form.wire == SP_WIRE_F32) {
+        memcpy(values, body, entry->bytes);
+    } else {
+        sp_values_decode(r->form.wire, &r->layout, chunk->first, chunk->count, body, values);
+    }
+    return SP_OK;
+}
+
+int sp_combine_replay(struct sp_round *r, const struct sp_entry *entry, const void *body, struct sp_error *error)
+{
+    struct sp_chunk chunk;
+    int rc = SP_OK;
+
+    if (r->tally.base == r->tally.chunks || entry->voters > r->job.workers)
+        return refuse(entry, "is one too many", error);
+    chunk = sp_tally_chunk(&r->tally, r->tally.base);
+    if (entry->type == SP_ENTRY_GRADIENT)
+        return replay_gradient(r, &chunk, entry, body, error);
+    if (entry->first != chunk.first || entry->count != chunk.count || entry->flags != chunk.flags ||
+        entry->bytes != sp_chunk_update_bytes(&r->form, &chunk, entry->voters))
+        return refuse(entry, "is not the next chunk", error);
+    if (chunk.section == SP_SECTION_MAIN)
+        rc = replay_main(r, &chunk, entry, body, error);
+    else
+        memcpy((chunk.section == SP_SECTION_FULL ? r->full : r->averages) + chunk.first, body, entry->bytes);
+    r->tally.base += rc == SP_OK;
+    return rc;
 }

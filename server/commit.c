@@ -77,8 +77,7 @@ void sp_round_settle(struct sp_round *r)
         sp_weights_apply_values(&r->layout, &step, r->mean, r->theta, digest);
 }
 
-/* What follows from a round's result but for the weights, which can wait until its COMMIT is on its way. */
-static void take_result(struct sp_round *r, const struct sp_round_form *form)
+void sp_commit_take(struct sp_round *r, const struct sp_round_form *form)
 {
     r->unsettled = !r->exchange_only;
     r->settles = form->phase;
@@ -171,6 +170,7 @@ void sp_commit_start(struct sp_round *r)
 {
     struct sp_commit *c = &r->last_commit;
 
+    r->started = true;
     memset(c, 0, sizeof *c);
     c->decay = 1.0f;
     announce(r, c, sp_switch_first(&r->job), 1);
@@ -187,6 +187,7 @@ void sp_commit_round(struct sp_round *r)
     uint32_t t = r->round;
 
     sp_round_settle(r);
+    sp_copy_finish(r);
     memset(c, 0, sizeof *c);
     r->voters = count_voters(r, c);
     if (form.phase == SP_PHASE_SGD)
@@ -203,7 +204,7 @@ void sp_commit_round(struct sp_round *r)
         sp_evaluation_begin(r, t);
     sp_commit_send(r, t);
     r->committed = t;
-    take_result(r, &form);
+    sp_commit_take(r, &form);
     count_round(r, loss);
     if (t % r->job.train.report == 0 || c->last || r->evaluation.pending)
         make_report(r, form.phase, sigma);

@@ -10,17 +10,18 @@
 
 #define PROGRAM "signpostd"
 
-enum { KEY_LISTEN = 256, KEY_EXCHANGE_ONLY };
+enum { KEY_LISTEN = 256, KEY_FRESH, KEY_EXCHANGE_ONLY };
 
 struct arguments {
     struct sp_cli cli;
     const char *listen, *out;
-    bool exchange_only;
+    bool fresh, exchange_only;
 };
 
 static const struct argp_option options[] = {
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where to listen, instead of server.listen; port 0: any free one", 0},
     {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
+    {"fresh", KEY_FRESH, NULL, 0, "Begin anew, even if the folder holds a run that did not come to its end", 0},
     {"exchange-only", KEY_EXCHANGE_ONLY, NULL, OPTION_HIDDEN,
      "For 'signpost bench --compute off': updates are made and sent, but the weights stay as they are", 0},
     {0}};
@@ -39,6 +40,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_LISTEN:
         arguments->listen = value;
         break;
+    case KEY_FRESH:
+        arguments->fresh = true;
+        break;
     case KEY_EXCHANGE_ONLY:
         arguments->exchange_only = true;
         break;
@@ -51,7 +55,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 /* What the job file or the arguments ask for and cannot be had is an error in them; the rest is the machine's. */
 static int fail_to_open(int rc, const struct sp_error *error)
 {
-    bool usage = rc == SP_E_MISSING || rc == SP_E_RANGE || rc == SP_E_SYNTAX;
+    bool usage = rc == SP_E_MISSING || rc == SP_E_RANGE || rc == SP_E_SYNTAX || rc == SP_E_MISMATCH;
 
     (void)sp_cli_fail(PROGRAM, error->text[0] != '\0' ? error->text : sp_code_text(rc));
     return usage ? SP_EXIT_USAGE : SP_EXIT_FAILED;
@@ -59,8 +63,11 @@ static int fail_to_open(int rc, const struct sp_error *error)
 
 static int serve(const struct arguments *arguments, const struct sp_job *job)
 {
-    struct sp_server_options server_options = {
-        .job = job, .listen = arguments->listen, .out = arguments->out, .exchange_only = arguments->exchange_only};
+    struct sp_server_options server_options = {.job = job,
+                                               .listen = arguments->listen,
+                                               .out = arguments->out,
+                                               .fresh = arguments->fresh,
+                                               .exchange_only = arguments->exchange_only};
     struct sp_server *server;
     struct sp_error error = {0};
     char out[128];

@@ -100,6 +100,17 @@ static char *obey_switch(struct sp_server *server)
     return text;
 }
 
+/* The answer comes before the file is there: status says when it is. */
+static char *obey_checkpoint(struct sp_server *server)
+{
+    struct sp_error error = {0};
+
+    if (sp_keep_checkpoint(server, &error) != SP_OK)
+        return text_of(json_pack("{s:s}", "error", error.text));
+    sp_log_info("server", "an operator asked for a checkpoint");
+    return text_of(json_pack("{s:b, s:I}", "ok", 1, "round", (json_int_t)sp_round_committed(server->round)));
+}
+
 char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops)
 {
     *stops = strcmp(command, "stop") == 0;
@@ -109,7 +120,9 @@ char *sp_operator_obey(struct sp_server *server, const char *command, bool *stop
         return text_of(sp_status_json(server));
     if (strcmp(command, "switch") == 0)
         return obey_switch(server);
-    return text_of(json_pack("{s:s}", "error", "unknown command; known are: status, stop, switch"));
+    if (strcmp(command, "checkpoint") == 0)
+        return obey_checkpoint(server);
+    return text_of(json_pack("{s:s}", "error", "unknown command; known are: checkpoint, status, stop, switch"));
 }
 
 void sp_operator_stop(struct sp_server *server)

@@ -124,7 +124,6 @@ static int set_aside(const struct sp_record *record, struct sp_error *error)
 
 int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error)
 {
-    char path[PATH_BYTES];
     int rc;
 
     memset(record, 0, sizeof *record);
@@ -133,22 +132,74 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
     if (rc != SP_OK)
         return rc;
     (void)snprintf(record->folder, sizeof record->folder, "%s", folder);
-    rc = lock_folder(record, error);
-    if (rc != SP_OK)
-        return rc;
-    rc = set_aside(record, error);
-    if (rc != SP_OK) {
-        sp_record_close(record);
+    return lock_folder(record, error);
+}
+
+static int open_history(struct sp_record *record, const char *mode, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+
+    (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
+    record->history = fopen(path, mode);
+    return record->history != NULL ? SP_OK : io_error(error, "write", path);
+}
+
+int sp_record_begin(struct sp_record *record, struct sp_error *error)
+{
+    int rc = set_aside(record, error);
+
+    return rc == SP_OK ? open_history(record, "we", error) : rc;
+}
+
+/* Whether the line is whole and of a round that was not lost. */
+static bool is_kept(const char *line, uint32_t round)
+{
+    json_t *object = json_loads(line, 0, NULL);
+    json_t *of = json_object_get(object, "round");
+    bool kept = json_is_integer(of) && json_integer_value(of) <= (json_int_t)round;
+
+    json_decref(object);
+    return kept;
+}
+
+static int keep_lines(FILE *from, FILE *to, uint32_t round)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool good = true;
+
+    while (good && getline(&line, &room, from) > 0) {
+        if (is_kept(line, round))
+            good = fputs(line, to) >= 0;
+    }
+    free(line);
+    return good && fflush(to) == 0 && fsync(fileno(to)) == 0 ? SP_OK : SP_E_IO;
+}
+
+int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error)
+{
+    char path[PATH_BYTES], temporary[PATH_BYTES];
+    FILE *from, *to;
+    int rc;
+
+    (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
+    (void)snprintf(temporary, sizeof temporary, "%s/history.jsonl.new", record->folder);
+    from = fopen(path, "re");
+    if (from == NULL && errno == ENOENT)
+        return open_history(record, "we", error);
+    if (from == NULL)
+        return io_error(error, "read", path);
+    to = fopen(temporary, "we");
+    rc = to != NULL ? keep_lines(from, to, round) : SP_E_IO;
+    (void)fclose(from);
+    if (to != NULL && fclose(to) != 0)
+        rc = SP_E_IO;
+    if (rc != SP_OK || rename(temporary, path) != 0) {
+        rc = io_error(error, "write", temporary);
+        (void)unlink(temporary);
         return rc;
     }
-    (void)snprintf(path, sizeof path, "%s/history.jsonl", folder);
-    record->history = fopen(path, "we");
-    if (record->history == NULL) {
-        rc = io_error(error, "write", path);
-        sp_record_close(record);
-        return rc;
-    }
-    return SP_OK;
+    return open_history(record, "ae", error);
 }
 
 void sp_record_close(struct sp_record *record)
@@ -401,8 +452,8 @@ int sp_record_json(const struct sp_record *record, const char *name, json_t *obj
 }
 
 /* safetensors: u64 length of a JSON header, the header padded with spaces to 8 bytes, then the tensors' bytes. */
-int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
-                    const float *buffers, json_t *metadata, struct sp_error *error)
+int sp_record_model(const struct sp_record *record, const char *name, const struct sp_layout *layout,
+                    const float *theta, const float *buffers, json_t *metadata, struct sp_error *error)
 {
     json_t *header = json_object();
     char *text;
@@ -426,12 +477,12 @@ int sp_record_model(const struct sp_record *record, const struct sp_layout *layo
     text = sp_json_text(header, JSON_COMPACT, 8);
     json_decref(header);
     if (text == NULL)
-        return sp_error_set(error, SP_E_NOMEM, "no memory for model.safetensors");
+        return sp_error_set(error, SP_E_NOMEM, "no memory for %s", name);
     length = strlen(text);
     room = (length + 7) / 8 * 8;
     memset(text + length, ' ', room - length);
     length_le = room;
-    rc = write_file(record, "model.safetensors",
+    rc = write_file(record, name,
                     (struct piece[]){{&length_le, sizeof length_le},
                                      {text, room},
                                      {theta, (size_t)(layout->coordinates * sizeof(float))},

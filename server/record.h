@@ -19,8 +19,15 @@ struct sp_record {
     char folder[1200];
 };
 
-/* Makes the folder if need be, locks it, begins a new history. Fails if another server uses it. */
+/* Makes the folder if need be and locks it. Fails if another server uses it. */
 int sp_record_open(struct sp_record *record, const char *folder, struct sp_error *error);
+
+/* A new run: what an earlier one left is set aside, and a new history begins. */
+int sp_record_begin(struct sp_record *record, struct sp_error *error);
+
+/* A run that goes on after a round: its history stays, without lines of later rounds, and without one that was cut in
+ * the middle. */
+int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error);
 void sp_record_close(struct sp_record *record);
 
 /* Writes FOLDER/job.yaml: the whole job, with what --set said, as a job file that makes the same run again. */
@@ -38,10 +45,10 @@ int sp_record_event(struct sp_record *record, const struct sp_event *event, cons
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);
 int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error);
 
-/* Writes FOLDER/model.safetensors: one F32 tensor for each of the layout, buffers included (NULL: it has none), and
- * `metadata`, a JSON object of strings (NULL: there was no memory for it). */
-int sp_record_model(const struct sp_record *record, const struct sp_layout *layout, const float *theta,
-                    const float *buffers, json_t *metadata, struct sp_error *error);
+/* Writes FOLDER/NAME (model.safetensors): one F32 tensor for each of the layout, buffers included (NULL: it has none),
+ * and `metadata`, a JSON object of strings (NULL: there was no memory for it). */
+int sp_record_model(const struct sp_record *record, const char *name, const struct sp_layout *layout,
+                    const float *theta, const float *buffers, json_t *metadata, struct sp_error *error);
 
 /* A number, or JSON's null where it is not finite. */
 json_t *sp_json_number(double value);

@@ -145,7 +145,7 @@ static void say_tensors(struct sp_round *r)
 }
 
 /* The first HELLO says what the model is; memory for it is taken here, once. */
-static bool adopt(struct sp_round *r, const struct sp_hello *hello)
+bool sp_roster_adopt(struct sp_round *r, const struct sp_hello *hello)
 {
     if (sp_layout_copy(&r->layout, &hello->layout) != SP_OK)
         return false;
@@ -207,6 +207,7 @@ void sp_roster_forget_layout(struct sp_round *r)
     void *owned[] = {r->traits, r->theta,  r->bits,   r->previous,    r->buffers,      r->averages,   r->full,
                      r->rates,  r->decays, r->scaled, r->step.tensor, r->mean2.tensor, r->now.tensor, r->corrected};
 
+    sp_copy_forget(r);
     sp_tally_finish(&r->tally);
     sp_combine_finish(r);
     sp_layout_finish(&r->layout);
@@ -322,7 +323,7 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
     }
     if (!check_hello(r, peer, hello))
         return;
-    if (r->layout.tensors_count == 0 && !adopt(r, hello)) {
+    if (r->layout.tensors_count == 0 && !sp_roster_adopt(r, hello)) {
         sp_roster_forget_layout(r);
         sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for a model of %llu coordinates",
                      (unsigned long long)hello->layout.coordinates);
@@ -390,12 +391,12 @@ static void leave_slot(struct sp_round *r, int slot, const char *words)
 
     if (r->stage != SP_STAGE_OVER)
         sp_round_note(r, SP_NOTE_WARN, "worker %s left slot %d: %s", worker->name, slot, words);
-    if (worker->state == WORKER_READY)
-        r->live--;
     s->worker = -1;
     s->expected = false;                                       /* what it gave of this round stays counted */
     s->before.complete = s->now.complete = s->has_dot = false; /* the next one's dots do not belong to them */
     s->view.live = s->view.ready = false;
+    if (worker->state == WORKER_READY && --r->live == 0)
+        sp_round_await_return(r);
 }
 
 void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_t now_ms)
@@ -470,6 +471,16 @@ void sp_roster_give_weights(struct sp_round *r)
         action->round = r->committed;
         action->started = r->stage >= SP_STAGE_RUNNING;
     }
+}
+
+void sp_round_weights_again(struct sp_round *r, uint32_t peer)
+{
+    struct worker *worker = sp_roster_find(r, peer);
+
+    if (worker == NULL || worker->state != WORKER_RECEIVING)
+        return;
+    worker->state = WORKER_WAITING;
+    sp_roster_give_weights(r);
 }
 
 static int place_weights(struct sp_round *r, const struct worker *worker, const struct sp_frame *frame,

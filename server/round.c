@@ -55,6 +55,7 @@ void sp_round_destroy(struct sp_round *r)
     for (int i = 0; i < SP_PEERS_MAX; i++)
         free(r->workers[i]);
     sp_roster_forget_layout(r);
+    free(r->saved);
     free(r->actions);
     free(r);
 }
@@ -97,7 +98,7 @@ static void resume_all(struct sp_round *r)
     }
 }
 
-static void begin_round(struct sp_round *r, uint32_t t)
+void sp_round_begin(struct sp_round *r, uint32_t t)
 {
     r->round = t;
     r->began_ms = r->now_ms;
@@ -135,7 +136,7 @@ static void start(struct sp_round *r)
     r->stage = SP_STAGE_RUNNING;
     sp_commit_start(r);
     sp_round_note(r, SP_NOTE_INFO, "round 1 of %u begins with %u of %u workers", r->rounds, r->live, r->job.workers);
-    begin_round(r, 1);
+    sp_round_begin(r, 1);
 }
 
 uint64_t sp_round_gather_deadline(const struct sp_round *r)
@@ -302,12 +303,36 @@ static void begin_anew(struct sp_round *r)
                   r->round);
     if (r->residual != NULL)
         memset(r->residual, 0, (size_t)r->layout.coordinates * sizeof *r->residual);
-    begin_round(r, r->round);
+    sp_round_begin(r, r->round);
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
 
         s->now.complete = s->has_dot = s->has_loss = false;
     }
+}
+
+void sp_round_await_return(struct sp_round *r)
+{
+    if (r->stage != SP_STAGE_RUNNING)
+        return;
+    r->rejoining.on = true;
+    r->rejoining.wanted = r->voters > 1 ? r->voters : 1;
+    r->rejoining.deadline_ms = 0;
+}
+
+/* The first that is back would else train alone, for as long as the others need to find their way. */
+static bool awaits_return(struct sp_round *r)
+{
+    struct rejoining *rejoining = &r->rejoining;
+
+    if (rejoining->on && rejoining->deadline_ms == 0 && r->live > 0)
+        rejoining->deadline_ms = r->now_ms + (uint64_t)(r->job.server.rejoin_timeout * 1e3);
+    if (rejoining->on && r->live > 0 && (r->live >= rejoining->wanted || r->now_ms >= rejoining->deadline_ms)) {
+        rejoining->on = false;
+        sp_round_note(r, SP_NOTE_INFO, "round %u goes on with %u of the %u workers of the round before", r->round,
+                      r->live, rejoining->wanted);
+    }
+    return rejoining->on;
 }
 
 /* Whether chunk `base` can be tallied now: all that are expected are in, or enough are and the deadline has passed. */
@@ -317,7 +342,7 @@ static bool chunk_complete(struct sp_round *r)
 
     if (r->live == 0 && r->tally.base > 0)
         begin_anew(r);
-    if (r->tally.base == 0 && r->live < r->job.server.min_live) {
+    if (r->tally.base == 0 && (awaits_return(r) || r->live < r->job.server.min_live)) {
         r->paused = true;
         return false;
     }
@@ -339,7 +364,7 @@ static bool chunk_complete(struct sp_round *r)
 static void next_round(struct sp_round *r)
 {
     if (r->committed < r->rounds) {
-        begin_round(r, r->committed + 1);
+        sp_round_begin(r, r->committed + 1);
         return;
     }
     r->stage = SP_STAGE_CLOSING;
@@ -416,5 +441,7 @@ uint64_t sp_round_due_ms(const struct sp_round *r)
 
     if (r->stage == SP_STAGE_RUNNING && r->quorum_in && quorum_deadline(r) > r->now_ms && quorum_deadline(r) < due)
         due = quorum_deadline(r);
+    if (r->rejoining.on && r->rejoining.deadline_ms > r->now_ms && r->rejoining.deadline_ms < due)
+        due = r->rejoining.deadline_ms;
     return due;
 }

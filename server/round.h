@@ -106,8 +106,9 @@ struct sp_action {
             uint32_t count;
             const void *bulk; /* valid until the next event */
             size_t bytes;
-            uint16_t flags;  /* of the frame */
-            unsigned voters; /* for the frame: of the margin phase, else 0 */
+            const float *gradient; /* what went into Adam, if the rounds are kept; else NULL */
+            uint16_t flags;        /* of the frame */
+            unsigned voters;       /* for the frame: of the margin phase, else 0 */
         } update;
         struct sp_commit commit; /* rates and decays are borrowed; valid until the next event */
         struct sp_eval eval;
@@ -233,12 +234,19 @@ void sp_round_settle(struct sp_round *r);
 
 bool sp_round_next(struct sp_round *r, struct sp_action *action);
 
-/* What a WELCOME says of the job's progress: rounds, round, phase, sigma, lambda. */
+/* SP_ACTION_WEIGHTS came when another round had been committed, whose COMMIT is among the actions still: the peer gets
+ * weights after that one. */
+void sp_round_weights_again(struct sp_round *r, uint32_t peer);
+
+/* What a WELCOME says of the job's progress: rounds, round, phase, sigma, lambda, run. */
 void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome);
 
 /* The COMMIT of the last committed round, or of round 0 once the job has started; what a worker that got weights needs
  * to go on. Borrowed. */
 const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
+
+/* The round that was committed last. Cheap as well. */
+uint32_t sp_round_committed(const struct sp_round *r);
 
 /* The phase that a round was of, or will be unless the job switches before it. Cheap, unlike a view. */
 enum sp_phase sp_round_phase(const struct sp_round *r, uint32_t round);

@@ -1,15 +1,19 @@
 /* Inside the round core: shared by round.c (rounds, pushes), combine.c (what a chunk's votes make), commit.c (the end
  * of a round), rates.c (its learning rates), switch.c (from phase to phase), roster.c (who takes part), evaluation.c,
- * scalars.c, view.c (what others may know) and action.c. Nobody else includes this. */
+ * scalars.c, state.c, state_model.c, copy.c and restore.c (what outlives the server), view.c (what others may know) and
+ * action.c. Nobody else includes this. */
 #pragma once
 
 #include "common/pack.h"
 #include "common/schedule.h"
 #include "common/sums.h"
 #include "common/weights.h"
+#include "server/archive.h"
 #include "server/round.h"
+#include "server/state.h"
 
 #define NAME_BYTES 80
+#define OWNER_NUMBERS 24
 #define ACTIONS_FIRST 64
 
 enum worker_state { WORKER_SPARE, WORKER_WAITING, WORKER_INITING, WORKER_RECEIVING, WORKER_READY };
@@ -69,8 +73,31 @@ struct evaluation {
     double loss;
 };
 
+/* A checkpoint in the making: what is small was copied at once, the arrays follow. */
+struct copying {
+    struct sp_checkpoint checkpoint;   /* its memory is owned */
+    const void *from[SP_SECTIONS_MAX]; /* borrowed; NULL: copied */
+    unsigned section;
+    uint64_t done; /* bytes of that section */
+};
+
+/* After all workers were lost: a round does not begin with the first that is back. */
+struct rejoining {
+    bool on;
+    unsigned wanted;      /* workers, those of the round before */
+    uint64_t deadline_ms; /* once one is back; 0: none is */
+};
+
 struct sp_round {
     struct sp_job job;
+    uint64_t run; /* 0: unknown */
+    bool keeps_gradients;
+    uint64_t owner[OWNER_NUMBERS];
+    uint8_t *saved; /* owned */
+    size_t saved_room;
+    struct copying copying;
+    float *gradient; /* owned: the means that went into Adam, if its rounds are kept; else NULL */
+    struct rejoining rejoining;
     bool exchange_only;
     enum sp_stage stage;
     struct sp_layout layout;
@@ -105,7 +132,7 @@ struct sp_round {
     float *decoded;          /* values of one chunk of every slot */
     uint8_t *planes, *coded; /* the bulk of this round's updates as they are sent: of a margin round, of values */
     struct moments adam, adam_next;
-    bool has_weights;
+    bool has_weights, started;
     bool unsettled; /* theta is still the one before the last committed round, whose phase was `settles` */
     enum sp_phase settles;
     uint64_t digest;       /* of theta, once it is settled, if the next COMMIT carries it */
@@ -178,6 +205,10 @@ void sp_round_bye(struct sp_round *r, uint32_t peer, enum sp_reason reason, cons
 
 /* --- round.c --- */
 void sp_round_advance(struct sp_round *r);
+/* Round t is collected from now on. */
+void sp_round_begin(struct sp_round *r, uint32_t t);
+/* All workers are lost: the next round waits for those of the one before. */
+void sp_round_await_return(struct sp_round *r);
 /* A worker became ready: it counts from now on. */
 void sp_round_include(struct sp_round *r, int slot);
 bool sp_round_may_admit(const struct sp_round *r);
@@ -199,6 +230,8 @@ int sp_combine_check(const struct sp_round *r, const struct sp_chunk *chunk, con
 void sp_combine_chunk(struct sp_round *r);
 /* The round is final. */
 void sp_combine_commit(struct sp_round *r);
+/* Takes an entry of the journal in place of votes. SP_E_CORRUPT with words. */
+int sp_combine_replay(struct sp_round *r, const struct sp_entry *entry, const void *body, struct sp_error *error);
 
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */
@@ -207,6 +240,8 @@ void sp_commit_round(struct sp_round *r);
 void sp_commit_send(struct sp_round *r, uint32_t t);
 /* COMMIT 0: the job starts. */
 void sp_commit_start(struct sp_round *r);
+/* What follows from the result of the round that was committed, but for the weights (sp_round_settle()). */
+void sp_commit_take(struct sp_round *r, const struct sp_round_form *form);
 
 /* --- rates.c --- */
 /* The rate of the job's sign or margin phase in round t. */
@@ -238,11 +273,27 @@ void sp_view_describe_wait(struct sp_round *r);
 
 /* --- roster.c --- */
 struct worker *sp_roster_find(struct sp_round *r, uint32_t peer);
+/* Memory and all that follows from a first worker's layout and data. False without memory. */
+bool sp_roster_adopt(struct sp_round *r, const struct sp_hello *hello);
 /* Everything that depends on the model. */
 void sp_roster_forget_layout(struct sp_round *r);
 void sp_roster_give_weights(struct sp_round *r);
 void sp_roster_tick(struct sp_round *r);
 const char *sp_roster_name(struct sp_round *r, int slot);
+
+/* --- state.c, copy.c --- */
+/* Copies all that is left, before it changes. */
+void sp_copy_finish(struct sp_round *r);
+void sp_copy_forget(struct sp_round *r);
+/* Visits all numbers of the state, in the order of the format. */
+void sp_state_visit(struct sp_round *r, struct sp_archive *a);
+
+/* --- state_model.c --- */
+/* Visits layout, examples, test examples and data digest; when loading, the layout is empty before, and the caller's
+ * after. */
+void sp_state_visit_model(struct sp_archive *a, struct sp_hello *model);
+/* All keys as text that sp_state_job() reads; returns the bytes that this takes, without a 0. `text` may be NULL. */
+size_t sp_state_write_job(const struct sp_job *job, char *text, size_t room);
 
 /* --- evaluation.c --- */
 bool sp_evaluation_due(const struct sp_round *r, uint32_t round);

@@ -159,7 +159,8 @@ static void write_results(struct sp_server *server)
     /* A summary that cannot be written is no reason to lose the weights as well. */
     if (view.theta != NULL) {
         struct sp_error *to = rc == SP_OK ? &error : NULL;
-        int model_rc = sp_record_model(&server->record, view.layout, view.theta, view.buffers, metadata, to);
+        int model_rc =
+            sp_record_model(&server->record, "model.safetensors", view.layout, view.theta, view.buffers, metadata, to);
 
         rc = rc == SP_OK ? model_rc : rc;
     }
@@ -209,7 +210,11 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
         if (peer->stage >= SP_PEER_WORKER) /* the others believe it when they know us: see say_goodbye_to_strangers() */
             sp_peer_bye(peer, action->bye.reason, action->bye.words);
+    if (action->bye.reason == SP_REASON_STOPPED)
+        sp_keep_last(server);
     write_results(server);
+    if (action->bye.reason == SP_REASON_DONE && server->code == SP_OK)
+        sp_keep_finished(server);
     if (server->absent > 0)
         sp_log_info("server", "%u workers lost their connection before the end; listening for %d s to tell them",
                     server->absent, RETURN_MS_MAX / 1000);
@@ -246,7 +251,8 @@ static void do_action(struct sp_server *server, const struct sp_action *action)
     case SP_ACTION_COMMIT:
         if (server->first_round_ms == 0)
             server->first_round_ms = sp_server_now_ms();
-        sp_update_commit(server, action);
+        if (sp_keep_commit(server, action))
+            sp_update_commit(server, action);
         break;
     case SP_ACTION_EVAL:
         do_eval(server, action);
@@ -292,7 +298,8 @@ void sp_server_drain(struct sp_server *server)
     if (server->draining)
         return;
     server->draining = true;
-    while (sp_round_next(server->round, &action))
+    /* A COMMIT that waits for the disk holds up what follows it. */
+    while (!sp_keep_waits(server) && sp_round_next(server->round, &action))
         do_action(server, &action);
     sp_round_settle(server->round);
     server->draining = false;
@@ -354,6 +361,7 @@ static void on_beat(uv_timer_t *timer)
     take_connections(server);
     sp_operators_beat(server);
     if (!server->over) {
+        sp_keep_beat(server);
         sp_peers_beat(server);
         return;
     }
@@ -511,6 +519,7 @@ void sp_server_destroy(struct sp_server *server)
     if (server == NULL)
         return;
     sp_operators_close(server);
+    sp_keep_close(server);
     uv_walk(&server->loop, on_walk, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&server->loop);
@@ -521,7 +530,27 @@ void sp_server_destroy(struct sp_server *server)
     sp_initial_close(server);
     sp_security_forget(&server->security);
     free(server->reserve);
+    free(server->keep);
     free(server);
+}
+
+/* The run's folder, and the round core: new, or as an earlier server left it there. */
+static int open_run(struct sp_server *server, const struct sp_server_options *options, struct sp_error *error)
+{
+    uint32_t after = 0;
+    int rc = sp_record_open(&server->record, options->out, error);
+
+    if (rc == SP_OK)
+        rc = sp_keep_open(server, options->fresh, error);
+    if (rc != SP_OK)
+        return rc;
+    if (sp_keep_goes_on(server, &after))
+        return sp_record_go_on(&server->record, after, error);
+    sp_round_exchange_only(server->round, options->exchange_only);
+    rc = sp_initial_open(server, error);
+    if (rc == SP_OK)
+        rc = sp_record_begin(&server->record, error);
+    return rc == SP_OK ? sp_record_job(&server->record, &server->job, error) : rc;
 }
 
 int sp_server_open(struct sp_server **out, const struct sp_server_options *options, struct sp_error *error)
@@ -552,19 +581,11 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = limit_connections(server, error);
     if (rc == SP_OK)
-        rc = sp_round_create(&server->round, &server->job);
-    if (rc == SP_OK)
-        sp_round_exchange_only(server->round, options->exchange_only);
-    if (rc == SP_OK)
-        rc = sp_initial_open(server, error);
-    if (rc == SP_OK)
         rc = sp_security_load(&server->security, &server->job, error);
     if (rc == SP_OK)
         rc = open_listeners(server, listen, error);
     if (rc == SP_OK)
-        rc = sp_record_open(&server->record, options->out, error);
-    if (rc == SP_OK)
-        rc = sp_record_job(&server->record, &server->job, error);
+        rc = open_run(server, options, error);
     if (rc == SP_OK)
         rc = sp_operators_open(server, error);
     if (rc == SP_OK)
@@ -589,6 +610,7 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
     sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
     if (server->job.server.http[0] != '\0')
         sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);
+    sp_keep_start(server);
     sp_server_drain(server);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     if (server->code != SP_OK)

@@ -19,6 +19,7 @@ struct sp_server_options {
     const struct sp_job *job; /* copied */
     const char *listen;       /* HOST:PORT, or NULL for the job's server.listen; port 0 for any free one */
     const char *out;          /* the run's folder, made if need be */
+    bool fresh;               /* begin anew, even if the folder holds a run to go on with */
     bool exchange_only;       /* for measuring: updates are made and sent, but not applied to the weights */
 };
 

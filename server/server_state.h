@@ -1,9 +1,10 @@
-/* Inside the daemon: shared by server.c, peer.c, handshake.c, update.c, operator.c and status.c. Nobody else includes
- * this. */
+/* Inside the daemon: shared by server.c, peer.c, handshake.c, update.c, keep.c, operator.c and status.c. Nobody else
+ * includes this. */
 #pragma once
 
 #include "common/stream.h"
 #include "proto/reader.h"
+#include "server/keep.h"
 #include "server/record.h"
 #include "server/round.h"
 #include "server/security.h"
@@ -63,6 +64,9 @@ struct sp_weights_frames {
 
 struct sp_server {
     struct sp_job job;
+    struct sp_keep *keep; /* owned */
+    uint64_t restarts;    /* of this job's server */
+    uint64_t synced_ms;   /* when the journal was last told to sync */
     struct sp_round *round;
     struct sp_safetensors *init; /* owned: the file of model.init, or NULL */
     struct sp_security security;

@@ -165,6 +165,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
     sp_json_put(&status, "test_accuracy", test_accuracy(&view));
     set_switches(&status, &view);
+    sp_json_put(&status, "keep", sp_keep_json(server));
     sp_json_put(&status, "security", security_json(&server->security));
     sp_json_put(&status, "seconds", sp_json_number(seconds_since(server->started_ms)));
     set_bytes(&status, server, &view);
@@ -207,6 +208,7 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "train_loss", sp_json_number(view.train_loss));
     set_bytes(&summary, server, &view);
     sp_json_put(&summary, "sign_rounds_received", count(server->bytes.rounds_received_in[SP_PHASE_SIGN]));
+    sp_json_put(&summary, "restarts", count(server->restarts));
     sp_json_put(&summary, "wall_seconds", sp_json_number(seconds_since(server->started_ms)));
     sp_json_put(&summary, "train_seconds", sp_json_number(seconds_since(server->first_round_ms)));
     sp_json_put(&summary, "weights_digest", view.theta != NULL ? json_string(digest) : json_null());

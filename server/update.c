@@ -60,6 +60,7 @@ void sp_update_chunk(struct sp_server *server, const struct sp_action *action)
         no_memory(server);
         return;
     }
+    sp_keep_chunk(server, action, frame);
     broadcast(server, frame, action->round, true);
     sp_buffer_release(frame);
 }
@@ -146,8 +147,9 @@ void sp_update_follow(struct sp_server *server, struct sp_peer *peer)
     const struct sp_layout *layout = sp_round_layout(server->round);
     uint32_t chunks = sp_chunks_count(layout, &sp_weights_form) + 1;
 
+    chunks *= 2; /* of an update in float32, which may wait for a slow line or the disk, and of the one after it */
     if (chunks > SP_BUFFERS_KEPT_MAX)
-        server->frames.kept_max = chunks; /* of an update in float32, which may wait for a slow line */
+        server->frames.kept_max = chunks;
     sp_stream_set_queue_max(peer->stream,
                             (size_t)((layout->coordinates + layout->full + layout->buffers) * sizeof(float) * 3) +
                                 QUEUE_SLACK_BYTES);
@@ -159,8 +161,11 @@ void sp_update_weights(struct sp_server *server, struct sp_peer *peer, const str
     struct sp_message commit = {.frame = {.type = SP_FRAME_COMMIT}};
     struct sp_view view;
 
-    /* Not of action->round: a peer that broke while other actions were done may have let a round be committed since. */
     sp_round_view(server->round, &view);
+    if (view.round != action->round) { /* a peer that broke meanwhile has let a round be committed */
+        sp_round_weights_again(server->round, peer->id);
+        return;
+    }
     commit.frame.round = view.round;
     if (encode_weights(server, &view, view.round) != SP_OK) {
         sp_update_finish(server);

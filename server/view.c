@@ -26,6 +26,20 @@ static void list_slots(const struct sp_round *r, char *text, size_t bytes)
                        used < sizeof numbers - 8 ? "" : " and more");
 }
 
+static void describe_return(struct sp_round *r)
+{
+    const struct rejoining *rejoining = &r->rejoining;
+    double left = (double)rejoining->deadline_ms - (double)r->now_ms;
+
+    if (rejoining->deadline_ms == 0)
+        (void)snprintf(r->waits, sizeof r->waits, "the return of %u workers; none is back", rejoining->wanted);
+    else
+        (void)snprintf(r->waits, sizeof r->waits,
+                       "the return of workers: %u of %u are back; goes on in %.0f s at the latest "
+                       "(server.rejoin_timeout)",
+                       r->live, rejoining->wanted, left > 0.0 ? left / 1e3 : 0.0);
+}
+
 void sp_view_describe_wait(struct sp_round *r)
 {
     char slots[160];
@@ -39,6 +53,8 @@ void sp_view_describe_wait(struct sp_round *r)
         (void)snprintf(r->waits, sizeof r->waits,
                        "workers: %u of %u are ready, without %s; starts in %.0f s at the latest with at least %u",
                        r->live, r->job.workers, slots, left / 1e3, r->job.server.min_live);
+    else if (r->rejoining.on && r->tally.base == 0)
+        describe_return(r);
     else if (r->stage == SP_STAGE_GATHERING ||
              (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 && r->live < r->job.server.min_live))
         (void)snprintf(r->waits, sizeof r->waits, "workers: %u live, server.min_live is %u", r->live,
@@ -52,6 +68,7 @@ void sp_view_describe_wait(struct sp_round *r)
 
 void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
 {
+    welcome->run = r->run;
     welcome->rounds = r->rounds;
     welcome->round = r->committed;
     welcome->phase = r->form.phase;
@@ -64,6 +81,11 @@ void sp_round_progress(const struct sp_round *r, struct sp_welcome *welcome)
 const struct sp_commit *sp_round_last_commit(const struct sp_round *r)
 {
     return &r->last_commit;
+}
+
+uint32_t sp_round_committed(const struct sp_round *r)
+{
+    return r->committed;
 }
 
 const struct sp_layout *sp_round_layout(const struct sp_round *r)

@@ -19,7 +19,9 @@ static const struct {
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
     {"switch", tool_switch, "begin the next phase of a running job"},
+    {"checkpoint", tool_checkpoint, "make a running job write a checkpoint now"},
     {"stop", tool_stop, "end a running job in order"},
+    {"replay", tool_replay, "make the weights of a round again, from checkpoints and journal"},
     {"token", tool_token, "make the secret that server and workers share"},
     /* Parts of `bench`, which starts them; nobody else does. */
     {"bench-load", tool_bench_load, NULL},
@@ -32,7 +34,7 @@ static void usage(FILE *to)
 {
     (void)fprintf(to, "Usage: signpost COMMAND [ARGUMENTS]\n\n");
     for (size_t i = 0; i < COMMANDS && commands[i].meaning != NULL; i++)
-        (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].meaning);
+        (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].meaning);
     (void)fprintf(to,
                   "\n'signpost COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage or job-file error.\n");
 }

@@ -1,57 +1,9 @@
 /* signpost status, stop, switch: what a running server says, and telling it to end or to go on to the next phase. */
 #include "common/cli.h"
-#include "deploy/tool/tool.h"
+#include "deploy/tool/asking.h"
 
 #include <argp.h>
 #include <math.h>
-#include <stdbool.h>
-#include <string.h>
-
-#define PATH_BYTES 1200
-
-enum { KEY_SERVER = 256, KEY_TOKEN_FILE };
-
-struct arguments {
-    const char *run, *server, *token_file;
-    bool json;
-};
-
-#define REMOTE_OPTIONS                                                                                                 \
-    {"server", KEY_SERVER, "HOST:PORT", 0, "Ask a server on another machine; needs --token-file", 0},                  \
-    {                                                                                                                  \
-        "token-file", KEY_TOKEN_FILE, "FILE", 0, "The secret of the server's security.operator_token_file", 0          \
-    }
-
-static error_t parse(int key, char *value, struct argp_state *state)
-{
-    struct arguments *arguments = state->input;
-
-    switch (key) {
-    case 'j':
-        arguments->json = true;
-        break;
-    case KEY_SERVER:
-        arguments->server = value;
-        break;
-    case KEY_TOKEN_FILE:
-        arguments->token_file = value;
-        break;
-    case ARGP_KEY_ARG:
-        if (arguments->run != NULL)
-            argp_error(state, "unexpected argument -- '%s'", value);
-        arguments->run = value;
-        break;
-    case ARGP_KEY_END:
-        if ((arguments->run == NULL) == (arguments->server == NULL))
-            argp_error(state, "name the run (its folder, or its job file), or a server on another machine by --server");
-        if ((arguments->server == NULL) != (arguments->token_file == NULL))
-            argp_error(state, "--server and --token-file belong together");
-        break;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
 
 static double number(const json_t *object, const char *key)
 {
@@ -121,41 +73,22 @@ static void print_status(const json_t *status)
     print_slots(json_object_get(status, "slots"));
 }
 
-static int ask(int argc, char **argv, const struct argp *argp, const char *line, struct arguments *arguments,
-               json_t **answer)
-{
-    struct sp_error error = {0};
-    char folder[PATH_BYTES];
-    int rc;
-
-    rc = argp_parse(argp, argc, argv, 0, NULL, arguments);
-    if (rc != 0)
-        return sp_cli_fail(TOOL, strerror(rc));
-    if (arguments->server != NULL) {
-        *answer = tool_ask_remote(arguments->server, arguments->token_file, line, &error);
-        return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
-    }
-    rc = tool_folder(arguments->run, folder, sizeof folder);
-    if (rc != SP_EXIT_DONE)
-        return rc;
-    *answer = tool_ask(folder, line, &error);
-    return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
-}
-
 int tool_status(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, REMOTE_OPTIONS, {0}};
+        {"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, TOOL_REMOTE_OPTIONS, {0}};
     static const struct argp argp = {
-        options, parse, "RUN", "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file.",
-        NULL,    NULL,  NULL};
-    struct arguments arguments = {0};
+        options, tool_parse_asking,
+        "RUN",   "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file.",
+        NULL,    NULL,
+        NULL};
+    struct tool_asking asking = {0};
     json_t *answer = NULL;
-    int rc = ask(argc, argv, &argp, "status", &arguments, &answer);
+    int rc = tool_ask_run(argc, argv, &argp, "status", &asking, &answer);
 
     if (rc != SP_EXIT_DONE)
         return rc;
-    if (arguments.json) {
+    if (asking.json) {
         if (json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0)
             rc = sp_cli_fail(TOOL, "cannot print the answer: out of memory, or nobody reads it");
         (void)printf("\n");
@@ -169,14 +102,14 @@ int tool_status(int argc, char **argv)
 /* A command whose answer says no more than that it was taken: `words` follow the name of the run. */
 static int command(int argc, char **argv, const char *line, const char *meaning, const char *words)
 {
-    static const struct argp_option options[] = {REMOTE_OPTIONS, {0}};
-    const struct argp argp = {options, parse, "RUN", meaning, NULL, NULL, NULL};
-    struct arguments arguments = {0};
+    static const struct argp_option options[] = {TOOL_REMOTE_OPTIONS, {0}};
+    const struct argp argp = {options, tool_parse_asking, "RUN", meaning, NULL, NULL, NULL};
+    struct tool_asking asking = {0};
     json_t *answer = NULL;
-    int rc = ask(argc, argv, &argp, line, &arguments, &answer);
+    int rc = tool_ask_run(argc, argv, &argp, line, &asking, &answer);
 
     if (rc == SP_EXIT_DONE)
-        (void)printf("%s: %s\n", arguments.run != NULL ? arguments.run : arguments.server, words);
+        (void)printf("%s: %s\n", asking.run != NULL ? asking.run : asking.server, words);
     json_decref(answer);
     return rc;
 }

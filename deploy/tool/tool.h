@@ -17,6 +17,8 @@ int tool_bench(int argc, char **argv);
 int tool_bench_load(int argc, char **argv);
 int tool_bench_spare(int argc, char **argv);
 int tool_check(int argc, char **argv);
+int tool_checkpoint(int argc, char **argv);
+int tool_replay(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);
 int tool_switch(int argc, char **argv);

@@ -253,6 +253,9 @@ static void handle(struct cluster *c, const struct event *e)
     case EVENT_ASK:
         server_ask(c);
         break;
+    case EVENT_CRASH:
+        server_crash(c);
+        break;
     case EVENT_TICK:
         server_tick(c, e->stamp);
         break;

@@ -27,6 +27,7 @@ struct cluster_faults { /* in 1/10000, for every worker and round */
     unsigned nan;   /* its gradient is not finite from somewhere on, or one of its buffers is not */
     unsigned stray; /* one of its weights changes by itself */
     unsigned slow;  /* its gradient takes 60 times as long */
+    unsigned crashes; /* of the server, for every round */
 };
 
 struct cluster_options {
@@ -53,6 +54,7 @@ struct cluster_result {
     /* what happened */
     uint64_t breaks, breaks_in_push, breaks_in_update, deaths, takeovers, strays, resyncs, joins, holds, late,
         abstained;
+    uint64_t crashes, crashes_in_round, checkpoints;
     uint64_t anew, missed, averaged, switches_asked, switches_refused, without_votes;
     uint64_t end_ms;
 };

@@ -375,6 +375,19 @@ void check_gone(struct cluster *c, uint32_t slot, uint32_t peer)
     maybe_anew(c);
 }
 
+void check_crashed(struct cluster *c)
+{
+    struct oracle *o = &c->oracle;
+
+    for (uint32_t i = 0; i < c->job.workers; i++)
+        o->ready[i] = NOBODY;
+    o->live = 0;
+    o->asked = false;
+    memcpy(o->late, c->kept.late, sizeof o->late);
+    forget_round(c);
+    memset(o->residual, 0, c->layout.coordinates * sizeof *o->residual);
+}
+
 static void check_slots(struct cluster *c, const struct sp_view *view)
 {
     for (uint32_t i = 0; i < c->job.workers; i++) {

@@ -48,6 +48,7 @@ void cluster_open(struct cluster *c)
     c->layout_digest = sp_layout_digest(&c->layout);
     sp_rng_init(&c->rng, sp_rng_key(o->seed, SP_RNG_TEST), 0, 0);
     must((sp_round_create(&c->round, &c->job)) == SP_OK);
+    sp_round_keep(c->round, CLUSTER_RUN, true);
     c->processes = calloc(o->processes, sizeof *c->processes);
     must(c->processes != NULL);
     check_open(c);
@@ -70,6 +71,7 @@ void cluster_close(struct cluster *c)
     }
     free(c->lines);
     free(c->events);
+    keep_close(c);
     check_close(c);
     objective_finish(c);
     sp_round_destroy(c->round);

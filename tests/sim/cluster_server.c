@@ -89,6 +89,7 @@ static void send_update(struct cluster *c, const struct sp_action *action)
     message.frame.flags = action->update.flags;
     message.voters = action->update.voters;
     check_update(c, action);
+    keep_update(c, action);
     send_to_all(c, &message, action->update.bulk, action->update.bytes);
 }
 
@@ -98,6 +99,7 @@ static void send_commit(struct cluster *c, const struct sp_action *action)
 
     message.commit = action->commit;
     check_commit(c, action);
+    keep_commit(c, action->round);
     send_to_all(c, &message, NULL, 0);
     for (unsigned i = 0; i < sizeof c->options->asks / sizeof c->options->asks[0]; i++) {
         if (action->round > 0 && action->round + 1 == c->options->asks[i])
@@ -175,13 +177,14 @@ static void act(struct cluster *c, const struct sp_action *action)
     }
 }
 
-static void drain(struct cluster *c)
+void server_drain(struct cluster *c)
 {
     struct sp_action action;
     uint64_t due_us;
 
     while (sp_round_next(c->round, &action))
         act(c, &action);
+    keep_go_on(c);
     check_server(c);
     due_us = (sp_round_due_ms(c->round) - 1000) * 1000;
     if (due_us <= c->now_us)
@@ -265,7 +268,7 @@ static void dispatch(struct cluster *c, uint32_t line, struct sp_message *messag
     }
     /* These workers never break the protocol. */
     must_say(rc == SP_OK, "%s refused: %s", sp_frame_name(frame->type), error.text);
-    drain(c);
+    server_drain(c);
 }
 
 /* Half of the bulk is there at once, the rest a little later, as on a socket: much may happen in between. */
@@ -301,7 +304,7 @@ void server_up(struct cluster *c, uint32_t line)
     cluster_decode(l->up.first->frame, &message, &bulk);
     if (message.frame.bulk_bytes > 0) {
         (void)begin_bulk(c, line, &message, bulk);
-        drain(c);
+        server_drain(c);
         return;
     }
     cluster_pop(&l->up);
@@ -331,7 +334,7 @@ void server_bulk(struct cluster *c, uint32_t line)
 void server_sees(struct cluster *c, uint32_t line)
 {
     close_line(c, line);
-    drain(c);
+    server_drain(c);
 }
 
 void server_tick(struct cluster *c, uint32_t stamp)
@@ -340,7 +343,7 @@ void server_tick(struct cluster *c, uint32_t stamp)
         return; /* an earlier one was due since */
     c->tick_us = UINT64_MAX;
     sp_round_tick(c->round, cluster_now_ms(c));
-    drain(c);
+    server_drain(c);
 }
 
 void server_ask(struct cluster *c)
@@ -356,5 +359,5 @@ void server_ask(struct cluster *c)
     c->result->switches_asked += can;
     c->result->switches_refused += !can;
     must(sp_round_switch(c->round, cluster_now_ms(c), &error) == (can ? SP_OK : SP_E_STATE));
-    drain(c);
+    server_drain(c);
 }

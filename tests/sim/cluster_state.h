@@ -6,6 +6,7 @@
 #include "common/rng.h"
 #include "proto/codec.h"
 #include "server/round.h"
+#include "server/state.h"
 #include "worker/client/learner.h"
 
 #include <check.h>
@@ -35,6 +36,7 @@ enum event_type {
     EVENT_CONNECT,
     EVENT_WORK, /* a worker has computed a piece of its gradient, or its part of an evaluation */
     EVENT_ASK,  /* an operator asks for a switch */
+    EVENT_CRASH, /* the server dies, and comes back */
     EVENT_TICK,
 };
 
@@ -141,7 +143,25 @@ struct oracle {
     unsigned live;
 };
 
+struct kept_entry {
+    struct sp_entry entry;
+    uint8_t *body; /* owned */
+};
+
+/* What outlives the server: entries of records up to `whole`, then those of the round that is being collected. */
+struct kept {
+    struct sp_checkpoint checkpoint;
+    struct kept_entry *entries; /* owned */
+    size_t count, room, whole;
+    bool copying;
+    uint64_t crashes;
+    uint64_t late[SP_SLOTS_MAX]; /* as of the last COMMIT: what was counted since is lost */
+};
+
+#define CLUSTER_RUN 77
+
 struct cluster {
+    struct kept kept;
     const struct cluster_options *options;
     struct cluster_result *result;
     struct sp_job job;
@@ -194,6 +214,16 @@ void server_bulk(struct cluster *c, uint32_t line);
 void server_sees(struct cluster *c, uint32_t line);
 void server_tick(struct cluster *c, uint32_t stamp);
 void server_ask(struct cluster *c);
+/* Does the actions that the round core has left. */
+void server_drain(struct cluster *c);
+
+/* --- cluster_keep.c --- */
+void keep_update(struct cluster *c, const struct sp_action *action);
+void keep_commit(struct cluster *c, uint32_t round);
+/* Copies a slice of a checkpoint. */
+void keep_go_on(struct cluster *c);
+void keep_close(struct cluster *c);
+void server_crash(struct cluster *c);
 
 /* --- cluster_worker.c --- */
 void worker_connect(struct cluster *c, uint32_t process);
@@ -233,6 +263,8 @@ void check_event(struct cluster *c, const struct sp_event *event);
 void check_commit(struct cluster *c, const struct sp_action *action);
 void check_ready(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_gone(struct cluster *c, uint32_t slot, uint32_t peer);
+/* The server is dead: all that it held are gone, and the round that it collected. */
+void check_crashed(struct cluster *c);
 void check_server(struct cluster *c);
 /* Digest of a worker's buffers; before a COMMIT it goes to p->buffers_before. */
 uint64_t check_buffers(const struct cluster *c, const struct process *p);

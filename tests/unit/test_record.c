@@ -336,7 +336,7 @@ START_TEST(test_model)
         theta[j] = (float)j / 8.0f;
     for (unsigned j = 0; j < 6; j++)
         buffers[j] = -1.0f - (float)j;
-    ck_assert_int_eq(sp_record_model(&record, &layout, theta, buffers, metadata, &error), SP_OK);
+    ck_assert_int_eq(sp_record_model(&record, "model.safetensors", &layout, theta, buffers, metadata, &error), SP_OK);
     json_decref(metadata);
     bytes = read_file("model.safetensors");
     for (int i = 0; i < 8; i++)
@@ -366,11 +366,11 @@ START_TEST(test_model_without_buffers)
 
     sp_layout_finish(&layout);
     add("w", 0, 1, (const uint64_t[]){2});
-    ck_assert_int_eq(sp_record_model(&record, &layout, theta, NULL, metadata, &error), SP_OK);
+    ck_assert_int_eq(sp_record_model(&record, "model.safetensors", &layout, theta, NULL, metadata, &error), SP_OK);
     json_decref(metadata);
     bytes = read_file("model.safetensors");
     ck_assert_mem_eq(file + bytes - sizeof theta, theta, sizeof theta);
-    ck_assert_int_eq(sp_record_model(&record, &layout, theta, NULL, NULL, &error), SP_E_NOMEM);
+    ck_assert_int_eq(sp_record_model(&record, "model.safetensors", &layout, theta, NULL, NULL, &error), SP_E_NOMEM);
 }
 END_TEST
 

@@ -1,0 +1,63 @@
+#include "deploy/tool/asking.h"
+
+#include "common/cli.h"
+
+#include <string.h>
+
+#define PATH_BYTES 1200
+
+error_t tool_parse_asking(int key, char *value, struct argp_state *state)
+{
+    struct tool_asking *asking = state->input;
+
+    switch (key) {
+    case 'j':
+        asking->json = true;
+        break;
+    case TOOL_KEY_SERVER:
+        asking->server = value;
+        break;
+    case TOOL_KEY_TOKEN_FILE:
+        asking->token_file = value;
+        break;
+    case ARGP_KEY_ARG:
+        if (asking->run != NULL)
+            argp_error(state, "unexpected argument -- '%s'", value);
+        asking->run = value;
+        break;
+    case ARGP_KEY_END:
+        if ((asking->run == NULL) == (asking->server == NULL))
+            argp_error(state, "name the run (its folder, or its job file), or a server on another machine by --server");
+        if ((asking->server == NULL) != (asking->token_file == NULL))
+            argp_error(state, "--server and --token-file belong together");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+int tool_ask_again(const struct tool_asking *asking, const char *line, json_t **answer)
+{
+    struct sp_error error = {0};
+    char folder[PATH_BYTES];
+    int rc;
+
+    if (asking->server != NULL) {
+        *answer = tool_ask_remote(asking->server, asking->token_file, line, &error);
+        return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
+    }
+    rc = tool_folder(asking->run, folder, sizeof folder);
+    if (rc != SP_EXIT_DONE)
+        return rc;
+    *answer = tool_ask(folder, line, &error);
+    return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
+}
+
+int tool_ask_run(int argc, char **argv, const struct argp *argp, const char *line, struct tool_asking *asking,
+                 json_t **answer)
+{
+    int rc = argp_parse(argp, argc, argv, 0, NULL, asking);
+
+    return rc == 0 ? tool_ask_again(asking, line, answer) : sp_cli_fail(TOOL, strerror(rc));
+}

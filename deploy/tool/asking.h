@@ -1,0 +1,28 @@
+/* What the commands that ask a running server have in common: which one, and how. */
+#pragma once
+
+#include "deploy/tool/tool.h"
+
+#include <argp.h>
+
+enum { TOOL_KEY_SERVER = 256, TOOL_KEY_TOKEN_FILE };
+
+struct tool_asking {
+    const char *run, *server, *token_file;
+    bool json;
+};
+
+#define TOOL_REMOTE_OPTIONS                                                                                            \
+    {"server", TOOL_KEY_SERVER, "HOST:PORT", 0, "Ask a server on another machine; needs --token-file", 0},             \
+    {                                                                                                                  \
+        "token-file", TOOL_KEY_TOKEN_FILE, "FILE", 0, "The secret of the server's security.operator_token_file", 0     \
+    }
+
+/* For struct argp; its input is a struct tool_asking. */
+error_t tool_parse_asking(int key, char *value, struct argp_state *state);
+
+/* Parses the arguments and asks; *answer is the caller's. An exit code, after words on standard error. */
+int tool_ask_run(int argc, char **argv, const struct argp *argp, const char *line, struct tool_asking *asking,
+                 json_t **answer);
+/* Asks the same server again. */
+int tool_ask_again(const struct tool_asking *asking, const char *line, json_t **answer);

@@ -49,7 +49,7 @@ static size_t encode_header(const struct sp_checkpoint *checkpoint, uint8_t *hea
     sp_put32(header + 12, checkpoint->sections);
     sp_put64(header + 16, checkpoint->run);
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
-        const struct sp_section *section = &checkpoint->section[i];
+        const struct sp_checkpoint_section *section = &checkpoint->section[i];
         uint8_t *row = header + START_BYTES + (size_t)i * ROW_BYTES;
 
         sp_assert(memchr(section->name, '\0', SP_SECTION_NAME_BYTES) != NULL);
@@ -70,7 +70,7 @@ static bool write_sections(int fd, const struct sp_checkpoint *checkpoint)
 
     parts[count++] = (struct iovec){header, encode_header(checkpoint, header)};
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
-        const struct sp_section *section = &checkpoint->section[i];
+        const struct sp_checkpoint_section *section = &checkpoint->section[i];
 
         parts[count++] = (struct iovec){(void *)section->bytes, section->count};
         parts[count++] = (struct iovec){(void *)zeros, -section->count % ALIGNMENT};
@@ -183,7 +183,7 @@ static int take_rows(const struct file *file, const uint8_t *header, struct sp_c
 
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
         const uint8_t *row = header + START_BYTES + (size_t)i * ROW_BYTES;
-        struct sp_section *section = &checkpoint->section[i];
+        struct sp_checkpoint_section *section = &checkpoint->section[i];
 
         if (!is_name(row) || sp_get32(row + 28) != 0)
             return damaged(file, error, "a section has no proper name");
@@ -236,7 +236,7 @@ static int take_sections(const struct file *file, const uint8_t *header, struct 
 
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
         const uint8_t *row = header + START_BYTES + (size_t)i * ROW_BYTES;
-        struct sp_section *section = &checkpoint->section[i];
+        struct sp_checkpoint_section *section = &checkpoint->section[i];
         char what[80];
 
         section->bytes = at;
@@ -299,7 +299,7 @@ void sp_checkpoint_finish(struct sp_checkpoint *checkpoint)
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 
-const struct sp_section *sp_checkpoint_find(const struct sp_checkpoint *checkpoint, const char *name)
+const struct sp_checkpoint_section *sp_checkpoint_find(const struct sp_checkpoint *checkpoint, const char *name)
 {
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
         if (strcmp(checkpoint->section[i].name, name) == 0)

@@ -27,7 +27,7 @@ static void write_into(const char *folder, const struct sp_checkpoint *checkpoin
 
 static void add_section(struct sp_checkpoint *checkpoint, const char *name, const void *bytes, uint64_t count)
 {
-    struct sp_section *section = &checkpoint->section[checkpoint->sections++];
+    struct sp_checkpoint_section *section = &checkpoint->section[checkpoint->sections++];
 
     ck_assert_uint_lt(strlen(name), sizeof section->name);
     (void)strcpy(section->name, name);
@@ -54,7 +54,7 @@ static void expect_same(const struct sp_checkpoint *got, const struct sp_checkpo
     ck_assert_uint_eq(got->run, wanted->run);
     ck_assert_uint_eq(got->sections, wanted->sections);
     for (uint32_t i = 0; i < wanted->sections; i++) {
-        const struct sp_section *section = &got->section[i];
+        const struct sp_checkpoint_section *section = &got->section[i];
 
         ck_assert_str_eq(section->name, wanted->section[i].name);
         ck_assert_uint_eq(section->count, wanted->section[i].count);

@@ -65,7 +65,6 @@ static uint8_t *write_small(struct sp_round *r, struct sp_hello *model, const vo
     at = after(at, archive.used);
     memcpy(at, state, bytes);
     section[2] = (struct sp_checkpoint_section){"state", at, bytes};
-    r->copying.checkpoint.sections = SMALL;
     return after(at, bytes);
 }
 

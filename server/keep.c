@@ -101,7 +101,8 @@ void sp_keep_chunk(struct sp_server *server, const struct sp_action *action, str
                              .bytes = (uint32_t)action->update.bytes,
                              .voters = action->update.voters};
 
-    if (!is_journalling(keep))
+    /* Also after a failure: the journal may begin anew in the midst of a round. */
+    if (keep == NULL || keep->journal == NULL)
         return;
     if (action->update.gradient != NULL) {
         struct sp_entry gradient = entry;
@@ -364,17 +365,18 @@ static void record_commit(struct sp_keep *keep, uint32_t round)
     size_t bytes;
     int rc;
 
-    if (!is_journalling(keep))
+    if (keep->journal == NULL)
         return;
     save_numbers(keep->server);
     rc = sp_round_save(keep->server->round, &state, &bytes);
     sp_assert(sp_round_committed(keep->server->round) == round);
-    if (rc == SP_OK)
-        rc = sp_journal_commit(keep->journal, round, state, bytes);
-    if (rc != SP_OK) {
-        (void)sp_error_set(&error, (enum sp_code)rc, "no memory for the record of round %u in the journal", round);
-        fail(keep, &error);
+    sp_assert(rc == SP_OK || rc == SP_E_NOMEM);
+    if (rc == SP_OK) {
+        (void)sp_journal_commit(keep->journal, round, state, bytes); /* tells of a failure by itself */
+        return;
     }
+    (void)sp_error_set(&error, SP_E_NOMEM, "no memory for the record of round %u in the journal", round);
+    fail(keep, &error);
 }
 
 /* The job starts: what an earlier run left goes, and what this one begins with is kept. */

@@ -51,6 +51,7 @@ void cluster_open(struct cluster *c)
     sp_round_keep(c->round, CLUSTER_RUN, true);
     c->processes = calloc(o->processes, sizeof *c->processes);
     must(c->processes != NULL);
+    keep_open(c);
     check_open(c);
     for (uint32_t i = 0; i < o->processes; i++) {
         sp_rng_init(&c->processes[i].rng, sp_rng_key(o->seed, SP_RNG_TEST), 1, i);

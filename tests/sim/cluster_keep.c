@@ -33,6 +33,12 @@ static void cut(struct kept *kept, size_t first)
     kept->count = first;
 }
 
+/* Draws of its own: jobs without crashes go their way as if nothing were kept. */
+void keep_open(struct cluster *c)
+{
+    sp_rng_init(&c->kept.rng, sp_rng_key(c->options->seed, SP_RNG_TEST), 2, 0);
+}
+
 void keep_close(struct cluster *c)
 {
     cut(&c->kept, 0);
@@ -92,6 +98,7 @@ void keep_commit(struct cluster *c, uint32_t round)
     const void *state;
     size_t bytes;
 
+    sp_round_owner_numbers(c->round)[3] = round;
     if (round == 0) {
         must(sp_round_checkpoint(c->round, NULL) == SP_OK);
         must(sp_round_copy(c->round, SIZE_MAX));
@@ -101,12 +108,12 @@ void keep_commit(struct cluster *c, uint32_t round)
         entry.bytes = (uint32_t)bytes;
         add(kept, &entry, state);
         kept->whole = kept->count;
-        if (!kept->copying && cluster_random(c, 10000) < CHECKPOINTS_OF_10000)
+        if (!kept->copying && sp_rng_below(&kept->rng, 10000) < CHECKPOINTS_OF_10000)
             kept->copying = sp_round_checkpoint(c->round, NULL) == SP_OK;
     }
     memcpy(kept->late, c->oracle.late, sizeof kept->late);
-    if (cluster_random(c, 10000) < c->options->faults.crashes)
-        cluster_at(c, cluster_random(c, CRASH_US_MAX), EVENT_CRASH, 0, 0);
+    if (sp_rng_below(&kept->rng, 10000) < c->options->faults.crashes)
+        cluster_at(c, sp_rng_below(&kept->rng, CRASH_US_MAX), EVENT_CRASH, 0, 0);
 }
 
 void keep_go_on(struct cluster *c)
@@ -131,8 +138,7 @@ static void restore(struct cluster *c)
         must_say(sp_round_replay(c->round, &kept->entries[i].entry, kept->entries[i].body, &error) == SP_OK, "%s",
                  error.text);
     must(sp_round_run(c->round) == CLUSTER_RUN);
-    must(sp_round_owner_numbers(c->round)[3] == kept->crashes);
-    sp_round_owner_numbers(c->round)[3] = ++kept->crashes;
+    must(sp_round_owner_numbers(c->round)[3] == c->oracle.committed);
 }
 
 /* kill -9: what is not kept is gone, and every line with it. */

@@ -150,11 +150,11 @@ struct kept_entry {
 
 /* What outlives the server: entries of records up to `whole`, then those of the round that is being collected. */
 struct kept {
+    struct sp_rng rng;
     struct sp_checkpoint checkpoint;
     struct kept_entry *entries; /* owned */
     size_t count, room, whole;
     bool copying;
-    uint64_t crashes;
     uint64_t late[SP_SLOTS_MAX]; /* as of the last COMMIT: what was counted since is lost */
 };
 
@@ -222,6 +222,7 @@ void keep_update(struct cluster *c, const struct sp_action *action);
 void keep_commit(struct cluster *c, uint32_t round);
 /* Copies a slice of a checkpoint. */
 void keep_go_on(struct cluster *c);
+void keep_open(struct cluster *c);
 void keep_close(struct cluster *c);
 void server_crash(struct cluster *c);
 

@@ -159,6 +159,7 @@ START_TEST(test_any_job)
         options.faults.nan = pick(&any, 3) * pick(&any, 500);
         options.faults.stray = pick(&any, 2) * pick(&any, 500);
         options.faults.slow = pick(&any, 2) * pick(&any, 500);
+        options.faults.crashes = pick(&any, 2) * pick(&any, 1500);
         if (getenv("SP_SIM_SHOW") != NULL)
             (void)fprintf(stderr, "seed %u\n", seed);
         cluster_run(&options, &result);

@@ -207,7 +207,7 @@ START_TEST(test_all_leave_in_the_middle)
 {
     float *a, *before;
 
-    open_values(2, NULL, NULL);
+    open_values(2, "server.rejoin_timeout=0", NULL);
     a = constant(2.0f);
     before = constant(0.0f);
     memcpy(before, d.theta, d.layout.coordinates * sizeof(float));

@@ -251,6 +251,7 @@ START_TEST(test_begins_anew_with_its_lengths)
     drive_left(&d, 1);
     drive_left(&d, 2);
     ck_assert_int_eq(drive_ready(&d, drive_return(&d, 1)), SP_OK);
+    drive_tick(&d, 60000);
     ck_assert_int_eq(drive_push(&d, 3, ones), SP_OK);
     ck_assert_uint_eq(d.committed, 2);
     expect_rate(0.0625, (double)drive_last(&d, SP_ACTION_COMMIT)->rates[0]);

@@ -24,6 +24,7 @@ static void add(const char *name, uint32_t flags, uint32_t dims, const uint64_t 
 static void open_record(void)
 {
     ck_assert_msg(sp_record_open(&record, run, &error) == SP_OK, "%s", error.text);
+    ck_assert_msg(sp_record_begin(&record, &error) == SP_OK, "%s", error.text);
 }
 
 static void setup(void)

@@ -24,9 +24,9 @@
 struct cluster_faults { /* in 1/10000, for every worker and round */
     unsigned breaks;    /* of its line */
     unsigned dies;
-    unsigned nan;   /* its gradient is not finite from somewhere on, or one of its buffers is not */
-    unsigned stray; /* one of its weights changes by itself */
-    unsigned slow;  /* its gradient takes 60 times as long */
+    unsigned nan;     /* its gradient is not finite from somewhere on, or one of its buffers is not */
+    unsigned stray;   /* one of its weights changes by itself */
+    unsigned slow;    /* its gradient takes 60 times as long */
     unsigned crashes; /* of the server, for every round */
 };
 

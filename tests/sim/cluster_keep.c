@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define CRASH_US_MAX 30000
-#define CHECKPOINTS_OF_10000 300 /* a round */
+#define CHECKPOINTS_OF_10000 700 /* a round */
 #define SLICE_BYTES 1500
 
 static void add(struct kept *kept, const struct sp_entry *entry, const void *body)

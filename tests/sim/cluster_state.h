@@ -34,8 +34,8 @@ enum event_type {
     EVENT_WORKER_SEES,
     EVENT_DIE,
     EVENT_CONNECT,
-    EVENT_WORK, /* a worker has computed a piece of its gradient, or its part of an evaluation */
-    EVENT_ASK,  /* an operator asks for a switch */
+    EVENT_WORK,  /* a worker has computed a piece of its gradient, or its part of an evaluation */
+    EVENT_ASK,   /* an operator asks for a switch */
     EVENT_CRASH, /* the server dies, and comes back */
     EVENT_TICK,
 };

@@ -26,3 +26,4 @@ void sim_run_three_times(struct cluster_options *options, struct cluster_result 
 TCase *sim_storms(void);
 TCase *sim_forms(void);
 TCase *sim_any(void);
+TCase *sim_restarts(void);

@@ -18,6 +18,7 @@ int main(void)
     add(all, sim_storms());
     add(all, sim_forms());
     add(all, sim_any());
+    add(all, sim_restarts());
     runner = srunner_create(all);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

@@ -52,7 +52,7 @@ struct sp_journal_scan {
     bool gap;                     /* a record is missing or damaged before others: what follows it was not read */
     bool more;                    /* records of rounds after `to` follow */
     /* With `gap` or `more`, what was not read: of torn_path what begins at torn_at, if torn_path is not "", and the
-     * segments from that of round `unread` on, of run `run`. */
+     * segments of run `run` from that of round `unread` on, if that is not 0. */
     uint64_t run;
     uint32_t unread;
 };

@@ -117,7 +117,8 @@ static void call_done(struct sp_disk *disk)
     while (finished.first != NULL) {
         struct sp_disk_job *job = pop(&finished);
 
-        disk->jobs--;
+        if (--disk->jobs == 0)
+            uv_unref((uv_handle_t *)&disk->finishes);
         job->done(job);
     }
 }
@@ -175,6 +176,7 @@ int sp_disk_start(struct sp_disk **out, uv_loop_t *loop, struct sp_error *error)
                             uv_strerror(rc));
     }
     disk->finishes.data = disk;
+    uv_unref((uv_handle_t *)&disk->finishes);
     *out = disk;
     return SP_OK;
 }
@@ -182,6 +184,7 @@ int sp_disk_start(struct sp_disk **out, uv_loop_t *loop, struct sp_error *error)
 void sp_disk_do(struct sp_disk *disk, struct sp_disk_job *job)
 {
     disk->jobs++;
+    uv_ref((uv_handle_t *)&disk->finishes);
     uv_mutex_lock(&disk->mutex);
     push(&disk->waiting, job);
     uv_cond_signal(&disk->work);

@@ -21,7 +21,7 @@ struct sp_disk_job {
 /* Starts the thread. SP_E_NOMEM or SP_E_IO with words. */
 int sp_disk_start(struct sp_disk **out, uv_loop_t *loop, struct sp_error *error);
 
-/* Queues a job. Never fails, never waits. */
+/* Queues a job. Never fails, never waits. The loop goes on turning as long as there is one. */
 void sp_disk_do(struct sp_disk *disk, struct sp_disk_job *job);
 
 /* Whether a job runs or waits. */

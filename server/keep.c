@@ -570,6 +570,8 @@ void sp_keep_close(struct sp_server *server)
 
     if (keep == NULL)
         return;
+    if (keep->journal != NULL && server->job.server.journal.fsync != SP_FSYNC_NEVER)
+        sp_journal_sync(keep->journal);
     sp_disk_stop(keep->checkpoint_disk);
     sp_disk_stop(keep->journal_disk);
     sp_journal_destroy(keep->journal);

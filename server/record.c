@@ -182,6 +182,9 @@ int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *e
     FILE *from, *to;
     int rc;
 
+    rc = set_aside(record, error); /* of a run that was stopped */
+    if (rc != SP_OK)
+        return rc;
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
     (void)snprintf(temporary, sizeof temporary, "%s/history.jsonl.new", record->folder);
     from = fopen(path, "re");

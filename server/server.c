@@ -571,6 +571,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     server->started_ms = sp_server_now_ms();
     (void)strcpy(server->out, options->out);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
     rc = uv_loop_init(&server->loop);
     if (rc != 0) {
         free(server);

@@ -29,7 +29,7 @@
 #define PACE_BEGIN "a round: " /* of worker/train/pace.c */
 #define PACE_WORDS "in float32 the exchange would"
 
-enum { KEY_TIED_TO = 256 };
+enum { KEY_TIED_TO = 256, KEY_FRESH };
 
 struct run;
 
@@ -48,6 +48,7 @@ struct run {
     struct sp_job job;
     struct sp_sets sets;
     const char *file, *out;
+    bool fresh;
     char folder[PATH_BYTES], server_path[PATH_BYTES], worker_path[PATH_BYTES], address[300];
     struct child server;
     struct child *workers; /* owned */
@@ -93,7 +94,7 @@ static void add_sets(const struct run *run, char **arguments, size_t *n)
 
 static int start_server(struct run *run)
 {
-    char *arguments[2 * SP_SETS_MAX + 8];
+    char *arguments[2 * SP_SETS_MAX + 9];
     size_t n = 0;
 
     arguments[n++] = run->server_path;
@@ -101,6 +102,8 @@ static int start_server(struct run *run)
     arguments[n++] = (char *)run->file;
     arguments[n++] = (char *)"--out";
     arguments[n++] = run->folder;
+    if (run->fresh)
+        arguments[n++] = (char *)"--fresh";
     add_sets(run, arguments, &n);
     run->server.run = run;
     run->server.number = -1;
@@ -351,6 +354,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_TIED_TO:
         tie_to_parent(value);
         break;
+    case KEY_FRESH:
+        run->fresh = true;
+        break;
     case 'o':
         run->out = value;
         break;
@@ -377,6 +383,7 @@ int tool_run(int argc, char **argv)
     static const struct argp_option options[] = {
         {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
         {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file, e.g. seed=7; repeatable", 0},
+        {"fresh", KEY_FRESH, NULL, 0, "Begin anew, even if the folder holds a run that did not come to its end", 0},
         {"tied-to", KEY_TIED_TO, "PID", OPTION_HIDDEN, "Stop in order when this process, our parent, ends", 0},
         {0}};
     static const struct argp argp = {

@@ -50,6 +50,34 @@ static void print_switches(const json_t *switches)
     }
 }
 
+static void print_journal(const json_t *journal)
+{
+    if (!json_is_object(journal)) {
+        (void)printf("; no journal\n");
+        return;
+    }
+    (void)printf("; journal to round %.0f, on the disk to %.0f (%s, fsync %s)%s\n", number(journal, "round"),
+                 number(journal, "round_on_disk"), tool_bytes(number(journal, "bytes")), words(journal, "fsync"),
+                 json_is_true(json_object_get(journal, "written")) ? "" : ", which CANNOT BE WRITTEN");
+}
+
+/* What a restart would go on from. */
+static void print_keep(const json_t *keep)
+{
+    const json_t *checkpoint = json_object_get(keep, "checkpoint");
+
+    if (!json_is_object(checkpoint)) {
+        (void)printf("  kept            nothing (server.checkpoint.enabled is false)\n");
+        return;
+    }
+    (void)printf("  kept            checkpoint of round %.0f (%.0f s ago%s)", number(checkpoint, "round"),
+                 number(checkpoint, "seconds_ago"),
+                 json_is_true(json_object_get(keep, "failing")) ? "; the last one FAILED" : "");
+    print_journal(json_object_get(keep, "journal"));
+    if (number(keep, "restarts") > 0)
+        (void)printf("  restarts        %.0f of the server\n", number(keep, "restarts"));
+}
+
 static void print_status(const json_t *status)
 {
     double accuracy = number(status, "test_accuracy");
@@ -70,6 +98,7 @@ static void print_status(const json_t *status)
     (void)printf("  pushed          %s; float32 all the way would be %s\n", tool_bytes(number(status, "bytes_pushed")),
                  tool_bytes(number(status, "bytes_float32")));
     (void)printf("  updated         %s\n", tool_bytes(number(status, "bytes_updated")));
+    print_keep(json_object_get(status, "keep"));
     print_slots(json_object_get(status, "slots"));
 }
 

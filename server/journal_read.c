@@ -430,10 +430,10 @@ static int cut(const struct sp_journal_scan *scan, struct sp_error *error)
         return sp_files_error(error, "open", path);
     if (!scan->torn && scan->torn_bytes > 0)
         rc = keep_rest(scan, fd, error);
+    if (rc == SP_OK && (ftruncate(fd, (off_t)scan->torn_at) != 0 || fsync(fd) != 0))
+        rc = sp_files_error(error, "cut the end off", path);
     if (rc == SP_OK && scan->torn_at < SP_SEGMENT_HEADER_BYTES && unlink(path) != 0)
         rc = sp_files_error(error, "delete", path);
-    else if (rc == SP_OK && (ftruncate(fd, (off_t)scan->torn_at) != 0 || fsync(fd) != 0))
-        rc = sp_files_error(error, "cut the end off", path);
     (void)close(fd);
     return rc;
 }

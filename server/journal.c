@@ -301,8 +301,6 @@ static bool write_header(struct writer *w)
 
 static bool begin_segment(struct writer *w, uint32_t round)
 {
-    if (w->fd >= 0 && w->round == round && w->at == SP_SEGMENT_HEADER_BYTES)
-        return true;
     if (!sync_if_dirty(w))
         return false;
     if (w->fd >= 0)

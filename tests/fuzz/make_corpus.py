@@ -4,7 +4,11 @@ by struct, checksums by zlib and bit by bit, control messages by the rules of th
 import json
 import pathlib
 import struct
+import sys
 import zlib
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'fixtures'))
+import make_fixtures as made  # noqa: E402: files of checkpoints and the journal
 
 HERE = pathlib.Path(__file__).parent / 'corpus'
 TYPES = ['HELLO', 'WELCOME', 'INIT', 'WEIGHTS', 'READY', 'PUSH', 'UPDATE', 'COMMIT', 'EVAL', 'SCORE', 'RESYNC', 'ALIVE', 'BYE',
@@ -225,29 +229,64 @@ SAFETENSORS = {
     'length': weights([RUNNING], length=MASK),
 }
 
+CHECKPOINTS = {
+    'fixture': made.CHECKPOINT,
+    'empty': made.checkpoint(0, 1, []),
+    'many': made.checkpoint(7, 1, [(f's{i}', bytes([i]) * (60 + i)) for i in range(16)]),
+    'too-many': made.checkpoint(7, 1, [(f's{i}', b'') for i in range(17)]),
+    'no-name': made.checkpoint(7, 1, [('', b'x')]),
+    'long-name': made.checkpoint(7, 1, [('sixteen-letters.', b'x')]),
+    'cut': made.CHECKPOINT[:-7],
+    'version': b'SPCHECK2' + made.CHECKPOINT[8:],
+}
 
-def crc32c(bytes_):
-    crc = 0xFFFFFFFF
-    for byte in bytes_:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+
+def record(round_number, *more):
+    return made.entry(made.CHUNK, round_number, bytes(5), count=40, voters=2) + b''.join(more) + made.entry(
+        made.COMMIT, round_number, b'state')
+
+
+def journal(first, second=b''):
+    """An input of fuzz_journal: the entries of two segments, after rounds 0 and 2."""
+    return struct.pack('<H', len(first)) + first + second
+
+
+def bare(entry):
+    """Without the head's checksum: fuzz_journal puts it right, whatever the fuzzer made of the entry."""
+    return entry[:44] + bytes(4) + entry[48:]
+
+
+BARE = [bare(made.entry(kind, 1 + i // 2, b'body', count=8)) for i, kind in enumerate(2 * [made.CHUNK, made.COMMIT])]
+GRADIENT = made.entry(made.GRADIENT, 1, bytes(8), count=2)
+JOURNALS = {
+    'two-segments': journal(record(1) + record(2), record(3) + record(4)),
+    'torn': journal(record(1) + record(2)[:-9]),
+    'gap': journal(record(1), record(3)),
+    'gap-within': journal(record(1)[:-1] + b'x' + record(2) + record(3)),
+    'anew': journal(made.entry(made.CHUNK, 1, bytes(5), count=40) + record(1)),
+    'gradients': journal(GRADIENT + record(1, made.entry(made.GRADIENT, 1, bytes(8), first=40, count=2))),
+    'gradients-anew': journal(GRADIENT + made.entry(made.CHUNK, 1, b'', count=0) + GRADIENT + record(1)),
+    'no-first': journal(made.entry(made.COMMIT, 1, b'')),
+    'bare': journal(b''.join(BARE)),
+    'bare-segments': journal(b''.join(BARE), bare(made.entry(made.CHUNK, 3, bytes(9))) + bare(made.entry(made.COMMIT, 3, b''))),
+    'overlap': journal(record(1) + record(2) + record(3), record(3)),
+}
 
 
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
     header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
-                         len(bulk), crc32c(bulk))
+                         len(bulk), made.crc32c(bulk))
     return header + struct.pack('<I', zlib.crc32(header + control)) + control + bulk
 
 
 def main():
-    for folder in ('frame', 'codec', 'kernels', 'values', 'planes', 'safetensors'):
+    for folder in ('frame', 'codec', 'checkpoint', 'journal', 'kernels', 'values', 'planes', 'safetensors'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
-    for folder, seeds in (('kernels', KERNELS), ('values', VALUES), ('planes', PLANES), ('safetensors', SAFETENSORS)):
+    for folder, seeds in (('checkpoint', CHECKPOINTS), ('journal', JOURNALS), ('kernels', KERNELS), ('values', VALUES),
+                          ('planes', PLANES), ('safetensors', SAFETENSORS)):
         for name, content in seeds.items():
             (HERE / folder / name).write_bytes(content)
     (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))

@@ -7,7 +7,7 @@ folder=build-fuzz
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 [ -f $folder/build.ninja ] || CC=clang meson setup $folder -Dfuzz=true -Dwerror=true > /dev/null
-targets=(codec frame kernels planes safetensors values)
+targets=(checkpoint codec frame journal kernels planes safetensors values)
 ninja -C $folder "${targets[@]/#/tests/fuzz/fuzz_}" > "$new/log" || { cat "$new/log" >&2; exit 1; }
 for target in "${targets[@]}"; do
     mkdir "$new/$target"

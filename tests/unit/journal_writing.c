@@ -137,22 +137,31 @@ START_TEST(test_large)
 }
 END_TEST
 
-/* A round that begins anew, with or without gradients, leaves nothing of what was collected before. */
-START_TEST(test_anew)
+/* Rounds 3..10 in a segment of their own, each begun so often; its size. */
+static size_t write_anew(uint32_t follows, bool often)
 {
-    open_with(SP_FSYNC_INTERVAL);
-    sp_journal_begin(journal(), 2);
+    sp_journal_begin(journal(), follows);
     for (uint32_t round = 3; round <= 10; round++) {
-        for (unsigned i = 1; i <= journal_entries(round); i++)
+        for (unsigned i = 1; often && i <= journal_entries(round); i++)
             journal_add(round, 0, i);
         journal_wait();
         journal_rounds(round, round);
     }
     journal_wait();
-    ck_assert_uint_eq(sp_journal_segment_bytes(journal()), journal_size(journal_path(folder, 2)));
-    journal_close();
+    return journal_size(journal_path(folder, follows));
+}
+
+/* A round that begins anew, with or without gradients, leaves nothing of what was collected before. */
+START_TEST(test_anew)
+{
+    size_t often;
+
+    open_with(SP_FSYNC_INTERVAL);
+    often = write_anew(2, true);
+    ck_assert_uint_eq(sp_journal_segment_bytes(journal()), often);
     journal_expect(folder, 2, 10);
-    ck_assert_uint_eq(journal_scan.last, 10);
+    ck_assert_uint_eq(write_anew(11, false), often);
+    journal_close();
 }
 END_TEST
 
@@ -217,6 +226,7 @@ START_TEST(test_together)
     open_with(SP_FSYNC_ALWAYS);
     sp_journal_begin(journal(), 0);
     journal_rounds(1, 1);
+    journal_wait();
     journal_syncs = 0;
     journal_rounds(2, 100);
     journal_wait();
@@ -346,6 +356,24 @@ START_TEST(test_write_fails)
 }
 END_TEST
 
+/* No room even for a segment's header: there is no file then. */
+START_TEST(test_header_fails)
+{
+    open_with(SP_FSYNC_ALWAYS);
+    journal_short_write = (size_t)_i * 10;
+    journal_write_fails = 0;
+    sp_journal_begin(journal(), 6);
+    journal_wait();
+    ck_assert_uint_eq(journal_failures, 1);
+    ck_assert(!exists(journal_path(folder, 6)));
+    journal_write_fails = -1;
+    sp_journal_begin(journal(), 6);
+    journal_rounds(7, 8);
+    journal_close();
+    journal_expect(folder, 6, 8);
+}
+END_TEST
+
 /* Records that are written stay, whether or not the sync of them fails; but nobody is told that they are synced. */
 START_TEST(test_sync_fails)
 {
@@ -422,12 +450,16 @@ START_TEST(test_no_memory_and_begun_anew)
 {
     static uint8_t body[SP_BULK_BYTES_MAX];
     const struct sp_entry entry = {.type = SP_ENTRY_CHUNK, .round = 11, .bytes = sizeof body, .count = 1};
+    struct sp_entry second = entry;
 
     begin_well(10);
     journal_grows = 0;
     journal_grow_fails = 0;
     ck_assert_int_eq(sp_journal_add(journal(), &entry, body, NULL), SP_E_NOMEM);
     journal_grow_fails = -1;
+    second.first = 1;
+    ck_assert_int_eq(sp_journal_add(journal(), &second, body, NULL), SP_E_NOMEM); /* nothing is held in vain */
+    ck_assert_uint_eq(sp_journal_pending(journal()), 0);
     journal_wait();
     sp_journal_begin(journal(), 10);
     ck_assert_int_eq(sp_journal_commit(journal(), 11, "", 0), SP_E_NOMEM);
@@ -579,6 +611,7 @@ TCase *journal_writing(void)
     tcase_add_test(tests, test_steady_rounds);
     tcase_add_test(tests, test_from_within);
     tcase_add_loop_test(tests, test_write_fails, 0, 30);
+    tcase_add_loop_test(tests, test_header_fails, 0, 3);
     tcase_add_test(tests, test_sync_fails);
     tcase_add_test(tests, test_file_is_too_large);
     tcase_add_loop_test(tests, test_no_memory, 0, 3);

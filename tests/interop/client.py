@@ -216,7 +216,7 @@ class Client:
             raise Refused(f"this job says data.shards: {plan['data.shards']}, and this client knows iid only")
         self.model.take_plan(plan)
         self.learner = self.learner or Learner(self.model.layout)
-        self.learner.set_up(plan, w.slot, w.traits)
+        self.learner.set_up(plan, w.slot, w.traits, w.run)
         self.ticket = w.ticket
         self.await_weights()
         self.say(f'slot {w.slot}, round {w.round} of {w.rounds}')

@@ -11,6 +11,7 @@ SIGN, SGD, MARGIN = 0, 1, 2             # phases
 F32, BF16, I8 = 0, 1, 2                 # wires
 DECAY, BUFFER, IN_FULL = 1, 2, 4        # flags and traits of a tensor
 BLOCK = 256                             # of I8
+MOMENTUM_AGE_MAX = 10                   # rounds
 MAX = np.finfo(np.float32).max
 M64 = 2**64 - 1
 
@@ -261,11 +262,13 @@ class Learner:
         self.m, self.residual = np.zeros(self.d, np.float32), np.zeros(self.d, np.float32)
         self.buffers = np.zeros(layout.buffers_n, np.float32)
         self.theta, self.rms, self.n, self.late, self.round = None, {}, 0, False, 0
+        self.run = self.m_run = self.m_round = 0  # the last two: which gradient went into m last
         self.phase, self.wire, self.sigma, self.next_buffers = SIGN, F32, 0.0, False
         self.forget()
 
-    def set_up(self, plan, slot, traits):
+    def set_up(self, plan, slot, traits, run=0):
         """After each WELCOME."""
+        self.run = run
         self.slot, self.seed, self.beta1 = slot, int(plan['seed']), float(plan['optimizer.beta1'])
         self.scale, mode = plan['optimizer.dither.scale'], plan['optimizer.mode']
         self.plain = mode == 'adam' or plan['optimizer.sgd.momentum'] == 'none'
@@ -278,7 +281,8 @@ class Learner:
         self.staged_n = 0
 
     def new_weights(self, theta, buffers, round_):
-        if round_ == 0 or round_ < self.round:
+        another = self.run != self.m_run and self.run and self.m_run
+        if round_ == 0 or another or abs(round_ - self.m_round) > MOMENTUM_AGE_MAX:
             self.m[:] = 0
             self.rms, self.n = {}, 0
         self.theta, self.buffers, self.round = theta, buffers, round_
@@ -304,6 +308,7 @@ class Learner:
         if not np.isfinite(g).all():
             return [frame('PUSH', round=t, flags=ABSTAIN)]
         self.n, self.begun, self.g = self.n + 1, t, g.astype(np.float64)
+        self.m_run, self.m_round = self.run, t
         b = 0.0 if self.phase == SGD and self.plain else self.beta1
         self.m = np.float32(b) * self.m + np.float32(1.0 - b) * g
         self.measure()

@@ -770,12 +770,12 @@ START_TEST(test_no_correction_for_the_first_and_the_returned)
     open_with(13, 7);
     whole_round(1, SP_PHASE_SIGN, 0.0f);
     ck_assert(learner.has_dot);
-    sp_learner_replaced(&learner, 30);
+    sp_learner_replaced(&learner, 8);
     sp_learner_dot(&learner, &push);
     ck_assert(!push.has_dot); /* it is of a round that is long over */
     ck_assert_int_eq(
-        sp_learner_commit(&learner, 30, &(struct sp_commit){.decay = 1.0f, .next_phase = SP_PHASE_SGD}, &error), SP_OK);
-    fill(31);
+        sp_learner_commit(&learner, 8, &(struct sp_commit){.decay = 1.0f, .next_phase = SP_PHASE_SGD}, &error), SP_OK);
+    fill(9);
     give();
     (void)sp_learner_pack(&learner, bulk);
     ck_assert_mem_eq(bulk, learner.m, 80);
@@ -803,24 +803,6 @@ START_TEST(test_correction_counts_rounds_with_a_gradient)
     memcpy(pushed, bulk, sizeof pushed);
     for (int j = 0; j < 20; j++)
         ck_assert_double_eq_tol((double)pushed[j], (double)gradient[j], 1e-6);
-    finish();
-}
-END_TEST
-
-/* A job that began anew: momentum and rms of before are not of it. */
-START_TEST(test_weights_of_an_earlier_round_start_anew)
-{
-    const float zero[20] = {0};
-
-    open_with(13, 7);
-    for (uint32_t t = 1; t <= 3; t++)
-        whole_round(t, SP_PHASE_SIGN, 0.0f);
-    sp_learner_replaced(&learner, 3);
-    ck_assert_mem_ne(learner.m, zero, sizeof zero);
-    sp_learner_replaced(&learner, _i == 0 ? 0 : 2);
-    ck_assert_mem_eq(learner.m, zero, sizeof zero);
-    ck_assert_double_eq(learner.rms, 0.0);
-    ck_assert_int_eq(learner.late, _i != 0);
     finish();
 }
 END_TEST
@@ -1031,7 +1013,6 @@ int main(void)
     tcase_add_test(cases, test_late_start_is_corrected);
     tcase_add_test(cases, test_no_correction_for_the_first_and_the_returned);
     tcase_add_test(cases, test_correction_counts_rounds_with_a_gradient);
-    tcase_add_loop_test(cases, test_weights_of_an_earlier_round_start_anew, 0, 2);
     tcase_add_test(cases, test_updates_out_of_order);
     tcase_add_test(cases, test_update_begins_again);
     tcase_add_test(cases, test_staged_chunks_are_dropped_with_the_connection);

@@ -354,7 +354,7 @@ START_TEST(test_abstention_keeps_each_rms)
 }
 END_TEST
 
-/* Weights of an earlier round are of a job that began anew: no size of before shows in it. */
+/* Where the momentum begins at zero no size of before shows in it. */
 START_TEST(test_replaced_forgets_each_rms)
 {
     learning_open(&p, with_full, 3, &by_tensor);
@@ -363,9 +363,33 @@ START_TEST(test_replaced_forgets_each_rms)
         learning_round(&p, t, &dithered);
     sp_learner_replaced(&p.learner, 7);
     ck_assert_double_gt(p.learner.rms_tensor[0], 0.0);
-    sp_learner_replaced(&p.learner, 0);
+    sp_learner_replaced(&p.learner, _i == 0 ? 0 : 40);
     ck_assert_double_eq(p.learner.rms_tensor[0], 0.0);
     ck_assert_double_eq(p.learner.rms_tensor[2], 0.0);
+}
+END_TEST
+
+/* Each is found again from the momentum alone, to the bit. */
+START_TEST(test_resumed_momentum_has_each_rms)
+{
+    double rms, tensor[3];
+    float m[12];
+
+    learning_open(&p, with_full, 3, &by_tensor);
+    learning_announce(&p, &dithered);
+    for (uint32_t t = 1; t <= 3; t++)
+        learning_round(&p, t, &dithered);
+    rms = p.learner.rms;
+    memcpy(tensor, p.learner.rms_tensor, sizeof tensor);
+    memcpy(m, p.learner.m, sizeof m);
+    learning_close(&p);
+    learning_open(&p, with_full, 3, &by_tensor);
+    memcpy(p.learner.m, m, sizeof m);
+    sp_learner_resume(&p.learner, 0, 3, 3, false);
+    ck_assert_double_eq(p.learner.rms, rms);
+    ck_assert_mem_eq(p.learner.rms_tensor, tensor, sizeof tensor);
+    ck_assert_int_eq(sp_learner_replaced(&p.learner, 3), SP_MOMENTUM_KEPT);
+    ck_assert_mem_eq(p.learner.rms_tensor, tensor, sizeof tensor);
 }
 END_TEST
 
@@ -606,7 +630,8 @@ static void add_dither(TCase *tests)
     tcase_add_test(tests, test_first_round_waits_for_its_tensors);
     tcase_add_loop_test(tests, test_tensor_of_zeros_waits, 0, 2);
     tcase_add_test(tests, test_abstention_keeps_each_rms);
-    tcase_add_test(tests, test_replaced_forgets_each_rms);
+    tcase_add_loop_test(tests, test_replaced_forgets_each_rms, 0, 2);
+    tcase_add_test(tests, test_resumed_momentum_has_each_rms);
     /* JOB without noise; TENSOR without and with; ABSOLUTE without. */
     tcase_add_loop_test(tests, test_tensor_of_zeros_does_not_drift, 0, 1);
     tcase_add_loop_test(tests, test_tensor_of_zeros_does_not_drift, 2, 5);

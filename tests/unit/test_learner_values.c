@@ -264,7 +264,7 @@ START_TEST(test_residual_is_dropped_with_the_weights)
     learning_fill(&p, 4);
     learning_give(&p);
     learning_pull_all(&p);
-    sp_learner_replaced(&p.learner, 9);
+    ck_assert_int_eq(sp_learner_replaced(&p.learner, 9), SP_MOMENTUM_KEPT);
     memset(residual, 0, sizeof residual);
     ck_assert_mem_eq(p.learner.residual, residual, sizeof residual);
     learning_announce(&p, &values[SP_WIRE_I8]);

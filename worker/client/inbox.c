@@ -27,7 +27,7 @@ static int set_up(signpost *s, struct sp_error *error)
                                        "optimizer.dither.scale",
                                        "optimizer.sgd.momentum",
                                        "optimizer.sgd.rate"};
-    struct sp_learner_setup setup = {.slot = s->welcome.slot};
+    struct sp_learner_setup setup = {.slot = s->welcome.slot, .run = s->welcome.run};
     struct sp_job job;
 
     sp_job_init(&job);

@@ -108,10 +108,35 @@ int sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup 
     return set_up_arrays(learner) ? SP_OK : SP_E_NOMEM;
 }
 
-void sp_learner_replaced(struct sp_learner *learner, uint32_t round)
+/* A server that was started again may be some rounds behind its workers: m may be ahead of the weights, too. */
+static enum sp_momentum_fate judge_momentum(const struct sp_learner *learner, uint32_t round)
+{
+    uint32_t of = learner->momentum_round;
+    uint64_t run = learner->setup.run;
+
+    if (learner->own_rounds == 0)
+        return SP_MOMENTUM_ABSENT;
+    if (round == 0 || (run != learner->momentum_run && run != 0 && learner->momentum_run != 0))
+        return SP_MOMENTUM_FOREIGN;
+    return (round > of ? round - of : of - round) <= SP_MOMENTUM_AGE_MAX ? SP_MOMENTUM_KEPT : SP_MOMENTUM_OLD;
+}
+
+static void drop_momentum(struct sp_learner *learner)
 {
     const struct sp_layout *layout = &learner->layout;
-    bool anew = round == 0 || round < learner->round;
+
+    memset(learner->m, 0, (size_t)layout->coordinates * sizeof *learner->m);
+    learner->rms = 0.0;
+    if (learner->rms_tensor != NULL)
+        memset(learner->rms_tensor, 0, layout->trained * sizeof *learner->rms_tensor);
+    learner->own_rounds = learner->momentum_round = 0;
+    learner->momentum_run = 0;
+}
+
+enum sp_momentum_fate sp_learner_replaced(struct sp_learner *learner, uint32_t round)
+{
+    const struct sp_layout *layout = &learner->layout;
+    enum sp_momentum_fate fate = judge_momentum(learner, round);
 
     learner->round = round;
     learner->begun = false;
@@ -120,16 +145,31 @@ void sp_learner_replaced(struct sp_learner *learner, uint32_t round)
     learner->has_dot = false;
     if (learner->residual != NULL)
         memset(learner->residual, 0, (size_t)layout->coordinates * sizeof *learner->residual);
-    if (anew) {
-        /* The job's start, or a job that began anew while this worker was away: nothing of before may show in it. */
-        memset(learner->m, 0, (size_t)layout->coordinates * sizeof *learner->m);
-        learner->rms = 0.0;
-        if (learner->rms_tensor != NULL)
-            memset(learner->rms_tensor, 0, layout->trained * sizeof *learner->rms_tensor);
-        learner->own_rounds = 0;
-    }
+    if (fate != SP_MOMENTUM_KEPT)
+        drop_momentum(learner);
     if (learner->own_rounds == 0)
         learner->late = round > 0;
+    return fate;
+}
+
+void sp_learner_keep_rms(struct sp_learner *learner)
+{
+    double *before = learner->rms_tensor;
+
+    learner->rms = sp_learner_momentum_rms(learner);
+    learner->rms_tensor = learner->rms_now;
+    learner->rms_now = before;
+}
+
+void sp_learner_resume(struct sp_learner *learner, uint64_t run, uint32_t round, uint32_t own_rounds, bool late)
+{
+    sp_assert(learner->own_rounds == 0 && own_rounds > 0 && !learner->begun);
+    learner->momentum_run = run;
+    learner->momentum_round = round;
+    learner->own_rounds = own_rounds;
+    learner->late = late;
+    sp_learner_measure(learner);
+    sp_learner_keep_rms(learner);
 }
 
 struct sp_round_form sp_learner_form(const struct sp_learner *learner)

@@ -16,12 +16,24 @@
 
 struct sp_learner_setup {
     uint64_t seed;
+    uint64_t run; /* 0: unknown, which is taken for equal to any other */
     uint32_t slot;
     double beta1;
     enum sp_dither_scale dither_scale;
     bool momentum_after;   /* in the SGD phase the worker pushes m, not g */
     bool tracking;         /* it gives statistics in the SGD phase too */
     const uint8_t *traits; /* one a trained tensor, of enum sp_tensor_flags; NULL: as declared. Borrowed for the call */
+};
+
+/* Momentum is of use for weights that are at most so many rounds from its own. */
+#define SP_MOMENTUM_AGE_MAX 10
+
+/* What became of the momentum when the weights were replaced. */
+enum sp_momentum_fate {
+    SP_MOMENTUM_ABSENT, /* there was none */
+    SP_MOMENTUM_KEPT,
+    SP_MOMENTUM_OLD,    /* too many rounds from the weights, before or after them: it begins at zero */
+    SP_MOMENTUM_FOREIGN /* of another run, or the job begins: it begins at zero */
 };
 
 struct sp_learner_range {
@@ -73,8 +85,10 @@ struct sp_learner {
     /* Owned, NULL unless tensors differ in their dither: of each, of the round before and of this one. */
     double *rms_tensor, *rms_now;
     float *gains;
-    uint32_t own_rounds; /* rounds whose gradient went into m */
-    bool late;           /* m started at zero after round 0: corrected where values are pushed */
+    uint32_t own_rounds;     /* rounds whose gradient went into m; 0: m is zero */
+    uint32_t momentum_round; /* the last of them */
+    uint64_t momentum_run;   /* and the run that it was of */
+    bool late;               /* m started at zero after round 0: corrected where values are pushed */
     bool has_dot;
     double dot; /* of the round before */
     uint64_t abstentions;
@@ -87,12 +101,19 @@ struct sp_learner {
 int sp_learner_create(struct sp_learner *learner, const struct sp_layout *layout);
 void sp_learner_finish(struct sp_learner *learner);
 
-/* After a WELCOME. Momentum is kept if the learner has any. SP_E_NOMEM. */
+/* After a WELCOME. Momentum is kept until the weights come. SP_E_NOMEM. */
 int sp_learner_set_up(struct sp_learner *learner, const struct sp_learner_setup *setup);
 
 /* The weights were replaced by those after `round`: staged chunks, what int8 left out, and the dot of the round before
- * are dropped. */
-void sp_learner_replaced(struct sp_learner *learner, uint32_t round);
+ * are dropped; momentum as well if it is of another run, or too old for them, or if the job begins. */
+enum sp_momentum_fate sp_learner_replaced(struct sp_learner *learner, uint32_t round);
+
+/* `m` was filled with the momentum of a worker before this one, whose counts are given; after sp_learner_set_up(), when
+ * the learner has none of its own. Whether it is kept is decided when the weights come. */
+void sp_learner_resume(struct sp_learner *learner, uint64_t run, uint32_t round, uint32_t own_rounds, bool late);
+
+/* What the dither of the next round goes by is the m of this one. */
+void sp_learner_keep_rms(struct sp_learner *learner);
 
 /* How the numbers of the next round are cut. */
 struct sp_round_form sp_learner_form(const struct sp_learner *learner);
@@ -109,6 +130,9 @@ int sp_learner_gradient(struct sp_learner *learner, uint64_t first, uint64_t cou
  * sp_learner_take() takes what is there of one chunk (learner_take.c). False if nothing is. */
 int sp_learner_offer(struct sp_learner *learner, uint64_t first, uint64_t count, const float *values);
 bool sp_learner_take(struct sp_learner *learner);
+
+/* The sums over all of m as it is, as they are made block by block while it changes. */
+void sp_learner_measure(struct sp_learner *learner);
 
 /* beta1 of the present phase: where g itself is pushed, m is g. */
 double sp_learner_beta1(const struct sp_learner *learner);

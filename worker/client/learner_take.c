@@ -49,6 +49,24 @@ static void sum_block(struct sp_learner *learner, uint64_t first, uint64_t count
     }
 }
 
+void sp_learner_measure(struct sp_learner *learner)
+{
+    struct sp_layout_part part = {0};
+
+    memset(&learner->momentum_squares, 0, sizeof learner->momentum_squares);
+    memset(&learner->tensor_squares, 0, sizeof learner->tensor_squares);
+    if (learner->rms_now == NULL) {
+        sp_running_add_squares(&learner->momentum_squares, learner->m, learner->layout.coordinates);
+        return;
+    }
+    while (sp_layout_next(&learner->layout, 0, learner->layout.coordinates, &part)) {
+        if (sp_tensor_is(part.tensor, SP_TENSOR_FULL))
+            continue;
+        sp_running_add_squares(&learner->momentum_squares, learner->m + part.first, part.count);
+        sum_tensor(learner, &part);
+    }
+}
+
 /* False if it is not finite: the worker abstains from there on. */
 static bool take_block(struct sp_learner *learner, uint64_t count, const float *values)
 {
@@ -60,8 +78,11 @@ static bool take_block(struct sp_learner *learner, uint64_t count, const float *
         learner->abstentions++;
         return false;
     }
-    if (first == 0)
+    if (first == 0) {
         learner->own_rounds++;
+        learner->momentum_round = learner->round + 1;
+        learner->momentum_run = learner->setup.run;
+    }
     sp_momentum(learner->m + first, values, count, (float)beta1, (float)(1.0 - beta1));
     sum_block(learner, first, count, values);
     learner->given += count;

@@ -148,13 +148,8 @@ static void apply(struct sp_learner *learner, const struct sp_commit *commit)
 
 static void keep_rms(struct sp_learner *learner)
 {
-    double *before = learner->rms_tensor;
-
-    if (!learner->begun || learner->abstained || learner->given != learner->layout.coordinates)
-        return;
-    learner->rms = sp_learner_momentum_rms(learner);
-    learner->rms_tensor = learner->rms_now;
-    learner->rms_now = before;
+    if (learner->begun && !learner->abstained && learner->given == learner->layout.coordinates)
+        sp_learner_keep_rms(learner);
 }
 
 static int check_commit(const struct sp_learner *learner, uint32_t round, const struct sp_commit *commit,

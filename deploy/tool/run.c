@@ -127,6 +127,8 @@ static int start_worker(struct run *run, int number)
     arguments[n++] = (char *)run->file;
     arguments[n++] = (char *)"--server";
     arguments[n++] = run->address;
+    arguments[n++] = (char *)"--out";
+    arguments[n++] = run->folder;
     add_sets(run, arguments, &n);
     child->run = run;
     child->number = number;

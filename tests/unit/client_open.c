@@ -59,7 +59,7 @@ START_TEST(test_options_that_are_missing)
     refuse(NULL, SIGNPOST_E_MISSING, "options", "SIGNPOST_OPTIONS_INIT");
     options.size = 0;
     refuse(&options, SIGNPOST_E_MISSING, "size", "SIGNPOST_OPTIONS_INIT");
-    options.size = sizeof options - sizeof(void *);
+    options.size = offsetof(struct signpost_options, log_arg);
     refuse(&options, SIGNPOST_E_MISSING, "size", "SIGNPOST_OPTIONS_INIT");
     options.size = SIZE_MAX;
     refuse(&options, SIGNPOST_E_UNSUPPORTED, "later libsignpost", "0.1.0");
@@ -209,6 +209,32 @@ START_TEST(test_options_at_their_limits)
 }
 END_TEST
 
+/* A program that was compiled before there were more members: what lies behind its options is not looked at. */
+START_TEST(test_options_of_the_first_version)
+{
+    struct signpost_options options = scripted_options(&play);
+
+    options.size = offsetof(struct signpost_options, momentum_folder);
+    options.momentum_folder = "";
+    scripted_open(&play, &options);
+    scripted_take_hello(&play);
+    ck_assert_str_eq(play.hello.job, "test");
+}
+END_TEST
+
+START_TEST(test_momentum_folders_that_cannot_be)
+{
+    static char name[4001];
+    struct signpost_options options = scripted_options(&play);
+
+    options.momentum_folder = "";
+    refuse(&options, SIGNPOST_E_RANGE, "momentum_folder", "NULL");
+    memset(name, 'n', 4000);
+    options.momentum_folder = name;
+    refuse(&options, SIGNPOST_E_RANGE, "momentum_folder", "3999 bytes");
+}
+END_TEST
+
 /* A member that this library does not know may be a secret or a certificate: it is not passed over in silence. */
 START_TEST(test_options_of_a_later_version)
 {
@@ -228,7 +254,7 @@ START_TEST(test_options_are_copied)
     struct {
         uint64_t shape[1];
         struct signpost_tensor tensor;
-        char name[8], job[8], server[64], program[8], token[80];
+        char name[8], job[8], server[64], program[8], token[80], folder[8];
         struct signpost_options options;
     } *o = unit_alloc(sizeof *o);
 
@@ -247,6 +273,8 @@ START_TEST(test_options_are_copied)
     o->options.server = o->server;
     o->options.program = o->program;
     o->options.token_file = o->token;
+    (void)strcpy(o->folder, "/tmp");
+    o->options.momentum_folder = o->folder;
     scripted_open(&play, &o->options);
     memset(o, 0xee, sizeof *o);
     free(o);
@@ -475,6 +503,8 @@ TCase *client_open_cases(void)
     tcase_add_test(tests, test_servers_that_cannot_be);
     tcase_add_test(tests, test_token_files_that_cannot_be);
     tcase_add_test(tests, test_options_at_their_limits);
+    tcase_add_test(tests, test_options_of_the_first_version);
+    tcase_add_test(tests, test_momentum_folders_that_cannot_be);
     tcase_add_test(tests, test_options_of_a_later_version);
     tcase_add_test(tests, test_options_are_copied);
     tcase_add_test(tests, test_open_sends_nothing);

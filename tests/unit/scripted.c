@@ -414,6 +414,7 @@ void scripted_welcome(struct scripted *p, uint32_t round, uint8_t ticket)
     message.welcome.plan = plan;
     message.welcome.plan_count = UNIT_COUNT(keys);
     message.welcome.rounds = p->rounds;
+    message.welcome.run = p->run;
     message.welcome.round = round;
     message.welcome.alive_interval_ms = p->alive_ms;
     message.welcome.silence_ms_max = p->silence_ms;

@@ -28,6 +28,7 @@ struct scripted {
     char token[80];          /* the client's file of `secret`; "" while there is none */
     struct sp_secret secret; /* the server's */
     uint32_t rounds;         /* of the job */
+    uint64_t run;
     uint32_t alive_ms, silence_ms;
     uint8_t traits[8]; /* that WELCOME says of the first `traits_count` tensors */
     uint32_t traits_count;

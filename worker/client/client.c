@@ -224,7 +224,7 @@ static void send_weights(signpost *s)
             message.digest = sp_weights_digest(s->learner.theta, layout->coordinates);
         sp_link_send(s, &message, values + chunk.first, chunk.bytes);
     }
-    sp_learner_replaced(&s->learner, 0);
+    sp_momentum_meet(s, 0);
     if (s->link == LINK_UP)
         sp_inbox_send_ready(s);
 }
@@ -389,6 +389,7 @@ static int push(signpost *s, double loss, uint32_t examples)
             sp_learner_scalars(&s->learner, loss, examples, &scalars);
         push_chunks(s, &scalars);
         sp_link_flush(s);
+        sp_momentum_save(s);
     }
     s->pushes++;
     return SP_OK;

@@ -1,5 +1,6 @@
 /* Inside libsignpost's client: shared by open.c, client.c, blocking.c (what the caller sees), link.c (the connection),
- * handshake.c and inbox.c (frames from the server). Nobody else includes this. */
+ * handshake.c and inbox.c (frames from the server), momentum.c (what outlives the process). Nobody else includes this.
+ */
 #pragma once
 
 #include "common/address.h"
@@ -8,6 +9,7 @@
 #include "proto/reader.h"
 #include "proto/reason.h"
 #include "worker/client/backoff.h"
+#include "worker/client/keep.h"
 #include "worker/client/learner.h"
 #include "worker/client/signpost.h"
 
@@ -70,6 +72,18 @@ struct signpost {
     uint8_t chunk[SP_BULK_BYTES_MAX]; /* where bulk goes that nobody wants */
     struct sp_buffers frames;         /* of pushes */
 
+    struct {
+        char folder[SP_KEEP_FOLDER_BYTES]; /* "": it is not saved */
+        uint64_t every;                    /* rounds */
+        uint32_t saved_round;
+        uint64_t due_ms; /* not saved again before */
+        bool looked;     /* for what a process before this one saved */
+        bool found;      /* and it is in m, until the weights come */
+        bool failed;     /* the last time that it was saved, and that was said */
+        bool ours;       /* a file is: that of `slot` */
+        uint32_t slot;
+    } momentum;
+
     /* Of the blocking interface. */
     const float *initial; /* the caller's */
     bool joined;
@@ -96,6 +110,16 @@ int sp_client_end(signpost *s, int code, const char *format, ...) __attribute__(
 
 /* For measuring (`signpost bench --compute off`): see struct sp_learner. Before the first round. */
 void sp_client_exchange_only(signpost *s);
+
+/* --- momentum.c --- */
+/* A WELCOME gave slot and run: takes what a process before this one saved, if this one has no momentum of its own. */
+void sp_momentum_look(signpost *s);
+/* The weights were replaced by those after `round`. */
+void sp_momentum_meet(signpost *s, uint32_t round);
+/* All of a round is pushed. */
+void sp_momentum_save(signpost *s);
+/* The job is done, and nobody will ask for it. */
+void sp_momentum_finish(signpost *s);
 
 /* --- quiet.c --- */
 /* SIGPIPE of writes between the two does not reach the program, whatever it does with that signal. */

@@ -93,6 +93,7 @@ static int got_welcome(signpost *s, struct sp_message *message, struct sp_error 
                       s->server, s->welcome.slot,
                       signpost_plan(s, "workers") != NULL ? signpost_plan(s, "workers") : "?", s->welcome.round,
                       s->welcome.rounds);
+        sp_momentum_look(s);
     }
     return rc;
 }
@@ -162,7 +163,7 @@ static int got_weights(signpost *s, const struct sp_message *message, struct sp_
     digest = sp_weights_digest(s->learner.theta, s->learner.layout.coordinates);
     if (digest != message->digest)
         return sp_error_set(error, SP_E_CORRUPT, "the weights received do not match their digest");
-    sp_learner_replaced(&s->learner, message->frame.round);
+    sp_momentum_meet(s, message->frame.round);
     sp_inbox_send_ready(s);
     return SP_OK;
 }
@@ -239,6 +240,8 @@ static void got_bye(signpost *s, const struct sp_bye *bye)
         s->reason = (int)bye->reason;
         sp_link_void_gradient(s);
         s->stopped = bye->reason == SP_REASON_STOPPED;
+        if (!s->stopped)
+            sp_momentum_finish(s);
         (void)snprintf(s->words, sizeof s->words, "%s", words);
         sp_link_drop(s);
     } else if (sp_reason_may_retry(bye->reason)) {

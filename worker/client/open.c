@@ -15,6 +15,8 @@
 #define ALIVE_MS_DEFAULT 2000
 #define SILENCE_MS_DEFAULT 15000
 
+#define MOMENTUM_EVERY_DEFAULT 5
+
 /* What the first version of struct signpost_options had: all of it is required. */
 #define OPTIONS_BYTES_MIN (offsetof(struct signpost_options, log_arg) + sizeof(void *))
 
@@ -189,6 +191,27 @@ static int check_options(const struct signpost_options *options, struct sp_error
     return SP_OK;
 }
 
+/* The members that came later; of a program which does not know them they have their defaults. */
+static int copy_later_options(signpost *s, const struct signpost_options *options, struct sp_error *error)
+{
+    struct signpost_options all = SIGNPOST_OPTIONS_INIT;
+    const char *folder;
+
+    memcpy(&all, options, options->size < sizeof all ? options->size : sizeof all);
+    folder = all.momentum_folder;
+    if (folder == NULL)
+        return SP_OK;
+    if (folder[0] == '\0')
+        return sp_error_set(error, SP_E_RANGE,
+                            "options: momentum_folder is empty; give NULL if the momentum is not to be saved");
+    if (strlen(folder) >= sizeof s->momentum.folder)
+        return sp_error_set(error, SP_E_RANGE, "options: momentum_folder has more than %zu bytes",
+                            sizeof s->momentum.folder - 1);
+    (void)strcpy(s->momentum.folder, folder);
+    s->momentum.every = all.momentum_every > 0 ? all.momentum_every : MOMENTUM_EVERY_DEFAULT;
+    return SP_OK;
+}
+
 static int copy_options(signpost *s, const struct signpost_options *options, struct sp_error *error)
 {
     const char *program = options->program != NULL ? options->program : "libsignpost " SP_VERSION;
@@ -208,7 +231,7 @@ static int copy_options(signpost *s, const struct signpost_options *options, str
     s->give_up_s = options->give_up_s;
     s->log = options->log;
     s->log_arg = options->log_arg;
-    return SP_OK;
+    return copy_later_options(s, options, error);
 }
 
 static int make_learner(signpost *s, const struct signpost_options *options, struct sp_error *error)

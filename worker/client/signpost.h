@@ -154,11 +154,18 @@ struct signpost_options {
     void (*log)(void *arg, int level, const char *line); /* called inside the functions below, and must call none of
                                                             them; NULL: no log */
     void *log_arg;
+    /* Where this worker's momentum is saved for the process that takes its slot if this one is killed: in a file
+     * momentum-SLOT in this folder, which is made if need be; NULL: it is not, "" is an error. After a push, every
+     * `momentum_every` rounds (0: 5), at most once a second, and in at most a twentieth of the time. A file that cannot
+     * be written or read is said in the log; the training goes on. It is deleted when the job is done. */
+    const char *momentum_folder;
+    uint64_t momentum_every;
 };
 
 #define SIGNPOST_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(struct signpost_options), SIGNPOST_ANY_SLOT, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0.0, NULL, NULL  \
+        sizeof(struct signpost_options), SIGNPOST_ANY_SLOT, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0.0, NULL, NULL, \
+            NULL, 0                                                                                                    \
     }
 
 /* Makes a client; nothing is sent yet. On success *out is the caller's, to be closed. On failure *out is NULL and

@@ -15,13 +15,14 @@ enum { KEY_SERVER = 256, KEY_SLOT };
 
 struct arguments {
     struct sp_cli cli;
-    const char *server;
+    const char *server, *out;
     int slot;
 };
 
 static const struct argp_option options[] = {
     {"server", KEY_SERVER, "HOST:PORT", 0, "The server, instead of server.listen", 0},
     {"slot", KEY_SLOT, "N", 0, "The slot to take; default: any free one", 0},
+    {"out", 'o', "DIR", 0, "Folder to save the momentum in, unless worker.momentum.folder says; default runs/<job>", 0},
     {0}};
 
 static int parse_slot(const char *text, struct argp_state *state)
@@ -47,6 +48,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
         break;
     case KEY_SLOT:
         arguments->slot = parse_slot(value, state);
+        break;
+    case 'o':
+        arguments->out = value;
+        if (value[0] == '\0')
+            argp_error(state, "--out names no folder");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -93,6 +99,7 @@ int main(int argc, char **argv)
     sp_mapping_guard(PROGRAM);
     train.server = arguments.server;
     train.slot = arguments.slot;
+    train.folder = arguments.out;
     rc = sp_train(&train, &error);
     return rc == SP_OK ? SP_EXIT_DONE : sp_cli_fail(PROGRAM, error.text[0] != '\0' ? error.text : sp_code_text(rc));
 }

@@ -315,11 +315,25 @@ static struct signpost_tensor *describe(const struct sp_layout *layout)
     return tensors;
 }
 
+/* NULL if it is not to be saved. */
+static const char *momentum_folder(const struct sp_job *job, const char *folder, char *path, size_t bytes)
+{
+    if (job->worker.momentum.every == 0)
+        return NULL;
+    if (job->worker.momentum.folder[0] != '\0')
+        sp_job_path(job, job->worker.momentum.folder, path, bytes);
+    else if (folder != NULL)
+        return folder;
+    else
+        (void)snprintf(path, bytes, "runs/%s", job->job);
+    return path;
+}
+
 static int join(struct trainer *t, const struct sp_train_options *options, struct sp_error *error)
 {
     struct signpost_options client = SIGNPOST_OPTIONS_INIT;
     struct signpost_tensor *tensors = describe(sp_model_layout(t->model));
-    char token_file[2 * SP_STRING_BYTES];
+    char token_file[2 * SP_STRING_BYTES], momentum[2 * SP_STRING_BYTES];
     int rc;
 
     if (tensors == NULL)
@@ -336,6 +350,8 @@ static int join(struct trainer *t, const struct sp_train_options *options, struc
     client.data_digest = sp_examples_digest(&t->train);
     client.slot = options->slot;
     client.give_up_s = t->job.worker.give_up;
+    client.momentum_folder = momentum_folder(&t->job, options->folder, momentum, sizeof momentum);
+    client.momentum_every = t->job.worker.momentum.every;
     client.log = on_log;
     error->code = SP_OK;
     rc = signpost_open(&t->client, &client, error->text, sizeof error->text);

@@ -22,8 +22,10 @@ def float32(value):
 
 
 class Case(harness.Case):
-    def start_made(self, server, slot=-1, shift=0, more=''):
-        return self.start('made', WORKER, server.address(), slot, shift, *([more] if more else []))
+    def start_made(self, server, slot=-1, shift=0, more='', folder=None):
+        """`server` is a server or a HOST:PORT."""
+        address = server.address() if isinstance(server, harness.Server) else server
+        return self.start('made', WORKER, address, slot, shift, *([more] if more else []), *([folder] if folder else []))
 
     @staticmethod
     def said(worker, *at):

@@ -1,11 +1,13 @@
 /* A worker whose gradients and buffers are made to order: some coordinates never have a gradient, and the buffers say
  * of themselves in which slot and round they were written. It prints what it sees as lines of JSON.
  *
- * Usage: made_worker HOST:PORT [SLOT [SHIFT [zero|pause]]]
+ * Usage: made_worker HOST:PORT [SLOT [SHIFT [zero|pause|slow [FOLDER]]]]
  *   SLOT   -1: any
  *   SHIFT  is added to all that it writes into its buffers
  *   zero   no coordinate ever has a gradient
  *   pause  it takes its time, 5 ms a gradient
+ *   slow   1.1 s a gradient
+ *   FOLDER it saves its momentum there, of every round
  *
  * Lines: {"at": "init"|"gradient"|"evaluate"|"done", "round", "slot", "buffers": [...]}, buffers as they are found; the
  * last one has "digest", and "weights": {tensor: [...]} of those that are not busy.
@@ -37,7 +39,8 @@ static const struct signpost_tensor tensors[] = {
 struct worker {
     signpost *s;
     double shift;
-    int zero, pause;
+    int zero;
+    struct timespec pause;
     float gradient[COORDINATES];
 };
 
@@ -119,13 +122,11 @@ static int give_weights(struct worker *w)
 
 static int give_gradient(struct worker *w, const struct signpost_event *event)
 {
-    const struct timespec while_ = {0, 5000000};
     double loss;
     int rc;
 
     print_line(w, "gradient", event->round);
-    if (w->pause)
-        (void)nanosleep(&while_, NULL);
+    (void)nanosleep(&w->pause, NULL);
     loss = make_gradient(w, event);
     write_buffers(w, event);
     rc = signpost_gradient(w->s, 0, COORDINATES, w->gradient);
@@ -185,7 +186,12 @@ int main(int argc, char **argv)
     options.log = say;
     w.shift = argc > 3 ? atof(argv[3]) : 0.0;
     w.zero = argc > 4 && strcmp(argv[4], "zero") == 0;
-    w.pause = argc > 4 && strcmp(argv[4], "pause") == 0;
+    if (argc > 4 && strcmp(argv[4], "pause") == 0)
+        w.pause.tv_nsec = 5000000;
+    if (argc > 4 && strcmp(argv[4], "slow") == 0)
+        w.pause = (struct timespec){1, 100000000};
+    options.momentum_folder = argc > 5 ? argv[5] : NULL;
+    options.momentum_every = 1;
     rc = signpost_open(&w.s, &options, words, sizeof words);
     if (rc != SIGNPOST_OK) {
         fprintf(stderr, "made_worker: %s\n", words);

@@ -1,7 +1,7 @@
 #include "worker/client/backoff.h"
 
 #define FIRST_MS 100u
-#define LAST_MS 5000u
+#define LAST_MS 1000u /* a server that is back is found within a second */
 
 void sp_backoff_init(struct sp_backoff *backoff, uint64_t salt)
 {
@@ -18,7 +18,7 @@ uint32_t sp_backoff_next_ms(struct sp_backoff *backoff)
 {
     uint32_t pause = LAST_MS;
 
-    if (backoff->attempts < 6 && (FIRST_MS << backoff->attempts) < LAST_MS)
+    if (backoff->attempts < 4 && (FIRST_MS << backoff->attempts) < LAST_MS)
         pause = FIRST_MS << backoff->attempts;
     backoff->attempts++;
     return pause - sp_rng_below(&backoff->rng, pause / 2 + 1);

@@ -1,4 +1,4 @@
-/* Pauses between attempts to connect: they double from 100 ms up to 5 s, each shortened by up to half at random, so
+/* Pauses between attempts to connect: they double from 100 ms up to 1 s, each shortened by up to half at random, so
  * that many workers that lost the same server do not return in step. */
 #pragma once
 

@@ -280,7 +280,12 @@ static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
         sp_round_left(r, old, "another connection took over its slot with its ticket", r->now_ms);
         r->kept_slot = -1;
     }
-    return slot >= 0 ? slot : free_slot(r, hello->wanted_slot);
+    if (slot >= 0)
+        return slot; /* of the same worker: it is behind if it was */
+    slot = free_slot(r, hello->wanted_slot);
+    if (slot >= 0)
+        r->slots[slot].view.behind = false;
+    return slot;
 }
 
 enum { NO_ROOM = -1, NO_MEMORY = -2 };
@@ -372,6 +377,7 @@ static void seat_spare(struct sp_round *r, int slot)
         return;
     sp_assert(r->spares > 0);
     r->spares--;
+    r->slots[slot].view.behind = false;
     seat(r, best, slot);
 }
 

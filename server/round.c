@@ -11,6 +11,8 @@
 
 #define SAY_WAIT_MS 10000
 #define DEADLINE_MS_MIN 20.0
+#define PROBE_ROUNDS 32u
+#define PROBE_SHARE 8.0
 #define TICK_MS 1000
 
 /* --- making and ending -----------------------------------------------------------------------------------------------
@@ -98,11 +100,24 @@ static void resume_all(struct sp_round *r)
     }
 }
 
+/* Every so many rounds, or more seldom where rounds are short beside the deadline: waiting in vain takes no more than a
+ * share of the time. */
+static void maybe_probe(struct sp_round *r, uint32_t t)
+{
+    r->probing =
+        t - r->probed >= PROBE_ROUNDS && (double)(r->now_ms - r->probed_ms) >= PROBE_SHARE * sp_round_deadline_ms(r);
+    if (!r->probing)
+        return;
+    r->probed = t;
+    r->probed_ms = r->now_ms;
+}
+
 void sp_round_begin(struct sp_round *r, uint32_t t)
 {
     r->round = t;
     r->began_ms = r->now_ms;
-    r->quorum_in = false;
+    r->quorum_in = r->pace_taken = false;
+    maybe_probe(r, t);
     r->paused = r->evaluation.pending; /* workers evaluate first: their time says nothing of the round */
     r->waits_said_ms = r->now_ms;
     r->waits[0] = '\0';
@@ -171,28 +186,75 @@ static void learn_quorum(struct sp_round *r)
     r->arrival_ms += off / 8.0;
 }
 
-/* `in` workers have given chunk `base`. */
+/* Chunks that nobody holds back, however slow another one is. */
+static uint32_t free_chunks(const struct sp_round *r)
+{
+    return r->tally.chunks < SP_TALLY_WINDOW ? r->tally.chunks : SP_TALLY_WINDOW;
+}
+
+/* One sample a round as well: `ahead` workers have given the chunks that nobody holds back. What comes after them may
+ * wait for a straggler, and says nothing of the quorum. */
+static void learn_pace(struct sp_round *r, unsigned ahead)
+{
+    double ms;
+
+    if (r->pace_taken || ahead < r->job.server.quorum || free_chunks(r) < 2 || (r->tally.base == 0 && !r->quorum_in))
+        return;
+    r->pace_taken = true;
+    ms = (double)(r->now_ms - r->first_ms) / (free_chunks(r) - 1);
+    r->pace_ms += r->pace_known ? (ms - r->pace_ms) / 8.0 : ms;
+    r->pace_known = true;
+}
+
+/* `in` workers have given chunk `base`. Were it not for those that were waited for, they would have given it at
+ * `par_ms`: a pace after the chunk before, or later by as much as they let the others wait. */
 static void note_quorum(struct sp_round *r, unsigned in)
 {
+    double now = (double)r->now_ms;
+
     if (r->job.server.close != SP_CLOSE_QUORUM || r->quorum_in || in < r->job.server.quorum)
         return;
     r->quorum_in = true;
-    r->quorum_ms = r->now_ms;
-    if (r->tally.base == 0 && !r->paused)
+    if (r->tally.base > 0) {
+        double par = r->par_ms + fmax(r->pace_ms, now - (double)r->tallied_ms);
+
+        r->par_ms = r->pace_known ? fmin(now, par) : now;
+        return;
+    }
+    r->par_ms = now;
+    r->first_ms = r->now_ms;
+    if (!r->paused)
         learn_quorum(r);
 }
 
-/* Once a quorum has given the chunk, the others have as long again as a quorum usually needs, and four deviations. */
-static uint64_t quorum_deadline(const struct sp_round *r)
+/* As long again as a quorum usually needs, and four deviations. */
+double sp_round_deadline_ms(const struct sp_round *r)
 {
-    return r->quorum_ms + (uint64_t)fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms, DEADLINE_MS_MIN);
+    double pushing = r->tally.chunks > 1 ? r->pace_ms * (double)(r->tally.chunks - 1) : 0.0;
+
+    return fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms + pushing, DEADLINE_MS_MIN);
 }
 
-/* Once a round: by its first chunk. */
-static void count_late(struct slot *s, const struct sp_frame *frame)
+/* When the round goes on without those who have not given chunk `base`. It does not begin anew with every chunk: one
+ * whose line is slow would be in time with each of them, and late with the round. */
+static uint64_t quorum_deadline(const struct sp_round *r)
 {
-    if (frame->first == 0 && (frame->flags & (SP_FRAME_FULL | SP_FRAME_BUFFERS)) == 0)
+    if (r->tally.chunks > 1 && !r->pace_known)
+        return UINT64_MAX; /* it is known as soon as a quorum has given a few */
+    return (uint64_t)(r->par_ms + sp_round_deadline_ms(r));
+}
+
+/* A chunk that is not wanted: it came before, or its round is over or went on without it. */
+static void count_dropped(struct sp_round *r, struct worker *worker, const struct sp_frame *frame)
+{
+    struct slot *s = &r->slots[worker->slot];
+
+    if (r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains && !s->dropped) {
+        s->view.duplicates++;
+    } else if (worker->counted != frame->round) {
+        worker->counted = frame->round;
         s->view.late++;
+    }
 }
 
 static void abstain(struct sp_round *r, int slot, const char *why)
@@ -201,6 +263,7 @@ static void abstain(struct sp_round *r, int slot, const char *why)
 
     s->abstains = true;
     s->view.abstained++;
+    r->workers[s->worker]->counted = r->round;
     sp_round_note(r, SP_NOTE_WARN, "worker %s, slot %d, abstains from round %u from chunk %u on: %s",
                   sp_roster_name(r, slot), slot, r->round, r->tally.slot[slot].arrived, why);
 }
@@ -234,7 +297,7 @@ int sp_round_push_dropped(struct sp_round *r, uint32_t peer, const struct sp_fra
     r->now_ms = now_ms;
     if (worker == NULL || worker->slot < 0)
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH without a slot");
-    count_late(&r->slots[worker->slot], frame);
+    count_dropped(r, worker, frame);
     return SP_OK;
 }
 
@@ -262,7 +325,7 @@ int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *me
     /* The round may have gone on while the bulk was read: ask again. */
     rc = sp_round_place(r, peer, frame, &unused, error);
     if (rc == SP_E_STATE) {
-        count_late(&r->slots[worker->slot], frame);
+        count_dropped(r, worker, frame);
         return SP_OK;
     }
     sp_assert(rc != SP_ROUND_HOLD);
@@ -284,15 +347,46 @@ bool sp_round_lags(const struct sp_round *r, uint32_t slot)
            r->tally.slot[slot].arrived <= r->tally.base;
 }
 
+bool sp_round_waits_for(const struct sp_round *r, uint32_t slot)
+{
+    return sp_round_lags(r, slot) && (r->probing || !r->slots[slot].view.behind);
+}
+
+/* Now and then: one that is now in time and now late falls behind many times a second. */
+static void say_behind(struct sp_round *r, uint32_t slot)
+{
+    struct slot *s = &r->slots[slot];
+    bool said = s->behind_said_ms != 0 && r->now_ms - s->behind_said_ms < SAY_WAIT_MS;
+
+    if (!said)
+        s->behind_said_ms = r->now_ms;
+    sp_round_note(r, said ? SP_NOTE_DEBUG : SP_NOTE_INFO,
+                  "worker %s, slot %u, is behind: rounds from %u on do not wait for it until it is in time again",
+                  sp_roster_name(r, (int)slot), slot, r->round);
+}
+
 static void drop_laggards(struct sp_round *r)
 {
     for (uint32_t i = 0; i < r->job.workers; i++) {
         if (!sp_round_lags(r, i))
             continue;
         r->slots[i].dropped = true;
-        sp_round_note(r, SP_NOTE_DEBUG, "round %u goes on without slot %u", r->round, i);
+        if (!r->slots[i].view.behind)
+            say_behind(r, i);
+        r->slots[i].view.behind = true;
     }
     resume_all(r);
+}
+
+/* All chunks are tallied: who gave each of them in time is behind no more. */
+static void forgive_punctual(struct sp_round *r)
+{
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        struct slot *s = &r->slots[i];
+
+        if (s->expected && !s->dropped && (s->abstains || r->tally.slot[i].arrived == r->tally.chunks))
+            s->view.behind = false;
+    }
 }
 
 /* Nobody is left who could finish the round. Its updates were provisional: it is collected again from its first chunk.
@@ -335,10 +429,11 @@ static bool awaits_return(struct sp_round *r)
     return rejoining->on;
 }
 
-/* Whether chunk `base` can be tallied now: all that are expected are in, or enough are and the deadline has passed. */
+/* Whether chunk `base` can be tallied now: all that are expected are in, or enough are and nobody is to be waited for
+ * any longer. Those behind are waited for until there is a quorum, too: without it they are needed. */
 static bool chunk_complete(struct sp_round *r)
 {
-    unsigned missing = 0, in = 0;
+    unsigned missing = 0, awaited = 0, in = 0, ahead = 0;
 
     if (r->live == 0 && r->tally.base > 0)
         begin_anew(r);
@@ -347,16 +442,21 @@ static bool chunk_complete(struct sp_round *r)
         return false;
     }
     for (uint32_t i = 0; i < r->job.workers; i++) {
+        bool abstains = r->slots[i].expected && r->slots[i].abstains;
+
         missing += sp_round_lags(r, i);
-        in += r->tally.slot[i].arrived > r->tally.base || (r->slots[i].expected && r->slots[i].abstains);
-    }
-    if (missing == 0) {
-        note_quorum(r, in);
-        return in > 0 || r->tally.base > 0;
+        awaited += sp_round_waits_for(r, i);
+        in += r->tally.slot[i].arrived > r->tally.base || abstains;
+        ahead += r->tally.slot[i].arrived >= free_chunks(r) || abstains;
     }
     note_quorum(r, in);
-    if (!r->quorum_in || in < r->job.server.quorum || r->now_ms < quorum_deadline(r))
+    learn_pace(r, ahead);
+    if (missing == 0)
+        return in > 0 || r->tally.base > 0;
+    if (!r->quorum_in || in < r->job.server.quorum || (awaited > 0 && r->now_ms < quorum_deadline(r)))
         return false;
+    if (awaited > 0)
+        r->par_ms = (double)r->now_ms; /* whoever is left has as long again */
     drop_laggards(r);
     return true;
 }
@@ -382,6 +482,7 @@ static bool step(struct sp_round *r)
             return false;
         sp_combine_chunk(r);
         r->tally.base++;
+        r->tallied_ms = r->now_ms;
         r->quorum_in = false;
         resume_all(r);
         return true;
@@ -393,6 +494,7 @@ static bool step(struct sp_round *r)
         /* Who comes now gets weights with the next round, not these. */
         sp_evaluation_give_up(r, "nobody is left who holds these weights");
     }
+    forgive_punctual(r);
     sp_commit_round(r);
     next_round(r);
     return true;

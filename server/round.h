@@ -130,10 +130,12 @@ struct sp_action {
 struct sp_slot_view {
     bool live, ready;
     uint32_t peer;
-    uint64_t votes;     /* rounds it took part in to the end */
-    uint64_t missed;    /* rounds it was expected in and was not */
-    uint64_t late;      /* pushes dropped because their round was over, or it had not been expected */
-    uint64_t abstained; /* rounds */
+    uint64_t votes;      /* rounds it took part in to the end */
+    bool behind;         /* a round went on without it: rounds do not wait for it until it is in time again */
+    uint64_t missed;     /* rounds it was expected in and was not */
+    uint64_t late;       /* pushes of which something was dropped: their round went on without it, or was over */
+    uint64_t duplicates; /* chunks dropped because the slot had given them already */
+    uint64_t abstained;  /* rounds */
     uint64_t resyncs, joins;
     uint64_t compared, disagreed; /* coordinates, with the vote */
 };
@@ -150,6 +152,9 @@ struct sp_view {
     const float *buffers;           /* NULL if there are none */
     const uint8_t *traits;          /* one a trained tensor; NULL while unknown */
     unsigned live, spares;
+    /* With close: quorum. How long the others have once a quorum is in; when a quorum's first chunks are usually in,
+     * after the round's beginning, and its mean deviation. 0: not learned yet. */
+    double deadline_ms, arrival_ms, arrival_spread_ms;
     const struct sp_slot_view *slots; /* one for each of job.workers */
     const struct sp_switch_view *switches;
     unsigned switches_count;

@@ -26,8 +26,9 @@ struct worker {
     int wanted; /* slot, or SP_ANY_SLOT */
     uint8_t ticket[SP_TICKET_BYTES];
     bool evaluates;
-    bool held;      /* waits for SP_ACTION_RESUME */
-    uint64_t order; /* of arrival */
+    bool held;        /* waits for SP_ACTION_RESUME */
+    uint32_t counted; /* the last round whose push is counted as late or abstained: once a round */
+    uint64_t order;   /* of arrival */
 };
 
 /* What a slot has given to the round before, until its dot completes the statistics of it. */
@@ -44,6 +45,7 @@ struct slot {
     bool expected; /* in this round */
     bool abstains; /* from chunk `arrived` on */
     bool dropped;  /* the round went on without it */
+    uint64_t behind_said_ms;
     bool has_dot, has_loss;
     double dot, loss;
     struct scalars now, before;
@@ -166,11 +168,18 @@ struct sp_round {
 
     /* deadlines of `close: quorum`, learned from arrivals */
     uint64_t began_ms;
-    bool quorum_in; /* a quorum has given chunk `base`, since quorum_ms */
-    uint64_t quorum_ms;
-    bool paused; /* this round waited for something else than its pushes */
-    double arrival_ms, arrival_spread_ms;
-    bool arrivals_known;
+    bool quorum_in;                       /* a quorum has given chunk `base` */
+    double par_ms;                        /* when it would have, had nobody been waited for */
+    uint64_t first_ms;                    /* when a quorum had given the first chunk */
+    uint64_t tallied_ms;                  /* when the chunk before `base` was tallied */
+    bool paused;                          /* this round waited for something else than its pushes */
+    bool probing;                         /* those behind are waited for as well */
+    uint32_t probed;                      /* the last round in which they were, */
+    uint64_t probed_ms;                   /* and when it began */
+    double arrival_ms, arrival_spread_ms; /* of a quorum's first chunks, since the round began */
+    double pace_ms;                       /* from one chunk of a quorum to its next */
+    bool arrivals_known, pace_known;
+    bool pace_taken; /* of this round */
 
     uint64_t gather_since_ms, waits_said_ms;
     char waits[256];
@@ -215,6 +224,10 @@ bool sp_round_may_admit(const struct sp_round *r);
 void sp_round_over(struct sp_round *r);
 /* Whether the chunk to be tallied next is still expected of this slot. */
 bool sp_round_lags(const struct sp_round *r, uint32_t slot);
+/* Whether the round waits for it while others are expected: not for one that is behind. */
+bool sp_round_waits_for(const struct sp_round *r, uint32_t slot);
+/* What the others get once a quorum is in, as it is learned by now. */
+double sp_round_deadline_ms(const struct sp_round *r);
 uint64_t sp_round_gather_deadline(const struct sp_round *r);
 
 /* --- combine.c --- */

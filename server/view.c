@@ -4,16 +4,28 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Those behind are waited for when nobody else is: then the quorum needs them. */
+static bool needs_those_behind(const struct sp_round *r)
+{
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        if (sp_round_waits_for(r, i))
+            return false;
+    }
+    return true;
+}
+
 /* The slots that the round waits for, as "slot 1" or "slots 1, 3"; "" if none. */
 static void list_slots(const struct sp_round *r, char *text, size_t bytes)
 {
     char numbers[128];
     size_t used = 0;
     unsigned n = 0;
+    bool needs = needs_those_behind(r);
 
     numbers[0] = text[0] = '\0';
     for (uint32_t i = 0; i < r->job.workers; i++) {
-        bool missing = r->stage == SP_STAGE_RUNNING ? sp_round_lags(r, i) : !r->slots[i].view.ready;
+        bool waits = needs ? sp_round_lags(r, i) : sp_round_waits_for(r, i);
+        bool missing = r->stage == SP_STAGE_RUNNING ? waits : !r->slots[i].view.ready;
 
         if (!missing)
             continue;
@@ -97,8 +109,10 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
 {
     sp_round_settle(r);
     memset(view, 0, sizeof *view);
-    for (uint32_t i = 0; i < r->job.workers; i++)
+    for (uint32_t i = 0; i < r->job.workers; i++) {
         r->views[i] = r->slots[i].view;
+        r->views[i].behind = r->views[i].behind && r->views[i].live; /* an empty slot keeps it for who returns */
+    }
     view->stage = r->stage;
     view->round = r->committed;
     view->rounds = r->rounds;
@@ -111,6 +125,11 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->traits = r->traits;
     view->live = r->live;
     view->spares = r->spares;
+    if (r->job.server.close == SP_CLOSE_QUORUM) {
+        view->deadline_ms = sp_round_deadline_ms(r);
+        view->arrival_ms = r->arrival_ms;
+        view->arrival_spread_ms = r->arrival_spread_ms;
+    }
     view->slots = r->views;
     view->switches = r->switches;
     view->switches_count = r->switches_count;

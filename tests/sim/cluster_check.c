@@ -176,11 +176,12 @@ void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame,
     o->has[slot][k] = oracle_read_push(c, &piece, bulk, o->pushed[slot] + piece.at);
 }
 
-/* A push comes too late if its first chunk does. */
-void check_thrown_away(struct cluster *c, uint32_t slot, const struct sp_frame *frame)
+/* A push comes too late if a chunk of it does. These workers give no chunk twice. */
+void check_thrown_away(struct cluster *c, struct line *line, const struct sp_frame *frame)
 {
-    must(slot < c->job.workers);
-    c->oracle.late[slot] += frame->first == 0 && (frame->flags & (SP_FRAME_FULL | SP_FRAME_BUFFERS)) == 0;
+    must(line->slot < c->job.workers);
+    c->oracle.late[line->slot] += line->late_round != frame->round;
+    line->late_round = frame->round;
 }
 
 void check_update(struct cluster *c, const struct sp_action *action)
@@ -399,6 +400,8 @@ static void check_slots(struct cluster *c, const struct sp_view *view)
         must(slot->live || !slot->ready);
         must(slot->votes + slot->missed <= view->round);
         must(slot->late == c->oracle.late[i]);
+        must(slot->duplicates == 0);
+        must(!slot->behind || (slot->live && c->job.server.close == SP_CLOSE_QUORUM));
     }
 }
 

@@ -223,7 +223,7 @@ static void look_at_push(struct cluster *c, uint32_t line, const struct sp_messa
         return;
     rc = sp_round_place(c->round, line, &message->frame, &place, &error);
     if (rc == SP_E_STATE)
-        check_thrown_away(c, c->lines[line]->slot, &message->frame);
+        check_thrown_away(c, c->lines[line], &message->frame);
     if (rc != SP_OK)
         return;
     must_say(place == c->lines[line]->destination, "what is counted is not what was read");

@@ -72,7 +72,8 @@ struct line {
     uint8_t *destination;
     struct sp_hello hello; /* until its layout is there */
     uint8_t ticket[SP_TICKET_BYTES];
-    uint32_t slot; /* NOBODY: none */
+    uint32_t slot;       /* NOBODY: none */
+    uint32_t late_round; /* the last one whose push came too late */
     /* the worker's */
     bool worker_open;
 };
@@ -258,7 +259,7 @@ void check_traits(const struct cluster *c, const uint8_t *traits, uint32_t count
 void check_first_weights(struct cluster *c);
 void check_weights_sent(struct cluster *c, uint32_t round);
 void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame, const uint8_t *bulk);
-void check_thrown_away(struct cluster *c, uint32_t slot, const struct sp_frame *frame);
+void check_thrown_away(struct cluster *c, struct line *line, const struct sp_frame *frame);
 void check_update(struct cluster *c, const struct sp_action *action);
 void check_event(struct cluster *c, const struct sp_event *event);
 void check_commit(struct cluster *c, const struct sp_action *action);

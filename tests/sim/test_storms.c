@@ -249,7 +249,7 @@ START_TEST(test_storm_of_two_chunks)
                                       .decay = 1,
                                       .examples = 2560,
                                       .test_examples = 100,
-                                      .seed = 9,
+                                      .seed = 13,
                                       .processes = 9,
                                       .faults = hard};
     struct cluster_result result;

@@ -300,7 +300,8 @@ START_TEST(test_duplicate_and_late_pushes)
     ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_OK);
     chunk.values = down;
     ck_assert_int_eq(drive_push_chunk(&d, 1, &chunk), SP_OK); /* again: dropped, not counted over */
-    ck_assert_uint_eq(look().slots[0].late, 1);
+    ck_assert_uint_eq(look().slots[0].duplicates, 1);
+    ck_assert_uint_eq(look().slots[0].late, 0);
     ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
     ck_assert_uint_eq(d.committed, 1);
     ck_assert_uint_eq(result(), 0xff);
@@ -311,6 +312,67 @@ START_TEST(test_duplicate_and_late_pushes)
     ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
     ck_assert_uint_eq(d.committed, 2);
     ck_assert_uint_eq(result(), 0xff);
+    ck_assert_uint_eq(look().slots[0].duplicates + look().slots[1].duplicates, 1);
+    drive_close(&d);
+}
+END_TEST
+
+/* Of several chunks: each that comes again counts as a duplicate; a push counts as late once, whether all of it is late
+ * or the round went on without its second half. */
+START_TEST(test_late_once_a_round)
+{
+    float *a;
+
+    open_values(3, "server.close.quorum=2", NULL);
+    a = constant(1.0f);
+    for (uint32_t peer = 1; peer <= 3; peer++)
+        ck_assert_int_eq(push_chunk(peer, 0, a), SP_OK);
+    ck_assert_int_eq(push_chunk(3, 0, a), SP_OK);
+    ck_assert_int_eq(push_chunk(3, 0, a), SP_OK);
+    ck_assert_uint_eq(look().slots[2].duplicates, 2);
+    for (uint32_t k = 1; k < 4; k++) {
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+        ck_assert_int_eq(push_chunk(2, k, a), SP_OK);
+    }
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(look().slots[2].late, 0);
+    for (uint32_t k = 1; k < 7; k++)
+        ck_assert_int_eq(push_chunk(3, k, a), SP_OK);
+    ck_assert_uint_eq(look().slots[2].late, 1);
+    for (uint32_t k = 4; k < 7; k++) {
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+        ck_assert_int_eq(push_chunk(2, k, a), SP_OK);
+    }
+    ck_assert_uint_eq(d.committed, 2);
+    for (uint32_t k = 0; k < 7; k++)
+        ck_assert_int_eq(drive_push_chunk(&d, 1, &(struct drive_chunk){.round = 2, .k = k, .values = a}), SP_OK);
+    ck_assert_uint_eq(look().slots[0].late, 1);
+    ck_assert_uint_eq(look().slots[2].missed, 1);
+    ck_assert_uint_eq(look().slots[2].duplicates, 2);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* The rest of a push that its values ended early is no late one. */
+START_TEST(test_abstention_is_not_late)
+{
+    float *a, *bad;
+
+    open_values(2, NULL, NULL);
+    a = constant(1.0f);
+    bad = constant(NAN);
+    ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
+    for (uint32_t k = 1; k < 7; k++)
+        ck_assert_int_eq(push_chunk(1, k, bad), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, a), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &(struct drive_chunk){.round = 2, .k = 6, .values = a}), SP_OK);
+    ck_assert_uint_eq(look().slots[0].abstained, 1);
+    ck_assert_uint_eq(look().slots[0].late, 0);
+    ck_assert_uint_eq(look().slots[0].duplicates, 0);
+    free(a);
+    free(bad);
     drive_close(&d);
 }
 END_TEST
@@ -686,6 +748,245 @@ START_TEST(test_quorum_counts_abstentions)
 }
 END_TEST
 
+/* --- those behind --------------------------------------------------------------------------------------------------
+ */
+
+/* Two are a quorum, and in after 100 ms; the others were late in round 1. */
+static void open_with_some_behind(uint32_t workers)
+{
+    drive_open(
+        &d,
+        (const char *[]){"train.rounds=2000", "server.close.quorum=2", workers == 3 ? "workers=3" : "workers=4", NULL},
+        small);
+    (void)drive_join_all(&d, workers);
+    drive_tick(&d, 100);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 0);
+    ck_assert(!look().slots[2].behind);
+    drive_tick(&d, 300); /* 100 + 4 * 50 */
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert(look().slots[2].behind);
+    ck_assert(drive_said(&d, "is behind: rounds from 1 on do not wait for it"));
+}
+
+static void rounds_by_1_and_2(uint32_t until)
+{
+    while (d.committed < until) {
+        drive_tick(&d, 100);
+        ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    }
+}
+
+/* Rounds end as if there were no such worker; every 32nd waits for it, in vain at first. */
+START_TEST(test_behind_is_not_waited_for)
+{
+    uint32_t before;
+
+    open_with_some_behind(3);
+    for (uint32_t t = 2; t <= 31; t++) {
+        rounds_by_1_and_2(t);
+        ck_assert_uint_eq(d.committed, t);
+    }
+    before = d.committed;
+    drive_tick(&d, 100);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, before); /* a probe */
+    ck_assert_str_eq((drive_tick(&d, 0), look().waits), "the pushes of slot 2 in round 32");
+    drive_tick(&d, 1000);
+    ck_assert_uint_eq(d.committed, 32);
+    ck_assert(look().slots[2].behind);
+    rounds_by_1_and_2(63);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 63);
+    ck_assert_int_eq(drive_push(&d, 3, up), SP_OK); /* just in time */
+    ck_assert_uint_eq(d.committed, 64);
+    ck_assert(!look().slots[2].behind);
+    ck_assert_uint_eq(look().slots[2].missed, 63);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 64); /* it is waited for, as it was at first */
+    drive_close(&d);
+}
+END_TEST
+
+/* What it gives while the round is on counts, and it is behind no more; so it is if it abstains in time. */
+START_TEST(test_behind_comes_back_by_itself)
+{
+    open_with_some_behind(3);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    if (_i == 0)
+        ck_assert_int_eq(drive_push(&d, 3, up), SP_OK);
+    else
+        ck_assert_int_eq(drive_abstain(&d, 3, 2), SP_OK);
+    ck_assert_uint_eq(d.committed, 1); /* the quorum is in, but 2 is in time as a rule */
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_last(&d, SP_ACTION_COMMIT)->action.commit.voters[0], _i == 0 ? 7 : 3);
+    ck_assert(!look().slots[2].behind);
+    drive_close(&d);
+}
+END_TEST
+
+/* Without it there is no quorum: the round waits until it is in, and then for nobody. */
+START_TEST(test_behind_is_needed)
+{
+    open_with_some_behind(3);
+    drive_left(&d, 2);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    drive_tick(&d, 60000);
+    ck_assert_uint_eq(d.committed, 1);
+    ck_assert_str_eq(look().waits, "the pushes of slot 2 in round 2");
+    ck_assert_int_eq(drive_push(&d, 3, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert(!look().slots[2].behind);
+    drive_close(&d);
+}
+END_TEST
+
+/* Two are behind, one of them is needed: whichever is first. */
+START_TEST(test_one_of_two_behind_is_needed)
+{
+    open_with_some_behind(4);
+    ck_assert(look().slots[3].behind);
+    drive_left(&d, 1);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    drive_tick(&d, 60000);
+    ck_assert_str_eq(look().waits, "the pushes of slots 2, 3 in round 2");
+    ck_assert_int_eq(drive_push(&d, 4, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert(look().slots[2].behind && !look().slots[3].behind);
+    drive_close(&d);
+}
+END_TEST
+
+/* Another worker in its slot is not behind. The same one is, when it returns with its ticket. */
+START_TEST(test_behind_stays_with_the_worker)
+{
+    uint32_t back;
+
+    open_with_some_behind(3);
+    drive_left(&d, 3);
+    ck_assert(!look().slots[2].behind);
+    back = drive_return(&d, 3);
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    ck_assert(look().slots[2].behind);
+    rounds_by_1_and_2(2);
+    if (_i == 0) {
+        drive_left(&d, back);
+        back = drive_hello(&d, 2);
+    } else {
+        uint32_t spare = drive_hello(&d, SP_ANY_SLOT);
+
+        drive_left(&d, back);
+        back = spare;
+    }
+    ck_assert_int_eq(drive_ready(&d, back), SP_OK);
+    ck_assert(!look().slots[2].behind);
+    ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+    ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_int_eq(drive_push(&d, back, up), SP_OK);
+    ck_assert_uint_eq(d.committed, 3);
+    drive_close(&d);
+}
+END_TEST
+
+/* Rounds of no time at all: waiting 20 ms in every 32nd of them would take most of it. */
+START_TEST(test_probes_take_a_share_of_the_time)
+{
+    uint64_t waited = 0, probes = 0;
+
+    open_with_some_behind(3);
+    for (uint32_t t = 2; t <= 2000; t++) {
+        drive_tick(&d, 1);
+        ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+        probes += d.committed < t;
+        for (; d.committed < t; waited++)
+            drive_tick(&d, 1);
+        drive_clear(&d);
+    }
+    ck_assert_uint_gt(probes, 5);
+    ck_assert_uint_lt(waited, (2000 + waited) / 6); /* an eighth, and a little for what was learned before */
+    drive_close(&d);
+}
+END_TEST
+
+/* A round of seven chunks: after the gradient each worker gives a chunk every pace[peer - 1] ms, unless the window
+ * holds it back. Returns the ms it took. */
+static uint64_t round_of_lines(uint64_t gradient, const uint64_t pace[4], const float *values)
+{
+    uint32_t next[4] = {0}, round = d.committed + 1;
+    uint64_t began = d.now_ms;
+
+    for (; d.committed < round; drive_tick(&d, 1)) {
+        for (uint32_t i = 0; i < 4; i++) {
+            struct drive_chunk chunk = {.round = round, .k = next[i], .values = values};
+
+            if (d.committed < round && next[i] < 7 && d.now_ms - began >= gradient + pace[i] * next[i])
+                next[i] += drive_push_chunk(&d, i + 1, &chunk) == SP_OK;
+        }
+        ck_assert_uint_lt(d.now_ms - began, 10000);
+    }
+    return d.now_ms - began - 1;
+}
+
+/* A line is late with the round, not with each of its chunks: else one that needs ten times as long for all of them
+ * would be waited for all the way. A line that is a little slower is not late, though it is behind with most chunks;
+ * nor when the round has just waited for another one. */
+START_TEST(test_slow_line_falls_behind)
+{
+    const uint64_t alike[4] = {20, 20, 20, 38}, slow[4] = {20, 20, 22, 200};
+    const uint64_t gradient = _i == 0 ? 0 : 100;
+    uint64_t took;
+    float *a;
+
+    open_values(4, "server.close.quorum=2", "train.rounds=30");
+    a = constant(1.0f);
+    for (int t = 0; t < 20; t++)
+        ck_assert_uint_eq(round_of_lines(gradient, alike, a), gradient + 6 * 38);
+    ck_assert_uint_eq(look().slots[3].missed, 0);
+    took = round_of_lines(gradient, slow, a);
+    ck_assert_uint_gt(took, gradient + 6 * 20);
+    ck_assert_uint_lt(took, 2 * (gradient + 6 * 20) + 40);
+    ck_assert(look().slots[3].behind);
+    ck_assert_uint_eq(look().slots[3].missed, 1);
+    ck_assert_uint_eq(round_of_lines(gradient, slow, a), gradient + 6 * 22);
+    ck_assert_uint_eq(look().slots[2].missed, 0);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
+/* The round has waited for one as long as it may: the next one to be late with a chunk has time of its own. */
+START_TEST(test_dropping_one_gives_the_others_time)
+{
+    float *a;
+
+    open_values(4, "server.close.quorum=2", NULL);
+    a = constant(1.0f);
+    for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++) {
+        for (uint32_t peer = 1; peer <= 3; peer++)
+            ck_assert_int_eq(push_chunk(peer, k, a), SP_OK);
+    }
+    drive_tick(&d, 20);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW);
+    ck_assert(look().slots[3].behind);
+    for (uint32_t peer = 1; peer <= 2; peer++)
+        ck_assert_int_eq(push_chunk(peer, SP_TALLY_WINDOW, a), SP_OK);
+    drive_tick(&d, 19);
+    ck_assert_int_eq(push_chunk(3, SP_TALLY_WINDOW, a), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW + 1);
+    ck_assert(!look().slots[2].behind);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
 /* --- many ----------------------------------------------------------------------------------------------------------
  */
 
@@ -719,6 +1020,8 @@ TCase *round_push_cases(void)
     tcase_add_test(cases, test_abstention);
     tcase_add_loop_test(cases, test_values_that_are_not_finite, 0, 2);
     tcase_add_test(cases, test_duplicate_and_late_pushes);
+    tcase_add_test(cases, test_late_once_a_round);
+    tcase_add_test(cases, test_abstention_is_not_late);
     tcase_add_test(cases, test_future_pushes_are_refused);
     tcase_add_test(cases, test_pushes_of_those_who_may_not);
     tcase_add_test(cases, test_pushes_that_do_not_fit);
@@ -734,6 +1037,14 @@ TCase *round_push_cases(void)
     tcase_add_test(cases, test_quorum_deadline_is_learned);
     tcase_add_test(cases, test_quorum_late_one_catches_up);
     tcase_add_test(cases, test_quorum_counts_abstentions);
+    tcase_add_test(cases, test_behind_is_not_waited_for);
+    tcase_add_loop_test(cases, test_behind_comes_back_by_itself, 0, 2);
+    tcase_add_test(cases, test_behind_is_needed);
+    tcase_add_test(cases, test_one_of_two_behind_is_needed);
+    tcase_add_loop_test(cases, test_behind_stays_with_the_worker, 0, 2);
+    tcase_add_test(cases, test_probes_take_a_share_of_the_time);
+    tcase_add_loop_test(cases, test_slow_line_falls_behind, 0, 2);
+    tcase_add_test(cases, test_dropping_one_gives_the_others_time);
     tcase_add_test(cases, test_two_hundred_and_fifty_five);
     return cases;
 }

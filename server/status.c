@@ -110,9 +110,11 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         sp_json_put(&slot, "slot", json_integer(i));
         sp_json_put(&slot, "state", json_string(s->ready ? "live" : s->live ? "joining" : "empty"));
         sp_json_put(&slot, "address", peer != NULL ? json_string(peer->name) : json_null());
+        sp_json_put(&slot, "behind", json_boolean(s->behind));
         sp_json_put(&slot, "votes", count(s->votes));
         sp_json_put(&slot, "missed", count(s->missed));
         sp_json_put(&slot, "late", count(s->late));
+        sp_json_put(&slot, "duplicates", count(s->duplicates));
         sp_json_put(&slot, "abstained", count(s->abstained));
         sp_json_put(&slot, "resyncs", count(s->resyncs));
         sp_json_put(&slot, "joins", count(s->joins));
@@ -134,6 +136,18 @@ static void set_bytes(json_t **to, const struct sp_server *server, const struct 
     sp_json_put(to, "bytes_other_in", count(server->bytes.other_in));
     sp_json_put(to, "bytes_other_out", count(server->bytes.other_out));
     sp_json_put(to, "bytes_float32", count(view->float32_bytes));
+}
+
+/* When a round closes; of a quorum, what it has learned of the workers. */
+static void set_close(json_t **to, const struct sp_server *server, const struct sp_view *view)
+{
+    sp_json_put(to, "close", key_json(&server->job, "server.close"));
+    if (server->job.server.close != SP_CLOSE_QUORUM)
+        return;
+    sp_json_put(to, "quorum", json_integer(server->job.server.quorum));
+    sp_json_put(to, "deadline_ms", sp_json_number(view->deadline_ms));
+    sp_json_put(to, "arrival_ms", sp_json_number(view->arrival_ms));
+    sp_json_put(to, "arrival_spread_ms", sp_json_number(view->arrival_spread_ms));
 }
 
 static json_t *security_json(const struct sp_security *security)
@@ -162,6 +176,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "live", json_integer(view.live));
     sp_json_put(&status, "spares", json_integer(view.spares));
     sp_json_put(&status, "waits_for", json_string(view.waits));
+    set_close(&status, server, &view);
     sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
     sp_json_put(&status, "test_accuracy", test_accuracy(&view));
     set_switches(&status, &view);

@@ -4,6 +4,7 @@
 
 #include <argp.h>
 #include <math.h>
+#include <string.h>
 
 static double number(const json_t *object, const char *key)
 {
@@ -24,12 +25,15 @@ static void print_slots(const json_t *slots)
     size_t index;
     json_t *slot;
 
-    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %9s %8s %12s\n", "slot", "state", "address", "votes", "missed", "late",
-                 "abstained", "resyncs", "disagreement");
+    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s\n", "slot", "state", "address", "votes", "missed",
+                 "late", "duplicates", "abstained", "resyncs", "disagreement");
     json_array_foreach((json_t *)slots, index, slot)
     {
-        (void)printf("  %-5.0f %-8s %-22s %8.0f %7.0f %6.0f %9.0f %8.0f ", number(slot, "slot"), words(slot, "state"),
-                     words(slot, "address"), number(slot, "votes"), number(slot, "missed"), number(slot, "late"),
+        bool behind = json_is_true(json_object_get(slot, "behind"));
+
+        (void)printf("  %-5.0f %-8s %-22s %8.0f %7.0f %6.0f %10.0f %9.0f %8.0f ", number(slot, "slot"),
+                     behind ? "behind" : words(slot, "state"), words(slot, "address"), number(slot, "votes"),
+                     number(slot, "missed"), number(slot, "late"), number(slot, "duplicates"),
                      number(slot, "abstained"), number(slot, "resyncs"));
         if (isnan(number(slot, "disagreement")))
             (void)printf("%12s\n", "-");
@@ -78,6 +82,18 @@ static void print_keep(const json_t *keep)
         (void)printf("  restarts        %.0f of the server\n", number(keep, "restarts"));
 }
 
+/* Of a job whose rounds close by quorum. */
+static void print_quorum(const json_t *status)
+{
+    if (strcmp(words(status, "close"), "quorum") != 0)
+        return;
+    (void)printf(
+        "  rounds close    with %.0f workers and a deadline: they are in after %.1f ms (deviation %.1f ms), the "
+        "others have %.1f ms more\n",
+        number(status, "quorum"), number(status, "arrival_ms"), number(status, "arrival_spread_ms"),
+        number(status, "deadline_ms"));
+}
+
 static void print_status(const json_t *status)
 {
     double accuracy = number(status, "test_accuracy");
@@ -90,6 +106,7 @@ static void print_status(const json_t *status)
         (void)printf("  waits for       %s\n", words(status, "waits_for"));
     (void)printf("  workers         %.0f of %.0f live, %.0f spares\n", number(status, "live"),
                  number(status, "workers"), number(status, "spares"));
+    print_quorum(status);
     if (!isnan(number(status, "train_loss")))
         (void)printf("  train loss      %.4f in the last whole epoch\n", number(status, "train_loss"));
     if (!isnan(accuracy))

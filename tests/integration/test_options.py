@@ -1,10 +1,13 @@
 """What the job file can ask for, each in a job of its own: switch, rates, sizes, models, quorum."""
 import math
+import os
 import signal
+import subprocess
 
 import harness
 import readers
 
+SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 EPOCH = math.ceil(1437 / 64)  # rounds, with 4 workers
 FEW = ('train.epochs=6', 'train.report=1', 'train.evaluate=0')
 AT = ('optimizer.switch.when=at', 'optimizer.switch.step=80')
@@ -274,8 +277,14 @@ class Quorum(harness.Case):
         _, s = self.whole_job('server.close.quorum=3', 'train.epochs=20')
         self.assertGreater(s['test_accuracy'], 0.9)
 
+    def test_a_job_without_a_quorum_has_no_deadline(self):
+        server = self.start_server()
+        status = server.status()
+        self.assertEqual(status['close'], 'all')
+        self.assertNotIn('deadline_ms', status)
+
     def test_a_quorum_goes_on_without_a_worker_that_hangs(self):
-        server = self.start_server('server.close.quorum=3', 'train.epochs=100', 'server.heartbeat.timeout=60')
+        server = self.start_server('server.close.quorum=3', 'train.epochs=300', 'server.heartbeat.timeout=60')
         workers = self.start_workers(server, 4, slots=True)
         self.wait_for_round(server, 100)
         workers[3].send(signal.SIGSTOP)
@@ -283,11 +292,18 @@ class Quorum(harness.Case):
         self.wait_for_round(server, before['round'] + 100)
         status = server.status()
         self.assertEqual(status['slots'][3]['state'], 'live', 'it hangs, but its time is not up')
+        self.assertEqual([slot['behind'] for slot in status['slots']], [False, False, False, True])
+        self.assertEqual((status['close'], status['quorum']), ('quorum', 3))
+        self.assertGreaterEqual(status['deadline_ms'], max(20, status['arrival_ms'] + 4 * status['arrival_spread_ms']) - 0.001)
+        out = subprocess.run([SIGNPOST, 'status', str(server.run)], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(out, r'rounds close    with 3 workers and a deadline: they are in after [\d.]+ ms')
+        self.assertRegex(out, r'(?m)^  3 +behind ')
         self.assertGreater(status['slots'][3]['missed'], 50)
         self.assertLessEqual(status['slots'][3]['votes'], before['slots'][3]['votes'] + 2)
         workers[3].send(signal.SIGCONT)
         self.wait_for(lambda: server.status()['slots'][3]['votes'] > status['slots'][3]['votes'] + 10,
                       'the worker to vote again')
+        self.wait_for(lambda: not server.status()['slots'][3]['behind'], 'it to be in time again')
         s = self.finish(server, workers)
         self.assertEqual(s['rounds_done'], s['rounds'])
         self.assertGreater(s['test_accuracy'], 0.95)

@@ -111,7 +111,8 @@ static const char *wire_name(enum sp_wire wire)
 }
 
 /* Rates are small and constant, so that the numbers stay ordinary ones for however long it runs; the job is longer
- * than any measurement, which ends it. Nobody is taken for lost because the processors are busy. */
+ * than any measurement, which ends it. Nobody is taken for lost because the processors are busy. The
+ * disk has no part in it, nor has the watch for bad workers. */
 static void write_keys(FILE *to, const struct bench_options *options)
 {
     bool sgd = options->phase == SP_PHASE_SGD;
@@ -125,6 +126,7 @@ static void write_keys(FILE *to, const struct bench_options *options)
     (void)fprintf(to, "  margin: {lr: 1.0e-4, sigma0: %.9g}\n", options->sigma);
     (void)fprintf(to, "  sgd: {lr: 1.0e-3, schedule: constant, wire: %s}\n", wire_name(options->wire));
     (void)fprintf(to, "server:\n  start_timeout: 1000000\n  init_timeout: 100000\n  heartbeat: {timeout: 3600}\n");
+    (void)fprintf(to, "  journal: {enabled: false}\n  checkpoint: {enabled: false}\n  quarantine: off\n");
 }
 
 int bench_job_write(const struct bench_options *options, const char *folder, struct sp_error *error)

@@ -10,9 +10,10 @@
 #include <string.h>
 
 #define SAY_WAIT_MS 10000
-#define DEADLINE_MS_MIN 20.0
+#define DEADLINE_MS_MIN 1.0
+#define INTERRUPTION_MS 20.0 /* what anybody may be late by, once */
 #define PROBE_ROUNDS 32u
-#define PROBE_SHARE 8.0
+#define WAITING_SHARE 5.0 /* of the time, one part in so many may go into waiting for those who are late */
 #define TICK_MS 1000
 
 /* --- making and ending -----------------------------------------------------------------------------------------------
@@ -100,20 +101,17 @@ static void resume_all(struct sp_round *r)
     }
 }
 
-/* Every so many rounds, or more seldom where rounds are short beside the deadline: waiting in vain takes no more than a
- * share of the time. */
+/* Every so many rounds, or more seldom where rounds are short beside the deadline: there must be time for it. */
 static void maybe_probe(struct sp_round *r, uint32_t t)
 {
-    r->probing =
-        t - r->probed >= PROBE_ROUNDS && (double)(r->now_ms - r->probed_ms) >= PROBE_SHARE * sp_round_deadline_ms(r);
-    if (!r->probing)
-        return;
-    r->probed = t;
-    r->probed_ms = r->now_ms;
+    r->probing = t - r->probed >= PROBE_ROUNDS && r->waited_ms <= 0.0;
+    if (r->probing)
+        r->probed = t;
 }
 
 void sp_round_begin(struct sp_round *r, uint32_t t)
 {
+    r->waited_ms = fmax(r->waited_ms - (double)(r->now_ms - r->began_ms) / WAITING_SHARE, 0.0);
     r->round = t;
     r->began_ms = r->now_ms;
     r->quorum_in = r->pace_taken = false;
@@ -216,9 +214,7 @@ static void note_quorum(struct sp_round *r, unsigned in)
         return;
     r->quorum_in = true;
     if (r->tally.base > 0) {
-        double par = r->par_ms + fmax(r->pace_ms, now - (double)r->tallied_ms);
-
-        r->par_ms = r->pace_known ? fmin(now, par) : now;
+        r->par_ms = fmin(now, r->par_ms + fmax(r->pace_ms, now - (double)r->tallied_ms));
         return;
     }
     r->par_ms = now;
@@ -227,12 +223,14 @@ static void note_quorum(struct sp_round *r, unsigned in)
         learn_quorum(r);
 }
 
-/* As long again as a quorum usually needs, and four deviations. */
+/* As long again as a quorum usually needs, and four deviations. There is so much of it twice; then it must have come
+ * back as a share of the time. So no worker, however it is late, makes rounds longer by more than that share. */
 double sp_round_deadline_ms(const struct sp_round *r)
 {
     double pushing = r->tally.chunks > 1 ? r->pace_ms * (double)(r->tally.chunks - 1) : 0.0;
+    double whole = fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms + pushing, INTERRUPTION_MS);
 
-    return fmax(r->arrival_ms + 4.0 * r->arrival_spread_ms + pushing, DEADLINE_MS_MIN);
+    return fmax(fmin(whole, 2.0 * whole - r->waited_ms), DEADLINE_MS_MIN);
 }
 
 /* When the round goes on without those who have not given chunk `base`. It does not begin anew with every chunk: one
@@ -455,8 +453,10 @@ static bool chunk_complete(struct sp_round *r)
         return in > 0 || r->tally.base > 0;
     if (!r->quorum_in || in < r->job.server.quorum || (awaited > 0 && r->now_ms < quorum_deadline(r)))
         return false;
-    if (awaited > 0)
-        r->par_ms = (double)r->now_ms; /* whoever is left has as long again */
+    if (awaited > 0) {
+        r->waited_ms += (double)r->now_ms - r->par_ms;
+        r->par_ms = (double)r->now_ms; /* whoever is left has time for himself */
+    }
     drop_laggards(r);
     return true;
 }
@@ -483,6 +483,8 @@ static bool step(struct sp_round *r)
         sp_combine_chunk(r);
         r->tally.base++;
         r->tallied_ms = r->now_ms;
+        if (r->tally.base == r->tally.chunks && r->quorum_in && !r->paused)
+            r->waited_ms += (double)r->now_ms - r->par_ms;
         r->quorum_in = false;
         resume_all(r);
         return true;

@@ -174,8 +174,8 @@ struct sp_round {
     uint64_t tallied_ms;                  /* when the chunk before `base` was tallied */
     bool paused;                          /* this round waited for something else than its pushes */
     bool probing;                         /* those behind are waited for as well */
-    uint32_t probed;                      /* the last round in which they were, */
-    uint64_t probed_ms;                   /* and when it began */
+    uint32_t probed;                      /* the last round in which they were */
+    double waited_ms;                     /* for those who were late, less a share of the time since */
     double arrival_ms, arrival_spread_ms; /* of a quorum's first chunks, since the round began */
     double pace_ms;                       /* from one chunk of a quorum to its next */
     bool arrivals_known, pace_known;

@@ -5,7 +5,7 @@
 #
 # First the round core alone (endurance.c), then a server and four workers by `signpost bench`: rounds, resident memory
 # of the server and of all its workers together, and the server's open files, with every tenth. Ends with 1 if the server
-# grew by more than 1 MiB after the first tenth. Programs are those in build/, or in $BUILD.
+# grew by more than 1 MiB after the first tenth. (The workers keep what they measure, 48 bytes a round.) Programs are those in build/, or in $BUILD.
 set -euo pipefail
 build=${BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
 signpost=$build/deploy/tool/signpost

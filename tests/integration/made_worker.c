@@ -1,12 +1,11 @@
 /* A worker whose gradients and buffers are made to order: some coordinates never have a gradient, and the buffers say
  * of themselves in which slot and round they were written. It prints what it sees as lines of JSON.
  *
- * Usage: made_worker HOST:PORT [SLOT [SHIFT [zero|pause|slow [FOLDER]]]]
+ * Usage: made_worker HOST:PORT [SLOT [SHIFT [zero|pause|pause=MS [FOLDER]]]]
  *   SLOT   -1: any
  *   SHIFT  is added to all that it writes into its buffers
  *   zero   no coordinate ever has a gradient
- *   pause  it takes its time, 5 ms a gradient
- *   slow   1.1 s a gradient
+ *   pause  it takes its time, 5 ms a gradient, or as many as it says
  *   FOLDER it saves its momentum there, of every round
  *
  * Lines: {"at": "init"|"gradient"|"evaluate"|"done", "round", "slot", "buffers": [...]}, buffers as they are found; the
@@ -40,7 +39,7 @@ struct worker {
     signpost *s;
     double shift;
     int zero;
-    struct timespec pause;
+    long pause_ms;
     float gradient[COORDINATES];
 };
 
@@ -122,11 +121,13 @@ static int give_weights(struct worker *w)
 
 static int give_gradient(struct worker *w, const struct signpost_event *event)
 {
+    const struct timespec while_ = {w->pause_ms / 1000, w->pause_ms % 1000 * 1000000};
     double loss;
     int rc;
 
     print_line(w, "gradient", event->round);
-    (void)nanosleep(&w->pause, NULL);
+    if (w->pause_ms > 0)
+        (void)nanosleep(&while_, NULL);
     loss = make_gradient(w, event);
     write_buffers(w, event);
     rc = signpost_gradient(w->s, 0, COORDINATES, w->gradient);
@@ -186,10 +187,8 @@ int main(int argc, char **argv)
     options.log = say;
     w.shift = argc > 3 ? atof(argv[3]) : 0.0;
     w.zero = argc > 4 && strcmp(argv[4], "zero") == 0;
-    if (argc > 4 && strcmp(argv[4], "pause") == 0)
-        w.pause.tv_nsec = 5000000;
-    if (argc > 4 && strcmp(argv[4], "slow") == 0)
-        w.pause = (struct timespec){1, 100000000};
+    if (argc > 4 && strncmp(argv[4], "pause", 5) == 0)
+        w.pause_ms = argv[4][5] == '=' ? atol(argv[4] + 6) : 5;
     options.momentum_folder = argc > 5 ? argv[5] : NULL;
     options.momentum_every = 1;
     rc = signpost_open(&w.s, &options, words, sizeof words);

@@ -139,7 +139,7 @@ class Killed(made.Case):
         run = f'run-{keep}'
         server = self.start_server(*self.JOB, config=made.CONFIG, run=run)
         path = self.folder / run / 'momentum-0'
-        worker = self.start_made(server, 0, more='slow', folder=path.parent)
+        worker = self.start_made(server, 0, more='pause=1100', folder=path.parent)
 
         def caught():
             if self.saved_round(path) < round_:
@@ -153,7 +153,7 @@ class Killed(made.Case):
         worker.kill()
         if not keep:
             path.unlink()
-        again = self.start_made(server, 0, more='slow', folder=path.parent)
+        again = self.start_made(server, 0, more='pause=1100', folder=path.parent)
         summary = self.finish(server, [again])
         self.assertFalse(path.exists(), 'nobody needs it any more')
         return summary, again.err()

@@ -36,7 +36,7 @@ static void decide_signs(struct sp_round *r, struct sp_commit *commit, double lo
 {
     sp_rates_signs(r, commit);
     sp_scalars_decide(r);
-    sp_decide_loss(&r->decide, r->round, loss);
+    sp_scalars_decide_loss(r, loss);
     sp_switch_decide(r, next);
     sp_scalars_next(r, sp_rates_gamma(r, r->form.phase, r->round));
 }

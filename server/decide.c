@@ -107,9 +107,18 @@ void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *
     }
 }
 
-static void end_window(struct sp_decide *decide)
+void sp_decide_averages(struct sp_decide *decide, const struct sp_averages *averages)
 {
-    double w = decide->window_sum / (double)decide->window_n;
+    double whole = 1.0 - decide->bias_paper;
+
+    decide->ema_a = averages->a * whole;
+    decide->ema_b = averages->b * whole;
+    decide->ema_e = averages->e * whole;
+    decide->ema_d = averages->d * (1.0 - decide->bias_d);
+}
+
+static void end_window(struct sp_decide *decide, double w)
+{
     double base = decide->first_loss - fmin(decide->best, w);
     double gain = decide->best - w;
 
@@ -120,22 +129,36 @@ static void end_window(struct sp_decide *decide)
     decide->last_gain = isfinite(gain) && base > 0.0 ? gain / base : 1.0;
     decide->best = fmin(decide->best, w);
     decide->windows++;
+    decide->window_sum = 0.0;
+    decide->window_n = 0;
+}
+
+static void take_loss(struct sp_decide *decide, double loss)
+{
+    if (!isfinite(loss))
+        return;
+    if (isnan(decide->first_loss))
+        decide->first_loss = loss;
+    decide->window_sum += loss;
+    decide->window_n++;
+}
+
+bool sp_decide_window_ends(const struct sp_decide *decide, uint32_t t)
+{
+    return t % decide->window == 0;
 }
 
 void sp_decide_loss(struct sp_decide *decide, uint32_t t, double loss)
 {
-    if (isfinite(loss)) {
-        if (isnan(decide->first_loss))
-            decide->first_loss = loss;
-        decide->window_sum += loss;
-        decide->window_n++;
-    }
-    if (t % decide->window != 0)
-        return;
-    if (decide->window_n > 0)
-        end_window(decide);
-    decide->window_sum = 0.0;
-    decide->window_n = 0;
+    take_loss(decide, loss);
+    if (sp_decide_window_ends(decide, t) && decide->window_n > 0)
+        end_window(decide, decide->window_sum / (double)decide->window_n);
+}
+
+void sp_decide_window(struct sp_decide *decide, double loss, double window)
+{
+    take_loss(decide, loss);
+    end_window(decide, window);
 }
 
 static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)

@@ -22,6 +22,11 @@ struct sp_statistics {
     unsigned workers; /* M */
 };
 
+/* The same over many rounds, corrected for their start; D as it is, which may be negative. */
+struct sp_averages {
+    double a, b, e, d;
+};
+
 struct sp_estimates {
     double paper, ratio, denoised; /* lambda by each rule, within the job's bounds; 0 before the first statistics */
     double noise_scale;            /* in examples: tr(covariance)/||gradient||^2, from ratios of EMAs; 0 if unknown */
@@ -85,8 +90,17 @@ void sp_decide_init(struct sp_decide *decide, const struct sp_job *job, uint64_t
 /* Takes the statistics of a round that had rate gamma. */
 void sp_decide_statistics(struct sp_decide *decide, const struct sp_statistics *statistics, double gamma);
 
+/* Takes averages in place of its own, after the statistics of the round that completed them. */
+void sp_decide_averages(struct sp_decide *decide, const struct sp_averages *averages);
+
 /* Takes the mean loss of round t. */
 void sp_decide_loss(struct sp_decide *decide, uint32_t t, double loss);
+
+/* Whether a window of `auto` ends with round t. */
+bool sp_decide_window_ends(const struct sp_decide *decide, uint32_t t);
+
+/* The same for the round that a window ends with, of which the caller knows the loss: in place of the rounds' mean. */
+void sp_decide_window(struct sp_decide *decide, double loss, double window);
 
 /* Whether the round after round t is one of the next phase. Call it once a round, after the two above. */
 void sp_decide_switch(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision);

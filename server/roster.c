@@ -164,6 +164,7 @@ bool sp_roster_adopt(struct sp_round *r, const struct sp_hello *hello)
     r->rounds = sp_job_rounds(&r->job, r->examples);
     r->epoch_rounds = sp_job_epoch_rounds(&r->job, r->examples);
     sp_decide_init(&r->decide, &r->job, r->examples);
+    sp_robust_init(&r->robust, r->job.optimizer.beta2);
     r->form.phase = sp_switch_first(&r->job);
     r->factor_switch = 1.0;
     r->lambda = r->decide.fixed;
@@ -356,6 +357,8 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
         welcome(r, w, true);
         return;
     }
+    if (slot_of_ticket(r, hello) != slot)
+        sp_robust_forget(&r->robust, (uint32_t)slot);
     seat(r, w, slot);
     sp_roster_give_weights(r);
 }
@@ -378,6 +381,7 @@ static void seat_spare(struct sp_round *r, int slot)
     sp_assert(r->spares > 0);
     r->spares--;
     r->slots[slot].view.behind = false;
+    sp_robust_forget(&r->robust, (uint32_t)slot);
     seat(r, best, slot);
 }
 

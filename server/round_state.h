@@ -9,6 +9,7 @@
 #include "common/sums.h"
 #include "common/weights.h"
 #include "server/archive.h"
+#include "server/robust.h"
 #include "server/round.h"
 #include "server/state.h"
 
@@ -152,7 +153,8 @@ struct sp_round {
     double margin;                /* sum of |V|/M, in coordinates, of this round */
     struct sp_commit last_commit;
     struct sp_decide decide;
-    double gamma_before; /* of the round whose statistics are completed next */
+    struct sp_robust robust; /* in use if server.statistics says so */
+    double gamma_before;     /* of the round whose statistics are completed next */
     struct sp_switch_view switches[SP_SWITCHES_MAX];
     unsigned switches_count;
     char dry_reason[256]; /* of dry_run; "" if it would not have switched */
@@ -323,7 +325,9 @@ void sp_evaluation_give_up(struct sp_round *r, const char *why);
 void sp_scalars_take(struct sp_round *r, int slot, const struct sp_message *message);
 /* Statistics of the round before, complete now, to the decisions. */
 void sp_scalars_decide(struct sp_round *r);
-/* Mean loss of this round over those whose scalars count; NaN if none. */
+/* Loss of this round over those whose scalars count, by the job's server.statistics; NaN if none. */
 double sp_scalars_loss(const struct sp_round *r);
+/* That loss, and what it says of the window that it is in, to the decisions. */
+void sp_scalars_decide_loss(struct sp_round *r, double loss);
 /* This round becomes the one before. */
 void sp_scalars_next(struct sp_round *r, double gamma);

@@ -277,6 +277,7 @@ static void average(const struct sp_robust *robust, const struct chosen *chosen,
     averages->b = noisy(averages, m);
 }
 
+/* Of the paired: a sketch by itself does not tell whether it opposes the others. */
 static double mean_length2(const struct chosen *chosen)
 {
     double sum2 = 0.0;
@@ -284,11 +285,11 @@ static double mean_length2(const struct chosen *chosen)
     for (unsigned b = 0; b < SP_SKETCH_BUCKETS; b++) {
         double sum = 0.0;
 
-        for (unsigned i = 0; i < chosen->n; i++)
+        for (unsigned i = 0; i < chosen->paired; i++)
             sum += (double)chosen->at[i]->sketch[b];
         sum2 += sum * sum;
     }
-    return sum2 / ((double)chosen->n * (double)chosen->n);
+    return sum2 / ((double)chosen->paired * (double)chosen->paired);
 }
 
 /* Of this round alone, as the paper's rule and `swats` want it. A mean over fewer workers has more noise in it, so B is
@@ -296,7 +297,7 @@ static double mean_length2(const struct chosen *chosen)
 static void of_this_round(const struct chosen *chosen, const struct sp_averages *averages, unsigned m,
                           struct sp_statistics *statistics)
 {
-    double dot[SP_SLOTS_MAX], norm2[SP_SLOTS_MAX], fewer = noisy(averages, chosen->n);
+    double dot[SP_SLOTS_MAX], norm2[SP_SLOTS_MAX], fewer = noisy(averages, chosen->paired);
     unsigned n = chosen->n;
 
     for (unsigned i = 0; i < n; i++) {

@@ -258,6 +258,7 @@ static double noisy(const struct sp_averages *averages, unsigned m)
     return signal + (averages->e - signal) / (double)m;
 }
 
+/* Trimmed once more: by chance the quarter that was left out was an honest one. */
 static void average(const struct sp_robust *robust, const struct chosen *chosen, unsigned m,
                     struct sp_averages *averages)
 {
@@ -301,8 +302,8 @@ static void of_this_round(const struct chosen *chosen, const struct sp_averages 
     unsigned n = chosen->n;
 
     for (unsigned i = 0; i < n; i++) {
-        dot[i] = chosen->at[i]->dot;
-        norm2[i] = chosen->at[i]->norm2;
+        dot[i] = within(chosen->at[i]->dot);
+        norm2[i] = within(chosen->at[i]->norm2);
     }
     statistics->a = fabs(sp_robust_mean(dot, n, n / 4));
     statistics->e = sp_robust_mean(norm2, n, n / 4);

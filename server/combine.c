@@ -264,19 +264,25 @@ static void aggregate(struct sp_round *r, const float *const *values, unsigned v
     sp_aggregate_values(r->job.optimizer.sgd.aggregate, r->job.optimizer.sgd.trim, values, voters, count, result);
 }
 
+/* Values of the chunk as the voters pushed them: decoded already, or float32. */
+static void values_of_votes(const struct sp_round *r, const struct votes *votes, const float *values[SP_SLOTS_MAX])
+{
+    bool coded = r->form.wire != SP_WIRE_F32;
+
+    for (unsigned i = 0; i < votes->count; i++)
+        values[i] = coded ? r->decoded + (size_t)i * SP_CHUNK_SHORT : (const float *)(const void *)votes->bulk[i];
+}
+
 static void average_values(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes, uint8_t *coded)
 {
     enum sp_wire wire = r->form.wire;
     float *mean = r->mean + chunk->first;
     const float *values[SP_SLOTS_MAX];
 
-    for (unsigned i = 0; i < votes->count; i++) {
-        float *decoded = wire != SP_WIRE_F32 ? r->decoded + (size_t)i * SP_CHUNK_SHORT : NULL;
-
-        if (wire != SP_WIRE_F32)
-            sp_values_decode(wire, &r->layout, chunk->first, chunk->count, votes->bulk[i], decoded);
-        values[i] = wire != SP_WIRE_F32 ? decoded : (const float *)(const void *)votes->bulk[i];
-    }
+    for (unsigned i = 0; wire != SP_WIRE_F32 && i < votes->count; i++)
+        sp_values_decode(wire, &r->layout, chunk->first, chunk->count, votes->bulk[i],
+                         r->decoded + (size_t)i * SP_CHUNK_SHORT);
+    values_of_votes(r, votes, values);
     aggregate(r, values, votes->count, chunk->count, mean);
     if (r->job.optimizer.mode == SP_MODE_ADAM)
         adam(r, chunk, mean);
@@ -306,6 +312,16 @@ static const void *combine_main(struct sp_round *r, const struct sp_chunk *chunk
     return bulk != NULL ? (const void *)bulk : r->mean + chunk->first;
 }
 
+static void sample_votes(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
+{
+    bool sgd = r->form.phase == SP_PHASE_SGD;
+    const float *values[SP_SLOTS_MAX];
+
+    if (sgd)
+        values_of_votes(r, votes, values);
+    sp_quarantine_sample(r, chunk, votes->count, votes->slots, votes->bulk, sgd ? values : NULL);
+}
+
 /* Values of tensors in full, or buffers. Buffers that nobody gives stay as they are. */
 static const void *combine_section(struct sp_round *r, const struct sp_chunk *chunk, const struct votes *votes)
 {
@@ -328,6 +344,8 @@ void sp_combine_chunk(struct sp_round *r)
     sp_round_settle(r); /* it needs what this chunk is going to overwrite */
     votes.count = sp_tally_votes(&r->tally, votes.slots, votes.bulk);
     bulk = chunk.section == SP_SECTION_MAIN ? combine_main(r, &chunk, &votes) : combine_section(r, &chunk, &votes);
+    if (sp_quarantine_due(r, &chunk))
+        sample_votes(r, &chunk, &votes);
     action = sp_round_act(r, SP_ACTION_UPDATE, 0);
     action->round = r->round;
     action->update.first = chunk.first;

@@ -199,6 +199,7 @@ void sp_commit_round(struct sp_round *r)
         c->digest = r->digest;
     }
     c->last = t == r->rounds;
+    sp_quarantine_judge(r);
     announce(r, c, next, t + 1);
     if (sp_evaluation_due(r, t))
         sp_evaluation_begin(r, t);

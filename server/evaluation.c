@@ -25,7 +25,8 @@ static bool can_evaluate(const struct sp_round *r, int w)
 {
     const struct worker *worker = r->workers[w];
 
-    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].dropped;
+    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].dropped &&
+           !r->suspicion.excluded[worker->slot];
 }
 
 static void send_part(struct sp_round *r, unsigned part, int w)
@@ -95,7 +96,7 @@ static bool somebody_comes(const struct sp_round *r)
     for (uint32_t i = 0; i < r->job.workers; i++) {
         int w = r->slots[i].worker;
 
-        if (w >= 0 && r->workers[w]->state == WORKER_RECEIVING && r->workers[w]->evaluates)
+        if (w >= 0 && r->workers[w]->state == WORKER_RECEIVING && r->workers[w]->evaluates && !r->suspicion.excluded[i])
             return true;
     }
     return false;

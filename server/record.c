@@ -281,7 +281,8 @@ static const char *event_name(enum sp_event_type type)
     static const char *const names[] = {[SP_EVENT_SWITCH] = "switch",
                                         [SP_EVENT_RATES] = "rates",
                                         [SP_EVENT_DRY_RUN] = "dry_run",
-                                        [SP_EVENT_REFUSAL] = "refusal"};
+                                        [SP_EVENT_REFUSAL] = "refusal",
+                                        [SP_EVENT_QUARANTINE] = "quarantine"};
 
     return names[type];
 }
@@ -327,6 +328,24 @@ static void put_numbers(json_t **line, const struct sp_numbers *numbers)
         sp_json_put(line, counts[i].key, json_integer(counts[i].value));
 }
 
+static json_t *suspect_json(const struct sp_event *event, double seconds)
+{
+    json_t *line = json_object();
+
+    sp_json_put(&line, "event", json_string(event_name(event->type)));
+    sp_json_put(&line, "round", json_integer(event->round));
+    sp_json_put(&line, "phase", json_string(sp_phase_name(event->from)));
+    sp_json_put(&line, "slot", json_integer(event->suspect.slot));
+    sp_json_put(&line, "opposed", json_integer(event->suspect.opposed));
+    sp_json_put(&line, "others", json_integer(event->suspect.others));
+    sp_json_put(&line, "correlation", sp_json_number(event->suspect.correlation));
+    sp_json_put(&line, "samples", json_integer(event->suspect.samples));
+    sp_json_put(&line, "excluded", json_boolean(event->excluded));
+    sp_json_put(&line, "reason", json_string(event->reason));
+    sp_json_put(&line, "seconds", sp_json_number(seconds));
+    return line;
+}
+
 static json_t *event_json(const struct sp_event *event, const struct sp_layout *layout, double seconds)
 {
     json_t *line = json_object();
@@ -354,6 +373,8 @@ static json_t *event_json(const struct sp_event *event, const struct sp_layout *
 int sp_record_event(struct sp_record *record, const struct sp_event *event, const struct sp_layout *layout,
                     double seconds, struct sp_error *error)
 {
+    if (event->type == SP_EVENT_QUARANTINE)
+        return write_line(record, suspect_json(event, seconds), error);
     return write_line(record, event_json(event, layout, seconds), error);
 }
 

@@ -281,12 +281,15 @@ static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
         sp_round_left(r, old, "another connection took over its slot with its ticket", r->now_ms);
         r->kept_slot = -1;
     }
-    if (slot >= 0)
-        return slot; /* of the same worker: it is behind if it was */
-    slot = free_slot(r, hello->wanted_slot);
-    if (slot >= 0)
-        r->slots[slot].view.behind = false;
-    return slot;
+    return slot >= 0 ? slot : free_slot(r, hello->wanted_slot);
+}
+
+/* Another worker has the slot from now on: nothing that is known of the one before is its own. */
+static void begin_slot(struct sp_round *r, int slot)
+{
+    r->slots[slot].view.behind = false;
+    sp_robust_forget(&r->robust, (uint32_t)slot);
+    sp_suspicion_forget(&r->suspicion, (unsigned)slot);
 }
 
 enum { NO_ROOM = -1, NO_MEMORY = -2 };
@@ -319,6 +322,7 @@ static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const
 void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
                     const uint8_t ticket[SP_TICKET_BYTES], uint64_t now_ms)
 {
+    bool returns;
     int w, slot;
 
     r->now_ms = now_ms;
@@ -342,6 +346,7 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
     if (r->test_examples == 0)
         r->test_examples = hello->test_examples;
     slot = choose_slot(r, hello);
+    returns = slot >= 0 && slot == slot_of_ticket(r, hello);
     w = add_worker(r, peer, name, hello, ticket);
     if (w < 0) {
         if (w == NO_MEMORY)
@@ -357,8 +362,8 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
         welcome(r, w, true);
         return;
     }
-    if (slot_of_ticket(r, hello) != slot)
-        sp_robust_forget(&r->robust, (uint32_t)slot);
+    if (!returns)
+        begin_slot(r, slot);
     seat(r, w, slot);
     sp_roster_give_weights(r);
 }
@@ -380,8 +385,7 @@ static void seat_spare(struct sp_round *r, int slot)
         return;
     sp_assert(r->spares > 0);
     r->spares--;
-    r->slots[slot].view.behind = false;
-    sp_robust_forget(&r->robust, (uint32_t)slot);
+    begin_slot(r, slot);
     seat(r, best, slot);
 }
 
@@ -405,7 +409,7 @@ static void leave_slot(struct sp_round *r, int slot, const char *words)
     s->expected = false;                                       /* what it gave of this round stays counted */
     s->before.complete = s->now.complete = s->has_dot = false; /* the next one's dots do not belong to them */
     s->view.live = s->view.ready = false;
-    if (worker->state == WORKER_READY && --r->live == 0)
+    if (worker->state == WORKER_READY && !r->suspicion.excluded[slot] && --r->live == 0)
         sp_round_await_return(r);
 }
 
@@ -547,7 +551,8 @@ int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t d
     if (round == r->committed && digest != sp_weights_digest(r->theta, r->layout.coordinates))
         return sp_error_set(error, SP_E_CORRUPT, "READY with weights that differ from the server's");
     worker->state = WORKER_READY;
-    r->live++;
+    if (!r->suspicion.excluded[worker->slot])
+        r->live++;
     r->slots[worker->slot].view.ready = true;
     sp_round_note(r, SP_NOTE_INFO, "worker %s is ready in slot %d after round %u: %u of %u live", worker->name,
                   worker->slot, round, r->live, r->job.workers);
@@ -571,7 +576,8 @@ int sp_round_resync(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t 
     s->view.ready = false;
     s->expected = false;
     worker->state = WORKER_WAITING;
-    r->live--;
+    if (!r->suspicion.excluded[worker->slot])
+        r->live--;
     sp_round_note(r, SP_NOTE_WARN,
                   "worker %s, slot %d: its weights went astray (after round %u their digest was %016llx); sending ours",
                   worker->name, worker->slot, round, (unsigned long long)digest);

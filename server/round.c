@@ -124,7 +124,7 @@ void sp_round_begin(struct sp_round *r, uint32_t t)
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
 
-        s->expected = s->worker >= 0 && r->workers[s->worker]->state == WORKER_READY;
+        s->expected = s->worker >= 0 && r->workers[s->worker]->state == WORKER_READY && !r->suspicion.excluded[i];
         s->abstains = s->dropped = false;
     }
     resume_all(r);
@@ -135,7 +135,7 @@ void sp_round_include(struct sp_round *r, int slot)
 {
     /* A worker that died may have given chunks of this round under the same slot: they count, so the new one waits. */
     if (r->stage == SP_STAGE_RUNNING && r->tally.base == 0 && r->tally.slot[slot].arrived == 0)
-        r->slots[slot].expected = true;
+        r->slots[slot].expected = !r->suspicion.excluded[slot];
 }
 
 bool sp_round_may_admit(const struct sp_round *r)
@@ -148,6 +148,7 @@ static void start(struct sp_round *r)
 {
     r->stage = SP_STAGE_RUNNING;
     sp_commit_start(r);
+    sp_quarantine_start(r);
     sp_round_note(r, SP_NOTE_INFO, "round 1 of %u begins with %u of %u workers", r->rounds, r->live, r->job.workers);
     sp_round_begin(r, 1);
 }
@@ -159,7 +160,8 @@ uint64_t sp_round_gather_deadline(const struct sp_round *r)
 
 static void maybe_start(struct sp_round *r)
 {
-    if (r->live == r->job.workers || (r->now_ms >= sp_round_gather_deadline(r) && r->live >= r->job.server.min_live))
+    if (r->live + sp_quarantine_excluded(r) == r->job.workers ||
+        (r->now_ms >= sp_round_gather_deadline(r) && r->live >= r->job.server.min_live))
         start(r);
 }
 
@@ -251,7 +253,10 @@ static void count_dropped(struct sp_round *r, struct worker *worker, const struc
         s->view.duplicates++;
     } else if (worker->counted != frame->round) {
         worker->counted = frame->round;
-        s->view.late++;
+        if (r->suspicion.excluded[worker->slot])
+            s->view.excluded++;
+        else
+            s->view.late++;
     }
 }
 

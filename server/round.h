@@ -19,6 +19,7 @@
 #include "proto/codec.h"
 #include "proto/reason.h"
 #include "server/decide.h"
+#include "server/suspect.h"
 #include "server/tally.h"
 
 #include <stdbool.h>
@@ -49,13 +50,15 @@ enum sp_action_type {
 
 enum sp_note { SP_NOTE_WARN = 1, SP_NOTE_INFO = 2, SP_NOTE_DEBUG = 3 };
 
-enum sp_event_type { SP_EVENT_SWITCH, SP_EVENT_RATES, SP_EVENT_DRY_RUN, SP_EVENT_REFUSAL };
+enum sp_event_type { SP_EVENT_SWITCH, SP_EVENT_RATES, SP_EVENT_DRY_RUN, SP_EVENT_REFUSAL, SP_EVENT_QUARANTINE };
 
 /* A decision, with what it was made from. */
 struct sp_event {
     enum sp_event_type type;
     uint32_t round; /* after which it was made, or in which */
     enum sp_phase from, to;
+    struct sp_suspect suspect; /* QUARANTINE: of what follows only `excluded` and `reason` */
+    bool excluded;
     const char *test;   /* "auto", "at", "swats", "manual", "until", "rate": static */
     char reason[320];   /* in words */
     double gamma;       /* rate of the phase it leads from; NaN if there is none */
@@ -138,6 +141,9 @@ struct sp_slot_view {
     uint64_t abstained;  /* rounds */
     uint64_t resyncs, joins;
     uint64_t compared, disagreed; /* coordinates, with the vote */
+    double correlation;           /* of its votes with those of half the others, or higher; NaN: unknown */
+    bool suspected, is_excluded;  /* by server.quarantine */
+    uint64_t excluded;            /* pushes dropped because of it: rounds */
 };
 
 /* For status and summary; borrowed, valid until the next event. */

@@ -12,6 +12,7 @@
 #include "server/robust.h"
 #include "server/round.h"
 #include "server/state.h"
+#include "server/suspect.h"
 
 #define NAME_BYTES 80
 #define OWNER_NUMBERS 24
@@ -167,6 +168,8 @@ struct sp_round {
     double lambda;
 
     struct evaluation evaluation;
+    struct sp_suspicion suspicion;
+    struct sp_sample sample; /* the last one */
 
     /* deadlines of `close: quorum`, learned from arrivals */
     uint64_t began_ms;
@@ -247,6 +250,19 @@ void sp_combine_chunk(struct sp_round *r);
 void sp_combine_commit(struct sp_round *r);
 /* Takes an entry of the journal in place of votes. SP_E_CORRUPT with words. */
 int sp_combine_replay(struct sp_round *r, const struct sp_entry *entry, const void *body, struct sp_error *error);
+
+/* --- quarantine.c --- */
+/* The job starts. */
+void sp_quarantine_start(struct sp_round *r);
+/* Whether a sample is to be taken of this chunk of the present round. */
+bool sp_quarantine_due(const struct sp_round *r, const struct sp_chunk *chunk);
+/* Takes it: the votes of `voters` slots, as bits, or in the SGD phase as `values` (NULL otherwise). */
+void sp_quarantine_sample(struct sp_round *r, const struct sp_chunk *chunk, unsigned voters, const uint8_t *slots,
+                          const uint8_t *const *bits, const float *const *values);
+/* The round is final: says who is suspected, and excludes if the job says so. */
+void sp_quarantine_judge(struct sp_round *r);
+/* How many slots are excluded. */
+unsigned sp_quarantine_excluded(const struct sp_round *r);
 
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */

@@ -98,6 +98,15 @@ static json_t *setting_json(const struct sp_server *server, const char *path)
     return json_string(value);
 }
 
+static const char *slot_state(const struct sp_slot_view *s)
+{
+    if (!s->live)
+        return "empty";
+    if (s->is_excluded)
+        return "excluded";
+    return s->ready ? "live" : "joining";
+}
+
 static json_t *slots_json(const struct sp_server *server, const struct sp_view *view)
 {
     json_t *slots = json_array();
@@ -108,7 +117,7 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         json_t *slot = json_object();
 
         sp_json_put(&slot, "slot", json_integer(i));
-        sp_json_put(&slot, "state", json_string(s->ready ? "live" : s->live ? "joining" : "empty"));
+        sp_json_put(&slot, "state", json_string(slot_state(s)));
         sp_json_put(&slot, "address", peer != NULL ? json_string(peer->name) : json_null());
         sp_json_put(&slot, "behind", json_boolean(s->behind));
         sp_json_put(&slot, "votes", count(s->votes));
@@ -120,6 +129,9 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         sp_json_put(&slot, "joins", count(s->joins));
         sp_json_put(&slot, "disagreement",
                     sp_json_number(s->compared > 0 ? (double)s->disagreed / (double)s->compared : (double)NAN));
+        sp_json_put(&slot, "correlation", sp_json_number(s->correlation));
+        sp_json_put(&slot, "suspected", json_boolean(s->suspected));
+        sp_json_put(&slot, "excluded", count(s->excluded));
         sp_json_append(&slots, slot);
     }
     return slots;

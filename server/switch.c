@@ -91,6 +91,11 @@ void sp_switch_event(struct sp_round *r, const struct sp_event *event)
     case SP_EVENT_REFUSAL:
         sp_round_note(r, SP_NOTE_WARN, "no switch from %s: %s", phase_words(event->from), event->reason);
         break;
+    case SP_EVENT_QUARANTINE:
+        sp_round_note(r, SP_NOTE_WARN, "%s; %s", event->reason,
+                      event->excluded ? "it is excluded from the next round on"
+                                      : "it still counts (server.quarantine: exclude would keep it out)");
+        break;
     }
     sp_round_act(r, SP_ACTION_EVENT, 0)->event = *event;
 }

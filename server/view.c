@@ -112,6 +112,9 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     for (uint32_t i = 0; i < r->job.workers; i++) {
         r->views[i] = r->slots[i].view;
         r->views[i].behind = r->views[i].behind && r->views[i].live; /* an empty slot keeps it for who returns */
+        r->views[i].correlation = sp_suspicion_correlation(&r->suspicion, i, r->job.workers);
+        r->views[i].suspected = r->suspicion.suspected[i];
+        r->views[i].is_excluded = r->suspicion.excluded[i];
     }
     view->stage = r->stage;
     view->round = r->committed;

@@ -25,8 +25,8 @@ static void print_slots(const json_t *slots)
     size_t index;
     json_t *slot;
 
-    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s\n", "slot", "state", "address", "votes", "missed",
-                 "late", "duplicates", "abstained", "resyncs", "disagreement");
+    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s %11s\n", "slot", "state", "address", "votes", "missed",
+                 "late", "duplicates", "abstained", "resyncs", "disagreement", "correlation");
     json_array_foreach((json_t *)slots, index, slot)
     {
         bool behind = json_is_true(json_object_get(slot, "behind"));
@@ -36,9 +36,14 @@ static void print_slots(const json_t *slots)
                      number(slot, "missed"), number(slot, "late"), number(slot, "duplicates"),
                      number(slot, "abstained"), number(slot, "resyncs"));
         if (isnan(number(slot, "disagreement")))
-            (void)printf("%12s\n", "-");
+            (void)printf("%12s ", "-");
         else
-            (void)printf("%10.1f %%\n", 100.0 * number(slot, "disagreement"));
+            (void)printf("%10.1f %% ", 100.0 * number(slot, "disagreement"));
+        if (isnan(number(slot, "correlation")))
+            (void)printf("%11s\n", "-");
+        else
+            (void)printf("%11.3f%s\n", number(slot, "correlation"),
+                         json_is_true(json_object_get(slot, "suspected")) ? "  suspected" : "");
     }
 }
 

@@ -143,12 +143,3 @@ void sp_quarantine_judge(struct sp_round *r)
         say(r, &suspects[i]);
     }
 }
-
-unsigned sp_quarantine_excluded(const struct sp_round *r)
-{
-    unsigned n = 0;
-
-    for (uint32_t i = 0; i < r->job.workers; i++)
-        n += r->suspicion.excluded[i];
-    return n;
-}

@@ -160,8 +160,7 @@ uint64_t sp_round_gather_deadline(const struct sp_round *r)
 
 static void maybe_start(struct sp_round *r)
 {
-    if (r->live + sp_quarantine_excluded(r) == r->job.workers ||
-        (r->now_ms >= sp_round_gather_deadline(r) && r->live >= r->job.server.min_live))
+    if (r->live == r->job.workers || (r->now_ms >= sp_round_gather_deadline(r) && r->live >= r->job.server.min_live))
         start(r);
 }
 

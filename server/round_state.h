@@ -261,8 +261,6 @@ void sp_quarantine_sample(struct sp_round *r, const struct sp_chunk *chunk, unsi
                           const uint8_t *const *bits, const float *const *values);
 /* The round is final: says who is suspected, and excludes if the job says so. */
 void sp_quarantine_judge(struct sp_round *r);
-/* How many slots are excluded. */
-unsigned sp_quarantine_excluded(const struct sp_round *r);
 
 /* --- commit.c --- */
 /* All chunks are tallied: makes the round's result final. */

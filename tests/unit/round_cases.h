@@ -14,3 +14,4 @@ TCase *round_values_cases(void);     /* the SGD phase: wires, modes, rates over 
 TCase *round_full_cases(void);       /* tensors that travel in full precision */
 TCase *round_buffers_cases(void);    /* running statistics */
 TCase *round_evaluation_cases(void); /* evaluations, resync, stop */
+TCase *round_quarantine_cases(void); /* workers whose votes oppose the others' */

@@ -19,5 +19,6 @@ int main(void)
     suite_add_tcase(all, round_full_cases());
     suite_add_tcase(all, round_buffers_cases());
     suite_add_tcase(all, round_evaluation_cases());
+    suite_add_tcase(all, round_quarantine_cases());
     return unit_run_all(all);
 }

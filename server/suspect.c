@@ -3,7 +3,7 @@
 #include "common/check.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
 
 #define FALSE_ALARMS 1e-3 /* of a job, over all its pairs */
@@ -100,17 +100,43 @@ void sp_suspicion_forget(struct sp_suspicion *s, unsigned slot)
     }
 }
 
-static int ascending(const void *a, const void *b)
+static void swap(double *a, double *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    double value = *a;
 
-    return (x > y) - (x < y);
+    *a = *b;
+    *b = value;
+}
+
+/* What would be in the middle if they were in order (Hoare's selection); it changes their order. */
+static double median(double *values, ptrdiff_t n)
+{
+    ptrdiff_t low = 0, high = n - 1, middle = n / 2;
+
+    while (low < high) {
+        double pivot = values[middle];
+        ptrdiff_t i = low, j = high;
+
+        while (i <= j) {
+            while (values[i] < pivot)
+                i++;
+            while (pivot < values[j])
+                j--;
+            if (i <= j)
+                swap(&values[i++], &values[j--]);
+        }
+        if (j < middle)
+            low = i;
+        if (i > middle)
+            high = j;
+    }
+    return values[middle];
 }
 
 double sp_suspicion_correlation(const struct sp_suspicion *s, unsigned slot, unsigned workers)
 {
     double means[SP_SLOTS_MAX];
-    unsigned n = 0;
+    ptrdiff_t n = 0;
 
     for (unsigned other = 0; other < workers; other++) {
         const struct sp_suspect_pair *pair = other != slot ? &s->pairs[index_of(slot, other)] : NULL;
@@ -118,10 +144,7 @@ double sp_suspicion_correlation(const struct sp_suspicion *s, unsigned slot, uns
         if (pair != NULL && pair->samples > 0)
             means[n++] = pair->sum / (double)pair->samples;
     }
-    if (n == 0)
-        return (double)NAN;
-    qsort(means, n, sizeof *means, ascending);
-    return means[n / 2];
+    return n > 0 ? median(means, n) : (double)NAN;
 }
 
 /* --- the test --------------------------------------------------------------------------------------------------------
@@ -140,22 +163,19 @@ static double variance(const struct sp_suspect_pair *pair)
 /* The least variance that is believed of a pair. */
 static double least_variance(const struct sp_suspicion *s, struct sp_sample *sample)
 {
-    double *all = sample->variances;
+    double *variances = sample->variances;
     double least = 1.0 / (double)sample->coordinates;
-    size_t n = 0;
+    ptrdiff_t n = 0;
 
     for (unsigned b = 1; b < sample->voters; b++) {
         for (unsigned a = 0; a < b; a++) {
             const struct sp_suspect_pair *pair = &s->pairs[index_of(sample->slots[a], sample->slots[b])];
 
             if (pair->samples >= SAMPLES_MIN)
-                all[n++] = variance(pair);
+                variances[n++] = variance(pair);
         }
     }
-    if (n == 0)
-        return least;
-    qsort(all, n, sizeof *all, ascending);
-    return fmax(least, all[n / 2]);
+    return n > 0 ? fmax(least, median(variances, n)) : least;
 }
 
 static bool is_opposed(const struct sp_suspect_pair *pair, double least, unsigned workers)
@@ -163,7 +183,7 @@ static bool is_opposed(const struct sp_suspect_pair *pair, double least, unsigne
     double k = (double)pair->samples;
     double alpha = FALSE_ALARMS / ((double)workers * (double)(workers - 1) / 2.0);
 
-    if (pair->samples < SAMPLES_MIN)
+    if (pair->samples < SAMPLES_MIN || pair->sum + SLACK * k >= 0.0)
         return false;
     return pair->sum + SLACK * k < -sqrt(fmax(least, variance(pair)) * (k + 1.0) * (log(k + 1.0) - 2.0 * log(alpha)));
 }

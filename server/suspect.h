@@ -53,7 +53,7 @@ struct sp_sample {
     uint8_t slots[SP_SLOTS_MAX];
     uint64_t signs[SP_SAMPLE_WORDS_ALL]; /* 1 is +1 */
     uint64_t given[SP_SAMPLE_WORDS_ALL]; /* whether there is a vote: a value of 0 is none */
-    double variances[SP_SUSPECT_PAIRS];  /* room for the judge to sort them */
+    double variances[SP_SUSPECT_PAIRS];  /* room for the judge to order them */
 };
 
 struct sp_suspect {

@@ -303,6 +303,45 @@ START_TEST(test_slack)
 }
 END_TEST
 
+/* Pairs of 5 slots with 4 samples each, all of which say that slot 0 is opposed to three others. */
+static void set_pairs(double noise)
+{
+    static const double opposed = -0.4;
+
+    memset(&suspicion, 0, sizeof suspicion);
+    begin(5, 1 << 20);
+    for (unsigned b = 1; b < 5; b++) {
+        for (unsigned a = 0; a < b; a++) {
+            bool quiet = a == 0 && b < 4;
+
+            suspicion.pairs[b * (b - 1) / 2 + a] = (struct sp_suspect_pair){
+                .samples = 4, .sum = quiet ? 4.0 * opposed : 0.0, .squares = quiet ? 1e-6 : 6.0 * noise * noise};
+        }
+    }
+}
+
+/* Few samples may happen to lie close together: what all pairs show is believed, rather than that. */
+START_TEST(test_variance_of_all_pairs)
+{
+    set_pairs(0.01);
+    ck_assert_uint_eq(sp_suspicion_judge(&suspicion, &sample, 5, 5, found), 1);
+    ck_assert_uint_eq(found[0].slot, 0);
+    ck_assert_uint_eq(found[0].opposed, 3);
+    set_pairs(0.2);
+    ck_assert_uint_eq(sp_suspicion_judge(&suspicion, &sample, 5, 5, found), 0);
+}
+END_TEST
+
+/* Nor is what a pair itself shows forgotten because others are quiet: liars could see to that. */
+START_TEST(test_variance_of_the_pair)
+{
+    set_pairs(1e-4);
+    for (unsigned b = 1; b < 4; b++)
+        suspicion.pairs[b * (b - 1) / 2].squares = 6.0 * 0.2 * 0.2;
+    ck_assert_uint_eq(sp_suspicion_judge(&suspicion, &sample, 5, 5, found), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("suspect");
@@ -318,5 +357,7 @@ int main(void)
     tcase_add_test(tests, test_majority_is_of_all_who_are_present);
     tcase_add_test(tests, test_of_two_nobody_is_suspected);
     tcase_add_test(tests, test_slack);
+    tcase_add_test(tests, test_variance_of_all_pairs);
+    tcase_add_test(tests, test_variance_of_the_pair);
     return unit_run(suite, tests);
 }

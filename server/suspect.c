@@ -139,7 +139,8 @@ double sp_suspicion_correlation(const struct sp_suspicion *s, unsigned slot, uns
     ptrdiff_t n = 0;
 
     for (unsigned other = 0; other < workers; other++) {
-        const struct sp_suspect_pair *pair = other != slot ? &s->pairs[index_of(slot, other)] : NULL;
+        const struct sp_suspect_pair *pair =
+            other != slot && !s->excluded[other] ? &s->pairs[index_of(slot, other)] : NULL;
 
         if (pair != NULL && pair->samples > 0)
             means[n++] = pair->sum / (double)pair->samples;

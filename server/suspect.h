@@ -81,6 +81,7 @@ unsigned sp_suspicion_judge(struct sp_suspicion *s, struct sp_sample *sample, un
 /* Another worker takes the slot: nothing is known of it. */
 void sp_suspicion_forget(struct sp_suspicion *s, unsigned slot);
 
-/* Half of the others of `workers`, or more, have this mean of c_ij with the slot, or a higher one: for an honest worker
- * it is not below zero for long, whatever fewer than half of all do. NaN before the first sample. */
+/* Half of the others of `workers` that are not excluded, or more, have this mean of c_ij with the slot, or a higher
+ * one: with an honest worker it is not below zero for long, whatever fewer than half of all do. NaN before the first.
+ */
 double sp_suspicion_correlation(const struct sp_suspicion *s, unsigned slot, unsigned workers);

@@ -3,6 +3,7 @@
  *
  *   SP_LIE=flip      every bit is turned over, every value negated
  *   SP_LIE=scale     values times 1e6; bits stay as they are
+ *   SP_LIE=reverse   values times -1e6; bits turned over
  *   SP_LIE=nan       values that are not numbers; bits stay as they are
  *   SP_LIE=scalars   loss, norm, sketch and dot times 1e3 and negated, or random, in turns
  *   SP_LIE_FROM      the first round that it lies in; without it the first of the job
@@ -18,11 +19,11 @@
 void __real_sp_codec_complete(struct sp_buffer *buffer, const struct sp_message *message, size_t bulk_bytes);
 void __wrap_sp_codec_complete(struct sp_buffer *buffer, const struct sp_message *message, size_t bulk_bytes);
 
-enum lie { LIE_NONE, LIE_FLIP, LIE_SCALE, LIE_NAN, LIE_SCALARS };
+enum lie { LIE_NONE, LIE_FLIP, LIE_SCALE, LIE_REVERSE, LIE_NAN, LIE_SCALARS };
 
 static enum lie lie_of_job(void)
 {
-    static const char *const names[] = {"", "flip", "scale", "nan", "scalars"};
+    static const char *const names[] = {"", "flip", "scale", "reverse", "nan", "scalars"};
     const char *word = getenv("SP_LIE");
 
     for (unsigned i = 0; word != NULL && i < sizeof names / sizeof names[0]; i++) {
@@ -30,7 +31,7 @@ static enum lie lie_of_job(void)
             return (enum lie)i;
     }
     if (word != NULL) {
-        (void)fprintf(stderr, "liar: SP_LIE=%s is not flip, scale, nan or scalars\n", word);
+        (void)fprintf(stderr, "liar: SP_LIE=%s is not flip, scale, reverse, nan or scalars\n", word);
         exit(2);
     }
     return LIE_NONE;
@@ -47,7 +48,7 @@ static bool lies_in(uint32_t round, bool bits)
 
 static void lie_in_bits(enum lie lie, const struct sp_frame *frame, uint8_t *bulk, size_t bytes)
 {
-    if (lie != LIE_FLIP)
+    if (lie != LIE_FLIP && lie != LIE_REVERSE)
         return;
     for (size_t i = 0; i < bytes; i++)
         bulk[i] = (uint8_t)~bulk[i];
@@ -58,9 +59,9 @@ static float lie_of(enum lie lie, float value)
 {
     if (lie == LIE_NAN)
         return NAN;
-    if (lie == LIE_SCALE)
-        return value * 1e6f;
-    return lie == LIE_FLIP ? -value : value;
+    if (lie == LIE_SCALE || lie == LIE_REVERSE)
+        value *= 1e6f;
+    return lie == LIE_FLIP || lie == LIE_REVERSE ? -value : value;
 }
 
 static void lie_in_floats(enum lie lie, uint8_t *bulk, size_t count)
@@ -94,8 +95,8 @@ static void lie_in_blocks(enum lie lie, uint8_t *bulk, size_t bytes, size_t coun
     size_t scales = bytes - count;
 
     if (lie != LIE_FLIP)
-        lie_in_floats(lie, bulk, scales / sizeof(float));
-    for (size_t i = scales; lie == LIE_FLIP && i < bytes; i++)
+        lie_in_floats(lie == LIE_REVERSE ? LIE_SCALE : lie, bulk, scales / sizeof(float));
+    for (size_t i = scales; (lie == LIE_FLIP || lie == LIE_REVERSE) && i < bytes; i++)
         bulk[i] = (uint8_t)-bulk[i];
 }
 

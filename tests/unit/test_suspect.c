@@ -168,7 +168,10 @@ START_TEST(test_another_worker_begins_anew)
 
     ck_assert_uint_eq(run(&made, 40, 1).liars, 2);
     ck_assert(suspicion.suspected[3] && suspicion.suspected[4]);
+    ck_assert(sp_suspicion_correlation(&suspicion, 3, 5) < 0.0);
+    ck_assert(sp_suspicion_correlation(&suspicion, 0, 5) < sp_suspicion_correlation(&suspicion, 0, 3));
     suspicion.excluded[3] = suspicion.excluded[4] = true;
+    ck_assert(sp_suspicion_correlation(&suspicion, 0, 5) == sp_suspicion_correlation(&suspicion, 0, 3));
     sp_suspicion_forget(&suspicion, 3);
     ck_assert(!suspicion.suspected[3] && !suspicion.excluded[3]);
     ck_assert(suspicion.suspected[4] && suspicion.excluded[4]);

@@ -37,6 +37,7 @@ struct cluster_options {
     uint32_t decay, full;        /* bit i: what the job's rules must make of tensor i */
     uint64_t examples, test_examples;
     uint64_t seed;      /* of the network and of faults; the job has its own */
+    unsigned liars;     /* of the processes, the first: what they push is the opposite of their gradients */
     unsigned processes; /* workers that run at once; more than the job's slots: spares */
     bool alike;         /* every slot has the same gradient, without noise */
     uint32_t asks[2];   /* rounds in which an operator asks for a switch; 0: none */
@@ -55,6 +56,7 @@ struct cluster_result {
     uint64_t breaks, breaks_in_push, breaks_in_update, deaths, takeovers, strays, resyncs, joins, holds, late,
         abstained;
     uint64_t crashes, crashes_in_round, checkpoints;
+    uint64_t excluded, denounced; /* by the quarantine: liars, and others */
     uint64_t anew, missed, averaged, switches_asked, switches_refused, without_votes;
     uint64_t end_ms;
 };

@@ -165,6 +165,7 @@ void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame,
 
     must(slot < c->job.workers);
     must(frame->round == o->committed + 1);
+    must(!o->excluded[slot]);
     for (piece = oracle_piece(c, k); !is_piece(&piece, frame); piece = oracle_piece(c, ++k))
         continue;
     must(k < o->updates + SP_TALLY_WINDOW);
@@ -176,11 +177,14 @@ void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame,
     o->has[slot][k] = oracle_read_push(c, &piece, bulk, o->pushed[slot] + piece.at);
 }
 
-/* A push comes too late if a chunk of it does. These workers give no chunk twice. */
+/* A push comes too late if a chunk of it does, and is dropped if it is that of an excluded worker. These workers give no
+ * chunk twice. */
 void check_thrown_away(struct cluster *c, struct line *line, const struct sp_frame *frame)
 {
+    uint64_t *counts = c->oracle.excluded[line->slot] ? c->oracle.dropped : c->oracle.late;
+
     must(line->slot < c->job.workers);
-    c->oracle.late[line->slot] += line->late_round != frame->round;
+    counts[line->slot] += line->late_round != frame->round;
     line->late_round = frame->round;
 }
 
@@ -321,11 +325,33 @@ void check_commit(struct cluster *c, const struct sp_action *action)
 /* --- decisions -------------------------------------------------------------------------------------------------------
  */
 
+static void check_quarantine(struct cluster *c, const struct sp_event *event)
+{
+    struct oracle *o = &c->oracle;
+    uint32_t slot = event->suspect.slot;
+
+    must(event->round == o->committed + 1);
+    must(slot < c->job.workers && !o->excluded[slot]);
+    must(event->excluded == (c->job.server.quarantine == SP_QUARANTINE_EXCLUDE));
+    if (!event->excluded)
+        return;
+    o->excluded[slot] = true;
+    if (o->ready[slot] == NOBODY)
+        return;
+    o->live--;
+    if (c->lines[o->ready[slot]]->process < c->options->liars)
+        c->result->excluded++;
+    else
+        c->result->denounced++;
+}
+
 void check_event(struct cluster *c, const struct sp_event *event)
 {
     struct oracle *o = &c->oracle;
 
     must(event->from == o->form.phase);
+    if (event->type == SP_EVENT_QUARANTINE)
+        check_quarantine(c, event);
     if (event->type == SP_EVENT_REFUSAL || event->type == SP_EVENT_DRY_RUN)
         o->asked = false;
     if (event->type != SP_EVENT_SWITCH)
@@ -341,12 +367,21 @@ void check_event(struct cluster *c, const struct sp_event *event)
 /* --- who is there --------------------------------------------------------------------------------------------------
  */
 
+/* Whoever comes without the slot's ticket is another worker. */
+void check_welcome(struct cluster *c, uint32_t slot, uint32_t line)
+{
+    must(slot < c->job.workers);
+    if (c->lines[line]->returns != slot)
+        c->oracle.excluded[slot] = false;
+    memcpy(c->oracle.tickets[slot], c->lines[line]->ticket, SP_TICKET_BYTES);
+}
+
 void check_ready(struct cluster *c, uint32_t slot, uint32_t peer)
 {
     must(slot < c->job.workers);
     must(c->oracle.ready[slot] == NOBODY);
     c->oracle.ready[slot] = peer;
-    c->oracle.live++;
+    c->oracle.live += !c->oracle.excluded[slot];
 }
 
 /* With nobody left to finish it a round begins anew. */
@@ -369,7 +404,7 @@ void check_gone(struct cluster *c, uint32_t slot, uint32_t peer)
     if (o->ready[slot] != peer)
         return;
     o->ready[slot] = NOBODY;
-    o->live--;
+    o->live -= !o->excluded[slot];
     for (unsigned k = 0; k < chunks; k++)
         given += o->has[slot][k];
     c->result->breaks_in_push += given > 0 && given < chunks;
@@ -402,6 +437,8 @@ static void check_slots(struct cluster *c, const struct sp_view *view)
         must(slot->late == c->oracle.late[i]);
         must(slot->duplicates == 0);
         must(!slot->behind || (slot->live && c->job.server.close == SP_CLOSE_QUORUM));
+        must(slot->is_excluded == c->oracle.excluded[i]);
+        must(slot->excluded == c->oracle.dropped[i]);
     }
 }
 

@@ -66,6 +66,8 @@ static void begin_gradient(struct cluster *c, struct process *p)
     p->gradient_due = false;
     sp_learner_begin(&p->learner);
     p->loss = objective_gradient(c, p->slot, p->learner.round + 1, p->learner.theta, p->gradient);
+    for (uint64_t j = 0; p < c->processes + c->options->liars && j < d; j++)
+        p->gradient[j] = -p->gradient[j];
     objective_buffers(c, p->slot, p->learner.round + 1, p->learner.buffers);
     if (worker_chance(p, c->options->faults.nan))
         spoil(c, p);

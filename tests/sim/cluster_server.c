@@ -50,8 +50,10 @@ static void send_welcome(struct cluster *c, const struct sp_action *action)
     memcpy(message.welcome.ticket, l->ticket, SP_TICKET_BYTES);
     sp_round_progress(c->round, &message.welcome);
     cluster_send_message(c, action->peer, false, &message, NULL, 0);
-    if (!action->welcome.spare)
-        l->slot = action->welcome.slot;
+    if (action->welcome.spare)
+        return;
+    l->slot = action->welcome.slot;
+    check_welcome(c, l->slot, action->peer);
 }
 
 static void close_line(struct cluster *c, uint32_t line)
@@ -207,6 +209,10 @@ static void layout(struct cluster *c, uint32_t line, const struct sp_layout *lay
     l->hello.layout = *layout; /* borrowed */
     for (unsigned i = 0; i < SP_TICKET_BYTES; i++)
         l->ticket[i] = (uint8_t)cluster_random(c, 256);
+    for (uint32_t i = 0; l->hello.has_ticket && i < c->job.workers; i++) {
+        if (memcmp(l->hello.ticket, c->oracle.tickets[i], SP_TICKET_BYTES) == 0)
+            l->returns = i;
+    }
     l->said_hello = true;
     sp_round_hello(c->round, line, "a worker", &l->hello, l->ticket, cluster_now_ms(c));
     memset(&l->hello, 0, sizeof l->hello);

@@ -74,6 +74,7 @@ struct line {
     uint8_t ticket[SP_TICKET_BYTES];
     uint32_t slot;       /* NOBODY: none */
     uint32_t late_round; /* the last one whose push came too late */
+    uint32_t returns;    /* the slot whose ticket came with HELLO; NOBODY: none */
     /* the worker's */
     bool worker_open;
 };
@@ -140,7 +141,10 @@ struct oracle {
     enum sp_phase next;  /* of the next round, by the events so far */
     bool asked;          /* an operator asked for a switch, which must come */
     uint64_t late[SP_SLOTS_MAX];
-    uint32_t ready[SP_SLOTS_MAX]; /* the peer, or NOBODY */
+    bool excluded[SP_SLOTS_MAX]; /* by the quarantine; then `dropped` counts instead of `late` */
+    uint64_t dropped[SP_SLOTS_MAX];
+    uint32_t ready[SP_SLOTS_MAX];                   /* the peer, or NOBODY */
+    uint8_t tickets[SP_SLOTS_MAX][SP_TICKET_BYTES]; /* the last of each slot */
     unsigned live;
 };
 
@@ -263,6 +267,8 @@ void check_thrown_away(struct cluster *c, struct line *line, const struct sp_fra
 void check_update(struct cluster *c, const struct sp_action *action);
 void check_event(struct cluster *c, const struct sp_event *event);
 void check_commit(struct cluster *c, const struct sp_action *action);
+/* A line gets a slot and a ticket. */
+void check_welcome(struct cluster *c, uint32_t slot, uint32_t line);
 void check_ready(struct cluster *c, uint32_t slot, uint32_t peer);
 void check_gone(struct cluster *c, uint32_t slot, uint32_t peer);
 /* The server is dead: all that it held are gone, and the round that it collected. */

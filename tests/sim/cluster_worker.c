@@ -60,7 +60,7 @@ static struct line *new_line(struct cluster *c, uint32_t process)
     }
     c->lines[c->lines_count] = l;
     l->process = process;
-    l->slot = NOBODY;
+    l->slot = l->returns = NOBODY;
     l->server_open = l->worker_open = true;
     l->breaks_up = l->breaks_down = -1;
     return l;

@@ -27,3 +27,4 @@ TCase *sim_storms(void);
 TCase *sim_forms(void);
 TCase *sim_any(void);
 TCase *sim_restarts(void);
+TCase *sim_quarantine(void);

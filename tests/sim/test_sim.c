@@ -19,6 +19,7 @@ int main(void)
     add(all, sim_forms());
     add(all, sim_any());
     add(all, sim_restarts());
+    add(all, sim_quarantine());
     runner = srunner_create(all);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

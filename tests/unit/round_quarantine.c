@@ -368,6 +368,24 @@ START_TEST(test_min_live)
 }
 END_TEST
 
+/* By quorum two liars and one honest worker close rounds; but there are two more honest ones. */
+START_TEST(test_majority_of_all_who_are_live)
+{
+    open_with("exclude", "server.close.quorum=3");
+    while (d.committed < 40) {
+        make_round(0);
+        ck_assert_int_eq(drive_push(&d, peers[0], truth), SP_OK);
+        ck_assert_int_eq(drive_push(&d, peers[1], lie), SP_OK);
+        ck_assert_int_eq(drive_push(&d, peers[2], lie), SP_OK);
+        drive_tick(&d, 1000);
+    }
+    ck_assert(look().slots[0].correlation == -1.0);
+    for (uint32_t slot = 0; slot < WORKERS; slot++)
+        ck_assert(!look().slots[slot].suspected);
+    close_all();
+}
+END_TEST
+
 /* --- evaluation, resync --------------------------------------------------------------------------------------------
  */
 
@@ -446,6 +464,7 @@ TCase *round_quarantine_cases(void)
     tcase_add_test(cases, test_returns_as_who_it_was);
     tcase_add_test(cases, test_another_worker_is_free_of_it);
     tcase_add_test(cases, test_min_live);
+    tcase_add_test(cases, test_majority_of_all_who_are_live);
     tcase_add_test(cases, test_no_part_of_evaluations);
     tcase_add_test(cases, test_evaluation_does_not_wait_for_it);
     tcase_add_test(cases, test_resync);

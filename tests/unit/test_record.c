@@ -196,6 +196,35 @@ START_TEST(test_events)
 }
 END_TEST
 
+START_TEST(test_quarantine)
+{
+    const struct sp_event event = {.type = SP_EVENT_QUARANTINE,
+                                   .round = 80,
+                                   .from = SP_PHASE_SIGN,
+                                   .to = SP_PHASE_SIGN,
+                                   .suspect = {14, 8, 13, -0.25, 4},
+                                   .excluded = true,
+                                   .reason = "words"};
+    json_t *line;
+
+    write_event(&event);
+    line = read_line(0, 1);
+    ck_assert_uint_eq(json_object_size(line), 11);
+    expect_text(line, "event", "quarantine");
+    ck_assert_double_eq(number(line, "round"), 80);
+    expect_text(line, "phase", "sign");
+    ck_assert_double_eq(number(line, "slot"), 14);
+    ck_assert_double_eq(number(line, "opposed"), 8);
+    ck_assert_double_eq(number(line, "others"), 13);
+    ck_assert_double_eq(number(line, "correlation"), -0.25);
+    ck_assert_double_eq(number(line, "samples"), 4);
+    ck_assert(json_is_true(json_object_get(line, "excluded")));
+    expect_text(line, "reason", "words");
+    ck_assert_double_eq(number(line, "seconds"), 12.5);
+    json_decref(line);
+}
+END_TEST
+
 /* A rate a tensor is an object by name, without those that travel in full; what bounds changed is told. */
 START_TEST(test_rates_of_an_event)
 {
@@ -456,6 +485,7 @@ int main(void)
     (void)snprintf(run, sizeof run, "%s/deep/run", folder);
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, test_events);
+    tcase_add_test(tests, test_quarantine);
     tcase_add_test(tests, test_rates_of_an_event);
     tcase_add_test(tests, test_events_without_numbers);
     tcase_add_test(tests, test_reports);

@@ -99,7 +99,7 @@ int sp_round_checkpoint(struct sp_round *r, struct sp_error *error)
     if (!r->started)
         return sp_error_set(error, SP_E_STATE, "the job has not started, so there is nothing to keep yet");
     sp_round_settle(r);
-    if (sp_round_save(r, &state, &bytes) != SP_OK)
+    if (sp_round_save(r, true, &state, &bytes) != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "no memory for the state of the job");
     memset(copying, 0, sizeof *copying);
     copying->checkpoint.sections = copying->section = SMALL;

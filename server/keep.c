@@ -33,7 +33,7 @@ struct sp_keep {
     bool checkpoints;           /* are made */
     bool resumed, copying, writing, failing;
     bool wanted; /* one more when the present one is written */
-    bool base; /* a checkpoint that the journal follows is on the disk */
+    bool base;   /* a checkpoint that the journal follows is on the disk */
     uint32_t from_round;
     uint32_t asked_round;   /* of the checkpoint that was begun last */
     uint32_t written_round; /* and of the one that is on the disk */
@@ -368,7 +368,7 @@ static void record_commit(struct sp_keep *keep, uint32_t round)
     if (keep->journal == NULL)
         return;
     save_numbers(keep->server);
-    rc = sp_round_save(keep->server->round, &state, &bytes);
+    rc = sp_round_save(keep->server->round, false, &state, &bytes);
     sp_assert(sp_round_committed(keep->server->round) == round);
     sp_assert(rc == SP_OK || rc == SP_E_NOMEM);
     if (rc == SP_OK) {

@@ -73,7 +73,7 @@ static uint64_t signs_of_values(const float *values, uint32_t count, uint64_t *g
 static void take_word(struct sp_round *r, const struct sp_chunk *chunk, const uint8_t *const *bits,
                       const float *const *values, unsigned w, uint32_t at)
 {
-    struct sp_sample *sample = &r->sample;
+    struct sp_vote_sample *sample = &r->sample;
     uint32_t count = chunk->count - at < 64 ? chunk->count - at : 64;
     uint64_t mask = voted(r, chunk->first + at, count);
 
@@ -95,7 +95,7 @@ void sp_quarantine_sample(struct sp_round *r, const struct sp_chunk *chunk, unsi
 
     if (voters < 2)
         return;
-    sp_sample_begin(&r->sample, voters, slots, chunk->count);
+    sp_vote_sample_begin(&r->sample, voters, slots, chunk->count);
     for (unsigned w = 0; w < r->sample.words; w++)
         take_word(r, chunk, bits, values, w, (uint32_t)((uint64_t)w * words / r->sample.words) * 64);
     sp_suspicion_add(&r->suspicion, &r->sample, r->round);

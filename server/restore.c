@@ -40,7 +40,7 @@ static int load_state(struct sp_round *r, const void *bytes, size_t count)
     struct sp_archive archive = sp_archive_load(bytes, count);
 
     memset(&r->last_commit, 0, sizeof r->last_commit);
-    sp_state_visit(r, &archive);
+    sp_state_visit(r, &archive, false);
     if (archive.bad || archive.used != archive.room || r->committed > r->rounds)
         return SP_E_CORRUPT;
     return sp_combine_prepare(r, r->form.phase) ? SP_OK : SP_E_NOMEM;

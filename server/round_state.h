@@ -169,7 +169,7 @@ struct sp_round {
 
     struct evaluation evaluation;
     struct sp_suspicion suspicion;
-    struct sp_sample sample; /* the last one */
+    struct sp_vote_sample sample; /* the last one */
 
     /* deadlines of `close: quorum`, learned from arrivals */
     uint64_t began_ms;
@@ -314,8 +314,8 @@ const char *sp_roster_name(struct sp_round *r, int slot);
 /* Copies all that is left, before it changes. */
 void sp_copy_finish(struct sp_round *r);
 void sp_copy_forget(struct sp_round *r);
-/* Visits all numbers of the state, in the order of the format. */
-void sp_state_visit(struct sp_round *r, struct sp_archive *a);
+/* Visits all numbers of the state, in the order of the format; `whole` counts when it saves: see sp_round_save(). */
+void sp_state_visit(struct sp_round *r, struct sp_archive *a, bool whole);
 
 /* --- state_model.c --- */
 /* Visits layout, examples, test examples and data digest; when loading, the layout is empty before, and the caller's

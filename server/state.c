@@ -182,14 +182,18 @@ static void visit_arrivals(struct sp_round *r, struct sp_archive *a)
     sp_archive_bool(a, &r->arrivals_known);
     sp_archive_double(a, &r->arrival_ms);
     sp_archive_double(a, &r->arrival_spread_ms);
+    sp_archive_bool(a, &r->pace_known);
+    sp_archive_double(a, &r->pace_ms);
+    sp_archive_double(a, &r->waited_ms);
 }
 
 static void visit_slot(struct sp_archive *a, struct slot *s)
 {
     struct sp_slot_view *v = &s->view;
-    uint64_t *const counts[] = {&v->votes,   &v->missed, &v->late,     &v->abstained,
-                                &v->resyncs, &v->joins,  &v->compared, &v->disagreed};
+    uint64_t *const counts[] = {&v->votes, &v->missed,   &v->late,      &v->duplicates, &v->abstained,
+                                &v->joins, &v->compared, &v->disagreed, &v->resyncs,    &v->excluded};
 
+    sp_archive_bool(a, &v->behind);
     sp_archive_bool(a, &s->has_ticket);
     if (s->has_ticket)
         sp_archive_bytes(a, s->ticket, SP_TICKET_BYTES);
@@ -197,7 +201,50 @@ static void visit_slot(struct sp_archive *a, struct slot *s)
         sp_archive_u64(a, counts[i]);
 }
 
-void sp_state_visit(struct sp_round *r, struct sp_archive *a)
+/* What pairs of workers have in common grows with the square of their number: it is visited where it changed, in the
+ * rounds that took a sample, and where all is. */
+static void visit_suspicion(struct sp_round *r, struct sp_archive *a, bool whole)
+{
+    struct sp_suspicion *s = &r->suspicion;
+    bool pairs = whole || s->round == r->committed;
+
+    sp_archive_u32(a, &s->round);
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        sp_archive_bool(a, &s->suspected[i]);
+        sp_archive_bool(a, &s->excluded[i]);
+    }
+    sp_archive_bool(a, &pairs);
+    for (uint32_t i = 0; pairs && i < r->job.workers * (r->job.workers - 1) / 2; i++) {
+        sp_archive_double(a, &s->pairs[i].sum);
+        sp_archive_double(a, &s->pairs[i].squares);
+        sp_archive_double(a, &s->pairs[i].last);
+        sp_archive_u32(a, &s->pairs[i].samples);
+    }
+}
+
+static void visit_robust(struct sp_round *r, struct sp_archive *a)
+{
+    struct sp_robust *robust = &r->robust;
+    uint32_t paired = r->job.workers < SP_ROBUST_PAIRED ? r->job.workers : SP_ROBUST_PAIRED;
+
+    bool kept = r->job.server.statistics == SP_STATISTICS_ROBUST;
+
+    sp_archive_bool(a, &kept); /* the key may change with a restart */
+    if (!kept)
+        return;
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        struct sp_robust_slot *s = &robust->slot[i];
+        double *const numbers[] = {&s->mass, &s->dot, &s->norm2, &s->length2, &s->loss};
+
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+            sp_archive_double(a, numbers[k]);
+        sp_archive_u32(a, &s->losses);
+    }
+    sp_archive_doubles(a, robust->pair, paired * (paired - 1) / 2);
+    sp_archive_doubles(a, robust->pair_mass, paired * (paired - 1) / 2);
+}
+
+void sp_state_visit(struct sp_round *r, struct sp_archive *a, bool whole)
 {
     sp_archive_same(a, SP_STATE_VERSION);
     sp_archive_same(a, r->layout.trained);
@@ -218,6 +265,8 @@ void sp_state_visit(struct sp_round *r, struct sp_archive *a)
     visit_arrivals(r, a);
     for (uint32_t i = 0; i < r->job.workers; i++)
         visit_slot(a, &r->slots[i]);
+    visit_suspicion(r, a, whole);
+    visit_robust(r, a);
     for (unsigned i = 0; i < OWNER_NUMBERS; i++)
         sp_archive_u64(a, &r->owner[i]);
 }
@@ -230,12 +279,12 @@ static size_t room_needed(struct sp_round *r)
 {
     struct sp_archive count = sp_archive_save(NULL, 0);
 
-    sp_state_visit(r, &count);
+    sp_state_visit(r, &count, true);
     return count.used + 2u * r->layout.trained * sizeof(float) + r->job.workers * SP_TICKET_BYTES +
            SP_SWITCHES_MAX * sizeof(struct sp_switch_view) + sizeof r->dry_reason;
 }
 
-int sp_round_save(struct sp_round *r, const void **bytes, size_t *count)
+int sp_round_save(struct sp_round *r, bool whole, const void **bytes, size_t *count)
 {
     struct sp_archive archive;
 
@@ -248,7 +297,7 @@ int sp_round_save(struct sp_round *r, const void **bytes, size_t *count)
             return SP_E_NOMEM;
     }
     archive = sp_archive_save(r->saved, r->saved_room);
-    sp_state_visit(r, &archive);
+    sp_state_visit(r, &archive, whole);
     sp_assert(!archive.bad);
     *bytes = r->saved;
     *count = archive.used;

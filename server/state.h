@@ -30,9 +30,9 @@ uint64_t sp_round_run(const struct sp_round *r);
 /* Numbers of the caller's own, which are saved and restored with the state. */
 uint64_t *sp_round_owner_numbers(struct sp_round *r);
 
-/* The state after the round that was committed last. Borrowed until the next call. SP_E_NOMEM; SP_E_STATE before the
- * job has started. */
-int sp_round_save(struct sp_round *r, const void **bytes, size_t *count);
+/* The state after the round that was committed last, `whole` or what may follow that of the round before. Borrowed
+ * until the next call. SP_E_NOMEM; SP_E_STATE before the job has started. */
+int sp_round_save(struct sp_round *r, bool whole, const void **bytes, size_t *count);
 
 /* Begins a checkpoint of that state. Weights are copied by and by, with sp_round_copy(), and what is left at once when
  * the next round is committed, which is about to change them. SP_E_STATE: one is under way, or the job has not started;

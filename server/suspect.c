@@ -20,7 +20,7 @@ uint32_t sp_suspect_interval(double beta1)
 /* --- samples ---------------------------------------------------------------------------------------------------------
  */
 
-void sp_sample_begin(struct sp_sample *sample, unsigned voters, const uint8_t *slots, uint64_t count)
+void sp_vote_sample_begin(struct sp_vote_sample *sample, unsigned voters, const uint8_t *slots, uint64_t count)
 {
     unsigned pairs = voters * (voters - 1) / 2;
     uint64_t words = (count + 63) / 64;
@@ -43,7 +43,7 @@ static unsigned ones(uint64_t word)
 }
 
 /* False if there is no coordinate on which both voted. */
-static bool compare(const struct sp_sample *sample, unsigned a, unsigned b, double *correlation)
+static bool compare(const struct sp_vote_sample *sample, unsigned a, unsigned b, double *correlation)
 {
     size_t i = (size_t)a * sample->words, j = (size_t)b * sample->words;
     unsigned both = 0, differ = 0;
@@ -78,7 +78,7 @@ static void add(struct sp_suspect_pair *pair, double correlation)
     pair->samples++;
 }
 
-void sp_suspicion_add(struct sp_suspicion *s, const struct sp_sample *sample, uint32_t round)
+void sp_suspicion_add(struct sp_suspicion *s, const struct sp_vote_sample *sample, uint32_t round)
 {
     double correlation;
 
@@ -162,7 +162,7 @@ static double variance(const struct sp_suspect_pair *pair)
 }
 
 /* The least variance that is believed of a pair. */
-static double least_variance(const struct sp_suspicion *s, struct sp_sample *sample)
+static double least_variance(const struct sp_suspicion *s, struct sp_vote_sample *sample)
 {
     double *variances = sample->variances;
     double least = 1.0 / (double)sample->coordinates;
@@ -189,7 +189,7 @@ static bool is_opposed(const struct sp_suspect_pair *pair, double least, unsigne
     return pair->sum + SLACK * k < -sqrt(fmax(least, variance(pair)) * (k + 1.0) * (log(k + 1.0) - 2.0 * log(alpha)));
 }
 
-static struct sp_suspect look_at(const struct sp_suspicion *s, const struct sp_sample *sample, unsigned slot,
+static struct sp_suspect look_at(const struct sp_suspicion *s, const struct sp_vote_sample *sample, unsigned slot,
                                  unsigned workers, double least)
 {
     struct sp_suspect suspect = {.slot = slot, .correlation = sp_suspicion_correlation(s, slot, workers)};
@@ -207,7 +207,7 @@ static struct sp_suspect look_at(const struct sp_suspicion *s, const struct sp_s
     return suspect;
 }
 
-unsigned sp_suspicion_judge(struct sp_suspicion *s, struct sp_sample *sample, unsigned workers, unsigned present,
+unsigned sp_suspicion_judge(struct sp_suspicion *s, struct sp_vote_sample *sample, unsigned workers, unsigned present,
                             struct sp_suspect suspects[SP_SLOTS_MAX])
 {
     unsigned others = (present > sample->voters ? present : sample->voters) - 1;

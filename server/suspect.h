@@ -28,7 +28,7 @@
 
 #define SP_SUSPECT_PAIRS (SP_SLOTS_MAX * (SP_SLOTS_MAX - 1) / 2)
 #define SP_SAMPLE_WORDS_MAX 256   /* of one voter */
-#define SP_SAMPLE_WORDS_ALL 16384 /* of all: sp_sample_begin() gives many voters fewer words each */
+#define SP_SAMPLE_WORDS_ALL 16384 /* of all: sp_vote_sample_begin() gives many voters fewer words each */
 
 /* Two slots that have been compared. */
 struct sp_suspect_pair {
@@ -47,7 +47,7 @@ struct sp_suspicion {
 };
 
 /* One sample: words of 64 coordinates; those of voter v begin at word v*words. */
-struct sp_sample {
+struct sp_vote_sample {
     unsigned voters, words;
     uint64_t coordinates; /* how many the words have at most */
     uint8_t slots[SP_SLOTS_MAX];
@@ -67,15 +67,15 @@ struct sp_suspect {
 uint32_t sp_suspect_interval(double beta1);
 
 /* A sample of these voters' votes on `count` coordinates: sets voters, slots and how many words of each are taken. */
-void sp_sample_begin(struct sp_sample *sample, unsigned voters, const uint8_t *slots, uint64_t count);
+void sp_vote_sample_begin(struct sp_vote_sample *sample, unsigned voters, const uint8_t *slots, uint64_t count);
 
 /* The sample is complete: adds it to the sums. */
-void sp_suspicion_add(struct sp_suspicion *s, const struct sp_sample *sample, uint32_t round);
+void sp_suspicion_add(struct sp_suspicion *s, const struct sp_vote_sample *sample, uint32_t round);
 
 /* Who of the voters of this sample, which was added last, is suspected now and was not before; their number. `workers`
  * are the slots of the job; `present` how many workers there are, whether they were in time to vote or not: it is their
  * majority that decides. */
-unsigned sp_suspicion_judge(struct sp_suspicion *s, struct sp_sample *sample, unsigned workers, unsigned present,
+unsigned sp_suspicion_judge(struct sp_suspicion *s, struct sp_vote_sample *sample, unsigned workers, unsigned present,
                             struct sp_suspect suspects[SP_SLOTS_MAX]);
 
 /* Another worker takes the slot: nothing is known of it. */

@@ -177,8 +177,8 @@ void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame,
     o->has[slot][k] = oracle_read_push(c, &piece, bulk, o->pushed[slot] + piece.at);
 }
 
-/* A push comes too late if a chunk of it does, and is dropped if it is that of an excluded worker. These workers give no
- * chunk twice. */
+/* A push comes too late if a chunk of it does, and is dropped if it is that of an excluded worker. These workers give
+ * no chunk twice. */
 void check_thrown_away(struct cluster *c, struct line *line, const struct sp_frame *frame)
 {
     uint64_t *counts = c->oracle.excluded[line->slot] ? c->oracle.dropped : c->oracle.late;
@@ -420,6 +420,8 @@ void check_crashed(struct cluster *c)
     o->live = 0;
     o->asked = false;
     memcpy(o->late, c->kept.late, sizeof o->late);
+    memcpy(o->dropped, c->kept.dropped, sizeof o->dropped);
+    memcpy(o->excluded, c->kept.excluded, sizeof o->excluded);
     forget_round(c);
     memset(o->residual, 0, c->layout.coordinates * sizeof *o->residual);
 }

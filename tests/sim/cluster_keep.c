@@ -104,7 +104,7 @@ void keep_commit(struct cluster *c, uint32_t round)
         must(sp_round_copy(c->round, SIZE_MAX));
         take_checkpoint(c);
     } else {
-        must(sp_round_save(c->round, &state, &bytes) == SP_OK);
+        must(sp_round_save(c->round, false, &state, &bytes) == SP_OK);
         entry.bytes = (uint32_t)bytes;
         add(kept, &entry, state);
         kept->whole = kept->count;
@@ -112,6 +112,8 @@ void keep_commit(struct cluster *c, uint32_t round)
             kept->copying = sp_round_checkpoint(c->round, NULL) == SP_OK;
     }
     memcpy(kept->late, c->oracle.late, sizeof kept->late);
+    memcpy(kept->dropped, c->oracle.dropped, sizeof kept->dropped);
+    memcpy(kept->excluded, c->oracle.excluded, sizeof kept->excluded);
     if (sp_rng_below(&kept->rng, 10000) < c->options->faults.crashes)
         cluster_at(c, sp_rng_below(&kept->rng, CRASH_US_MAX), EVENT_CRASH, 0, 0);
 }

@@ -160,7 +160,9 @@ struct kept {
     struct kept_entry *entries; /* owned */
     size_t count, room, whole;
     bool copying;
-    uint64_t late[SP_SLOTS_MAX]; /* as of the last COMMIT: what was counted since is lost */
+    /* The oracle's, as of the last COMMIT: what was counted since is lost. */
+    uint64_t late[SP_SLOTS_MAX], dropped[SP_SLOTS_MAX];
+    bool excluded[SP_SLOTS_MAX];
 };
 
 #define CLUSTER_RUN 77

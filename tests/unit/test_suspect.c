@@ -22,7 +22,7 @@ struct made {
 };
 
 static struct sp_suspicion suspicion;
-static struct sp_sample sample;
+static struct sp_vote_sample sample;
 static struct sp_suspect found[SP_SLOTS_MAX];
 static bool last[SP_SLOTS_MAX][WORDS];
 
@@ -66,7 +66,7 @@ static void begin(unsigned voters, uint64_t count)
 
     for (unsigned v = 0; v < voters; v++)
         slots[v] = (uint8_t)v;
-    sp_sample_begin(&sample, voters, slots, count);
+    sp_vote_sample_begin(&sample, voters, slots, count);
 }
 
 /* Adds one sample, as that of round `round`. */
@@ -142,7 +142,7 @@ START_TEST(test_correlation_counts_where_both_voted)
     static const uint8_t slots[] = {1, 4, 7};
 
     memset(&suspicion, 0, sizeof suspicion);
-    sp_sample_begin(&sample, 3, slots, 8);
+    sp_vote_sample_begin(&sample, 3, slots, 8);
     ck_assert_uint_eq(sample.words, 1);
     sample.signs[0] = 0xff;
     sample.given[0] = 0x0f;

@@ -1,5 +1,6 @@
 """Workers whose process, cable, or server goes away for a while: they notice, say what they wait for, come back to their
 slot, and go on with their momentum."""
+import os
 import re
 import signal
 import struct
@@ -10,6 +11,7 @@ import harness
 import made
 import wire
 
+SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 BEATS = ('server.heartbeat.interval=0.2', 'server.heartbeat.timeout=1')
 LONG = ('train.epochs=200', 'train.evaluate=50', 'optimizer.sgd.lr=0.1')
 SILENT = r'nothing was heard from it for (\d+\.\d) s'
@@ -193,6 +195,16 @@ class Saved(harness.Case):
     def test_key(self):
         self.check(self.folder / 'key', f'worker.momentum.folder={self.folder}/key', out=('--out', self.folder / 'other'))
         self.assertFalse((self.folder / 'other').exists())
+
+    def test_of_a_run(self):
+        """`signpost run` has its workers save in the run's folder, wherever they were started."""
+        run = self.folder / 'there'
+        job = self.start('signpost', SIGNPOST, 'run', harness.DIGITS, '--out', run,
+                         *[word for item in ('workers=1', 'train.rounds=1000000', *self.SLOW) for word in ('--set', item)])
+        self.wait_for((run / 'momentum-0').exists, 'the momentum to be written')
+        job.send(signal.SIGINT)
+        self.wait_for_end(job)
+        self.assertFalse((self.folder / 'runs').exists())
 
     def test_never(self):
         server = self.start_server('workers=1', 'train.rounds=1000000', *self.SLOW)

@@ -103,6 +103,9 @@ START_TEST(test_the_next_process_goes_on)
     ck_assert_mem_eq(play.s->learner.m, left, sizeof left);
     ck_assert_uint_eq(play.s->learner.own_rounds, 2);
     ck_assert(!play.s->learner.late);
+    scripted_hang_up(&play);
+    scripted_take_back(&play, 12);
+    ck_assert_ptr_null(strstr(strstr(play.log, "goes on") + 1, "goes on")); /* that is its own by now */
 }
 END_TEST
 
@@ -143,6 +146,7 @@ START_TEST(test_of_another_run)
     expect_log("3 the momentum in ");
     expect_log("is of another run; it is left alone");
     ck_assert(play.s->learner.own_rounds == 0 && play.s->learner.late);
+    play.s->momentum.slot = 2; /* it is 0 by itself, which is a slot as well */
     scripted_send_bye(&play, SP_REASON_DONE, "done");
     (void)scripted_expect_event(&play, SIGNPOST_DONE);
     ck_assert(is_there());
@@ -221,6 +225,22 @@ START_TEST(test_how_often)
     ck_assert_uint_ge(play.s->momentum.due_ms, scripted_now_ms() + 500);
     push();
     ck_assert_uint_eq(play.s->momentum.saved_round, 6);
+    play.s->momentum.saved_round = 40; /* the server was started again, some rounds back */
+    scripted_update(&play, 7);
+    (void)scripted_expect_event(&play, SIGNPOST_GRADIENT);
+    save_round(8);
+    ck_assert_uint_eq(play.s->momentum.saved_round, 8);
+}
+END_TEST
+
+/* Where the gradient itself is pushed there is nothing to go on with. */
+START_TEST(test_not_without_momentum)
+{
+    start();
+    play.s->learner.setup.beta1 = 0.0;
+    play.s->momentum.due_ms = 0;
+    push();
+    ck_assert(!is_there());
 }
 END_TEST
 
@@ -295,6 +315,7 @@ TCase *client_momentum_cases(void)
     tcase_add_test(tests, test_own_momentum_counts);
     tcase_add_loop_test(tests, test_another_run, 0, 2);
     tcase_add_test(tests, test_how_often);
+    tcase_add_test(tests, test_not_without_momentum);
     tcase_add_test(tests, test_not_after_an_abstention);
     tcase_add_test(tests, test_not_without_a_computation);
     tcase_add_loop_test(tests, test_the_end, 0, 2);

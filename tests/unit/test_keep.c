@@ -134,6 +134,7 @@ END_TEST
 START_TEST(test_written_again)
 {
     char left[SP_KEEP_PATH_BYTES + 8];
+    struct stat status;
     float m[D];
 
     write_some(m);
@@ -142,6 +143,8 @@ START_TEST(test_written_again)
     learning_round(&p, 43, &plain);
     ck_assert_int_eq(sp_keep_write(&keep, &p.learner, &error), SP_OK);
     ck_assert_int_eq(access(left, F_OK), -1);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_uint_eq(status.st_mode & 0777, 0600);
     memcpy(m, p.learner.m, sizeof m);
     open_anew(RUN);
     ck_assert_int_eq(sp_keep_read(&keep, &p.learner, &error), SP_OK);
@@ -280,6 +283,17 @@ START_TEST(test_no_folder_can_be_made)
 }
 END_TEST
 
+/* What could not be put in its place is not left beside it. */
+START_TEST(test_no_place)
+{
+    learning_round(&p, 1, &plain);
+    ck_assert_int_eq(mkdir(files_path(base), 0700), 0);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    expect_not_written(sp_keep_write(&keep, &p.learner, &error), "Is a directory");
+}
+END_TEST
+
 /* What was there before stays, whatever the reason. */
 START_TEST(test_cannot_be_written)
 {
@@ -339,6 +353,7 @@ int main(void)
     tcase_add_test(tests, test_nothing_there);
     tcase_add_loop_test(tests, test_no_file, 0, 2);
     tcase_add_test(tests, test_no_folder_can_be_made);
+    tcase_add_test(tests, test_no_place);
     tcase_add_test(tests, test_cannot_be_written);
     tcase_add_test(tests, test_removed);
     return unit_run(suite_create("keep"), tests);

@@ -112,7 +112,7 @@ int sp_client_end(signpost *s, int code, const char *format, ...) __attribute__(
 void sp_client_exchange_only(signpost *s);
 
 /* --- momentum.c --- */
-/* A WELCOME gave slot and run: takes what a process before this one saved, if this one has no momentum of its own. */
+/* A WELCOME gave slot and run: the first one takes what a process before this one saved. */
 void sp_momentum_look(signpost *s);
 /* The weights were replaced by those after `round`. */
 void sp_momentum_meet(signpost *s, uint32_t round);

@@ -232,7 +232,7 @@ static int read_file(const struct sp_keep *keep, int fd, struct header *header, 
 int sp_keep_read(const struct sp_keep *keep, struct sp_learner *learner, struct sp_error *error)
 {
     char path[SP_KEEP_PATH_BYTES];
-    struct header header;
+    struct header header = {0};
     int fd, rc;
 
     sp_assert(learner->own_rounds == 0);

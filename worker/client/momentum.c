@@ -16,7 +16,7 @@ static struct sp_keep keep_of(const signpost *s, uint32_t slot)
 
 static bool is_on(const signpost *s)
 {
-    return s->momentum.folder[0] != '\0' && !s->learner.exchange_only;
+    return s->momentum.folder[0] != '\0';
 }
 
 static void take_file(signpost *s)
@@ -31,7 +31,7 @@ void sp_momentum_look(signpost *s)
     struct sp_error error = {0};
     int rc;
 
-    if (!is_on(s) || s->momentum.looked || s->learner.own_rounds > 0)
+    if (!is_on(s) || s->momentum.looked)
         return;
     s->momentum.looked = true;
     s->momentum.due_ms = sp_client_now_ms() + PAUSE_MS_MIN;
@@ -75,13 +75,14 @@ void sp_momentum_meet(signpost *s, uint32_t round)
     s->momentum.found = false;
 }
 
-/* m is g itself where no momentum is pushed, and a round that was not pushed whole is not in it. */
+/* m is g itself where no momentum is pushed. Where the server went some rounds back the difference wraps around, and it
+ * is due as well. */
 static bool is_due(const signpost *s, uint64_t now)
 {
-    uint32_t of = s->learner.momentum_round, before = s->momentum.saved_round;
+    uint32_t passed = s->learner.momentum_round - s->momentum.saved_round;
 
     return is_on(s) && sp_learner_beta1(&s->learner) > 0.0 && s->learner.own_rounds > 0 && now >= s->momentum.due_ms &&
-           (of < before || of - before >= s->momentum.every);
+           passed >= s->momentum.every;
 }
 
 static void say_saved(signpost *s, int rc, const struct sp_error *error)

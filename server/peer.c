@@ -352,6 +352,20 @@ static bool is_full(struct sp_server *server)
     return true;
 }
 
+/* After 2^32 connections numbers begin anew: not with 0, which is nobody's, nor with one that is still in use. */
+static uint32_t next_id(struct sp_server *server)
+{
+    for (;;) {
+        uint32_t id = server->next_id++;
+        const struct sp_peer *peer = server->by_id[id % PEER_LISTS];
+
+        while (peer != NULL && peer->id != id)
+            peer = peer->next_of_id;
+        if (id != 0 && peer == NULL)
+            return id;
+    }
+}
+
 bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
 {
     struct sp_error error = {0};
@@ -368,7 +382,7 @@ bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
         return false;
     }
     peer->server = server;
-    peer->id = server->next_id++;
+    peer->id = next_id(server);
     peer->next = server->peers;
     server->peers = peer;
     peer->next_of_id = server->by_id[peer->id % PEER_LISTS];

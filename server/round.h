@@ -200,7 +200,8 @@ void sp_round_start_from(struct sp_round *r, sp_initial_read *read, void *arg);
 bool sp_round_needs_init(const struct sp_round *r);
 
 /* --- events ---
- * `peer` is a number that the caller chose for the connection, never used twice. `now_ms` never goes back. */
+ * `peer` is a number that the caller chose for the connection, not 0, and of no other that is still there. `now_ms`
+ * never goes back. */
 
 /* `name` stands for the peer in notes ("127.0.0.1:4321"); `ticket` are fresh random bytes that it gets with a slot. */
 void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,

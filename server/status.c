@@ -79,9 +79,9 @@ static void set_switches(json_t **to, const struct sp_view *view)
     for (unsigned i = 0; view->switches != NULL && i < view->switches_count; i++) {
         const struct sp_switch_view *s = &view->switches[i];
 
-        sp_json_append(&all,
-                       json_pack("{s:i, s:s, s:s, s:s, s:s}", "round", (int)s->round, "from", sp_phase_name(s->from),
-                                 "to", sp_phase_name(s->to), "test", s->test, "reason", s->reason));
+        sp_json_append(&all, json_pack("{s:I, s:s, s:s, s:s, s:s}", "round", (json_int_t)s->round, "from",
+                                       sp_phase_name(s->from), "to", sp_phase_name(s->to), "test", s->test, "reason",
+                                       s->reason));
     }
     sp_json_put(to, "switch_round", last != NULL ? json_integer(last->round) : json_null());
     sp_json_put(to, "switch_reason", reason[0] != '\0' ? json_string(reason) : json_null());

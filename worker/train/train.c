@@ -296,8 +296,9 @@ static int loop(struct trainer *t, struct sp_error *error)
         if (rc != SP_OK)
             return rc;
     } while (event.type != SIGNPOST_DONE);
-    sp_log_info("train", "%s; this worker pushed %llu rounds", signpost_error(t->client),
-                (unsigned long long)signpost_count(t->client, SIGNPOST_PUSHES));
+    sp_log_info("train", "%s; this worker pushed %llu rounds; weights digest %016llx", signpost_error(t->client),
+                (unsigned long long)signpost_count(t->client, SIGNPOST_PUSHES),
+                (unsigned long long)signpost_weights_digest(t->client));
     return SP_OK;
 }
 

@@ -1,0 +1,82 @@
+"""Hosts of their own for server and workers: network namespaces on one switch. Needs root and iproute2."""
+import os
+import shutil
+import subprocess
+
+NETWORK = '10.78.0'
+
+
+def missing():
+    """Why this cannot be had here, or None."""
+    if os.geteuid() != 0:
+        return 'network namespaces take root'
+    if shutil.which('ip') is None or shutil.which('tc') is None:
+        return 'the programs ip and tc are not there (package iproute2)'
+    made = subprocess.run(['ip', 'netns', 'add', f'spchaos{os.getpid()}-try'], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        return f'network namespaces cannot be made here: {made.stderr.strip()}'
+    call('ip', 'netns', 'del', f'spchaos{os.getpid()}-try')
+    return None
+
+
+def call(*words):
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode != 0:
+        raise RuntimeError(f'{" ".join(words)}: {done.stderr.strip()}')
+
+
+class Hosts:
+    """Host 0 is the server's, 1 to `count` are the workers'. Their names hold our process id: two runs do not meet."""
+
+    def __init__(self, count):
+        self.name = f'spchaos{os.getpid()}'
+        self.made = []
+        try:
+            self._space('sw')
+            call('ip', '-n', self._of('sw'), 'link', 'add', 'br0', 'type', 'bridge')
+            call('ip', '-n', self._of('sw'), 'link', 'set', 'br0', 'up')
+            for i in range(count + 1):
+                self._host(i)
+        except BaseException:
+            self.close()
+            raise
+
+    def _of(self, what):
+        return f'{self.name}-{what}'
+
+    def _space(self, what):
+        call('ip', 'netns', 'add', self._of(what))
+        self.made.append(self._of(what))
+
+    def _host(self, i):
+        host, switch = self._of(i), self._of('sw')
+        self._space(i)
+        call('ip', '-n', host, 'link', 'set', 'lo', 'up')
+        call('ip', 'link', 'add', 'eth0', 'netns', host, 'type', 'veth', 'peer', 'name', f'p{i}', 'netns', switch)
+        call('ip', '-n', host, 'addr', 'add', f'{self.ip(i)}/24', 'dev', 'eth0')
+        call('ip', '-n', host, 'link', 'set', 'eth0', 'up')
+        call('ip', '-n', switch, 'link', 'set', f'p{i}', 'master', 'br0', 'up')
+
+    @staticmethod
+    def ip(i):
+        return f'{NETWORK}.{i + 1}'
+
+    def inside(self, i):
+        """The words in front of a command that is to run on this host."""
+        return ['ip', 'netns', 'exec', self._of(i)]
+
+    def part(self, i, way):
+        """Nothing gets out of the host, or in, and nobody is told: every packet is larger than this bucket."""
+        self._queue('add', i, way, 'tbf', 'rate', '8bit', 'burst', '10b', 'limit', '10b')
+
+    def heal(self, i, way):
+        self._queue('del', i, way)
+
+    def _queue(self, verb, i, way, *what):
+        space, device = (self._of(i), 'eth0') if way == 'out' else (self._of('sw'), f'p{i}')
+        call('tc', '-n', space, 'qdisc', verb, 'dev', device, 'root', *what)
+
+    def close(self):
+        for space in reversed(self.made):
+            subprocess.run(['ip', 'netns', 'del', space], capture_output=True, check=False, timeout=30)
+        self.made = []

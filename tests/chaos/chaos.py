@@ -2,16 +2,18 @@
 """Real servers and workers under a seeded schedule of misfortune; then all is looked at.
 
 Usage: chaos.py [--place lines|hosts] [--seeds 1,2] [--faults NAME,...] [--without NAME,...] [--pace 1.0] [--epochs 150]
-                [--set KEY=VALUE]... [--quiet]
+                [--storm 30] [--points 1.0] [--set KEY=VALUE]... [--quiet]
 
 --place   lines: every worker behind a relay that cuts, resets or silently stops (default); hosts: network namespaces (root)
 --faults  only these; without it all that can be had at this place and by this user
 --pace    multiplies the rates at which faults come
+--storm   seconds that each of the three storms may take at most
+--points  by so much the mean accuracy, in per cent, may be below that of the undisturbed runs
 --quiet   no line for every fault
 
 Each seed's job runs once undisturbed and once in three storms with calms between them. In a calm everything must be well again
-within half a minute, and descriptors and memory are looked at. At the end come the checks of checks.py, and the mean
-accuracy of the disturbed runs must be within a point of that of the undisturbed ones. Exit code: 0 if all held.
+within half a minute, and descriptors and memory are looked at. At the end come the checks of checks.py, and the comparison of
+the mean accuracies. Exit code: 0 if all held, 77 if the place cannot be had here.
 
 Programs come from the environment as in tests/integration/harness.py. SP_TEST_KEEP=1 keeps the folders; those of runs that
 failed are kept in any case.
@@ -26,7 +28,7 @@ import storm
 from places import PLACES
 from run import Run
 
-POINT = 0.01
+MISSING = 77   # for meson: skipped
 ONLY = {'cut': 'lines', 'silence': 'lines', 'part worker': 'hosts', 'part server': 'hosts'}
 
 
@@ -52,6 +54,8 @@ def parse(words):
     parser.add_argument('--without', type=names, default=[])
     parser.add_argument('--pace', type=float, default=1.0)
     parser.add_argument('--epochs', type=int, default=150)
+    parser.add_argument('--storm', type=float, default=30.0)
+    parser.add_argument('--points', type=float, default=1.0)
     parser.add_argument('--set', action='append', default=[])
     parser.add_argument('--quiet', action='store_true')
     return parser.parse_args(words)
@@ -89,9 +93,9 @@ def print_table(options, pairs):
         print('\nnot well')
         return False
     means = [sum(pair[i].summary['test_accuracy'] for pair in pairs) / len(pairs) for i in (0, 1)]
-    near = means[0] >= means[1] - POINT
+    near = means[0] >= means[1] - options.points / 100
     print(f'\nmean accuracy {percent(means[0])} %, undisturbed {percent(means[1])} %: '
-          f'{"within" if near else "NOT within"} {percent(POINT)} points')
+          f'{"within" if near else "NOT within"} {options.points:g} points')
     return near
 
 
@@ -108,7 +112,8 @@ def main(words):
     options = parse(words)
     reason = hosts.missing() if options.place == 'hosts' else None
     if reason:
-        sys.exit(f'chaos: {reason}')
+        print(f'chaos: {reason}')
+        return MISSING
     faults = possible(options)
     pairs = [(one(options, seed, faults), one(options, seed, [])) for seed in options.seeds]
     return 0 if print_table(options, pairs) else 1

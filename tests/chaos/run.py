@@ -21,7 +21,6 @@ WORKERS = 4
 SETS = ('model.hidden=[1500]', 'train.evaluate=10', 'train.report=10', 'server.heartbeat.interval=0.2',
         'server.heartbeat.timeout=1', 'server.rejoin_timeout=2')
 STORMS = (0.2, 0.4, 0.6)  # each ends at this part of the job's rounds
-STORM_S = 30                # and after this time in any case
 HEAL_S = 30
 RUN_S = 120                 # for what is left after the last storm
 STATUS_S = 0.1
@@ -113,7 +112,7 @@ class Run:
     def _blow(self, until):
         self.say('storm')
         self.storm.begin()
-        deadline = time.monotonic() + harness.seconds(STORM_S)
+        deadline = time.monotonic() + harness.seconds(self.options.storm)
         while time.monotonic() < deadline and self.status['round'] < until * self.status['rounds']:
             self.storm.blow()
             self._tick()

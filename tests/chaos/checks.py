@@ -12,7 +12,8 @@ import harness  # noqa: E402
 SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 RESIDENT_MORE_KIB = 8192  # what an allocator may keep after a storm; a leak of a connection's buffers is more
 ASTRAY = re.compile(r'.*went astray.*')
-KNOWN = re.compile(r'summary\.json|history\.jsonl|model\.safetensors|job\.yaml|lock')
+KNOWN = re.compile(r'summary\.json|history\.jsonl|model\.safetensors|job\.yaml|lock|checkpoint/finished|'
+                   r'checkpoint/\d{10}\.checkpoint|journal/\d{10}\.journal')
 
 
 def of_summary(summary):
@@ -58,8 +59,8 @@ def of_memory(members):
 
 
 def of_folder(run):
-    bad = [f'{path.name} is left in the folder of the run' for path in sorted(run.iterdir())
-           if not KNOWN.fullmatch(path.name)]
+    files = sorted(str(path.relative_to(run)) for path in run.rglob('*') if not path.is_dir())
+    bad = [f'{name} is left in the folder of the run' for name in files if not KNOWN.fullmatch(name)]
     last = 0
     for number, line in enumerate((run / 'history.jsonl').read_text().splitlines(), 1):
         try:
@@ -71,6 +72,25 @@ def of_folder(run):
             if record['round'] <= last:
                 bad.append(f'line {number} of history.jsonl is of round {record["round"]}, after one of round {last}')
             last = record['round']
+    return bad
+
+
+def replay(run, *words):
+    """Returns the digest that signpost replay prints last, and what it said if it failed."""
+    done = subprocess.run([SIGNPOST, 'replay', str(run), *words], capture_output=True, text=True, check=False,
+                          timeout=harness.seconds(60))
+    found = re.search(r'weights digest  ([0-9a-f]{16})\s*$', done.stdout)
+    return (found.group(1), '') if done.returncode == 0 and found else (None, (done.stdout + done.stderr).strip())
+
+
+def of_journal(run, summary):
+    """Checkpoint and journal lead to the weights that the server ended with; each checkpoint can be read."""
+    digest, words = replay(run)
+    bad = [] if digest == summary['weights_digest'] else [f'signpost replay gives {digest or words}']
+    for path in sorted((run / 'checkpoint').glob('*.checkpoint')):
+        digest, words = replay(run, '--to-round', str(int(path.stem)))
+        if digest is None:
+            bad.append(f'{path.name}: {words}')
     return bad
 
 
@@ -88,4 +108,4 @@ def of_model(run, summary):
 
 def all_of(cluster, summary):
     return (of_summary(summary) + of_weights(cluster, summary) + of_processes(cluster) + of_memory(cluster.members) +
-            of_folder(cluster.run) + of_model(cluster.run, summary))
+            of_folder(cluster.run) + of_journal(cluster.run, summary) + of_model(cluster.run, summary))

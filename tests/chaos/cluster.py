@@ -29,6 +29,7 @@ class Member:
         self.start_process = start
         self.process = None
         self.past = []
+        self.down = False      # and will be started again
         self.stopped = False   # by SIGSTOP, and will be continued
         self.cut_off = False   # from the others, and will be connected again
         self.seen = None       # (pid, Seen at its first calm, Seen at its last)
@@ -39,7 +40,7 @@ class Member:
     def start(self):
         if self.process is not None:
             self.past.append(self.process)
-        self.stopped = False
+        self.down = self.stopped = False
         self.process = self.start_process(f'{self.name}-{len(self.past)}')
 
     def look(self):

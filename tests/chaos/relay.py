@@ -107,8 +107,9 @@ class Relay:
         self._order(lambda: self._speak(forget))
 
     def close(self):
-        self._order(None)
-        self.thread.join(10)
+        if self.thread.is_alive():
+            self._order(None)
+            self.thread.join(10)
 
     def connections(self):
         """How many connections there are: none is left a moment after the server died and all it had sent was passed on."""

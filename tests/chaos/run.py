@@ -24,6 +24,7 @@ STORMS = (0.2, 0.4, 0.6)  # each ends at this part of the job's rounds
 HEAL_S = 30
 RUN_S = 120                 # for what is left after the last storm
 STATUS_S = 0.1
+REFUSED_S = 0.2
 SETTLE_ROUNDS = 20
 DISK_MB = 64
 
@@ -41,6 +42,7 @@ class Run:
         self.well_since = None
         self.summary = None
         self.healed_s = 0.0
+        self.refused = 0     # starts of the server on a full disk
         self.status = None
         self.asked = 0.0
 
@@ -95,7 +97,7 @@ class Run:
         """Undoes what is due, looks after the processes, asks the server; returns how much is still to be undone."""
         left = self.storm.undo()
         for member in self.cluster.members:
-            if member.process.popen.poll() is not None and not member.process.we_killed_it:
+            if not member.down and not member.alive():
                 self._ended(member)
         if time.monotonic() - self.asked > STATUS_S:
             self.asked = time.monotonic()
@@ -103,11 +105,14 @@ class Run:
         time.sleep(harness.POLL_S / 2)
         return left
 
-    @staticmethod
-    def _ended(member):
-        lines = member.process.err().splitlines()
-        raise Misery(f'{member.name} ended by itself with {member.process.popen.returncode}, and said last: '
-                     f'{lines[-1] if lines else "nothing"}')
+    def _ended(self, member):
+        """A server may refuse to start on a full disk; nothing else ends by itself."""
+        code, lines = member.process.popen.returncode, member.process.err().splitlines() or ['nothing']
+        if member is not self.cluster.server or code != 1 or 'No space left on device' not in lines[-1]:
+            raise Misery(f'{member.name} ended by itself with {code}, and said last: {lines[-1]}')
+        self.refused += 1
+        self.say(f'the server ended, to be started again: {lines[-1]}')
+        self.storm.start_again(member, REFUSED_S)
 
     def _blow(self, until):
         self.say('storm')

@@ -81,7 +81,10 @@ class Storm:
 
     def _kill(self, member, delay):
         member.process.kill()
-        member.stopped = False
+        self.start_again(member, delay)
+
+    def start_again(self, member, delay):
+        member.down, member.stopped = True, False
         self._undo_after(delay, member.start)
 
     def _kill_worker(self, rng):

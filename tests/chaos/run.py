@@ -19,7 +19,8 @@ import harness  # noqa: E402
 
 WORKERS = 4
 SETS = ('model.hidden=[1500]', 'train.evaluate=10', 'train.report=10', 'server.heartbeat.interval=0.2',
-        'server.heartbeat.timeout=1', 'server.rejoin_timeout=2')
+        'server.heartbeat.timeout=1', 'server.rejoin_timeout=2', 'server.journal.fsync=always',
+        'server.journal.max_bytes=16000000', 'server.checkpoint.every=200')
 STORMS = (0.2, 0.4, 0.6)  # each ends at this part of the job's rounds
 HEAL_S = 30
 RUN_S = 120                 # for what is left after the last storm
@@ -63,12 +64,17 @@ class Run:
                     self.bad.append(str(misery))
                 if self.bad:
                     self.cluster.print_logs(sys.stdout)
+                    self._keep_disk()
         finally:
             if not self.bad and sys.exc_info()[0] is None and not os.environ.get('SP_TEST_KEEP'):
                 shutil.rmtree(self.folder, ignore_errors=True)
             else:
                 print(f'kept: {self.folder}', flush=True)
         self.seconds = time.monotonic() - self.began
+
+    def _keep_disk(self):
+        if self.disk and self.cluster.run.exists():
+            shutil.copytree(self.cluster.run, self.folder / 'run', ignore=shutil.ignore_patterns('*.sock'))
 
     def _set_up(self, stack):
         place = PLACES[self.options.place](WORKERS, self.folder)

@@ -5,13 +5,17 @@
 #include "common/secret.h"
 #include "server/server_state.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLICE_BYTES (4u * 1024u * 1024u) /* copied between two looks at the sockets: about a millisecond */
 #define PENDING_BYTES_MAX (64u * 1024u * 1024u)
 #define RETRY_MS 10000 /* after a failure */
 #define SAY_WAIT_MS 5000
+#define RESERVE_NAME "reserve"
+#define RESERVE_SLACK_BYTES 65536 /* the state grows with the job */
 #define PATH_BYTES_INSIDE (PATH_BYTES + 32)
 
 /* A checkpoint on its way to the disk. */
@@ -199,17 +203,6 @@ static void restore_numbers(struct sp_server *server)
 /* --- checkpoints -----------------------------------------------------------------------------------------------------
  */
 
-static void write_checkpoint(struct sp_disk_job *job)
-{
-    struct writing *writing = (struct writing *)job;
-    uint64_t began = uv_hrtime();
-
-    writing->code = sp_checkpoint_write(writing->keep->checkpoints_folder, &writing->checkpoint, &writing->error);
-    if (writing->code == SP_OK)
-        writing->oldest = sp_checkpoint_prune(writing->keep->checkpoints_folder, writing->files_kept);
-    writing->took_ms = (uv_hrtime() - began) / 1000000u;
-}
-
 static uint64_t size_of(const struct sp_checkpoint *checkpoint)
 {
     uint64_t bytes = 0;
@@ -219,14 +212,51 @@ static uint64_t size_of(const struct sp_checkpoint *checkpoint)
     return bytes;
 }
 
+/* A file as large as a checkpoint, which gives way to one on a disk that is full: the journal before it can go then. */
+static void reserve(const struct writing *writing, bool wanted)
+{
+    char path[PATH_BYTES_INSIDE + 16];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/" RESERVE_NAME, writing->keep->checkpoints_folder);
+    if (!wanted) {
+        (void)unlink(path);
+        return;
+    }
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    if (posix_fallocate(fd, 0, (off_t)(size_of(&writing->checkpoint) + RESERVE_SLACK_BYTES)) != 0)
+        (void)unlink(path); /* there is no room for it now; the next checkpoint tries again */
+    (void)close(fd);
+}
+
+static void write_checkpoint(struct sp_disk_job *job)
+{
+    struct writing *writing = (struct writing *)job;
+    const char *folder = writing->keep->checkpoints_folder;
+    uint64_t began = uv_hrtime();
+
+    writing->code = sp_checkpoint_write(folder, &writing->checkpoint, &writing->error);
+    if (writing->code == SP_E_IO) {
+        reserve(writing, false);
+        writing->code = sp_checkpoint_write(folder, &writing->checkpoint, &writing->error);
+    }
+    if (writing->code == SP_OK) {
+        writing->oldest = sp_checkpoint_prune(folder, writing->files_kept);
+        reserve(writing, true);
+    }
+    writing->took_ms = (uv_hrtime() - began) / 1000000u;
+}
+
 /* What comes before the oldest checkpoint is of use only to those who keep history. */
 static void prune_journal(struct sp_keep *keep, uint32_t oldest)
 {
     bool history = keep->server->job.server.journal.keep_history;
     uint64_t max = keep->server->job.server.journal.max_bytes;
 
-    if (is_journalling(keep) && (!history || max > 0))
-        sp_journal_prune(keep->journal, oldest, history ? max : 0);
+    if (keep->journal != NULL && (!history || max > 0 || keep->failing))
+        sp_journal_prune(keep->journal, oldest, history && !keep->failing ? max : 0);
 }
 
 static void begin_due_checkpoint(struct sp_keep *keep);
@@ -247,6 +277,7 @@ static void checkpoint_written(struct sp_disk_job *job)
         keep->written_round = keep->asked_round;
         keep->written_ms = sp_server_now_ms();
         keep->base = true;
+        prune_journal(keep, writing->oldest);
         if (keep->failing && (keep->journal == NULL || is_journalling(keep))) {
             keep->failing = false;
             sp_log_info("keep", "checkpoint of round %u is written: from here on nothing is lost again",
@@ -254,7 +285,6 @@ static void checkpoint_written(struct sp_disk_job *job)
         }
         sp_log_debug("keep", "checkpoint of round %u is written (%.1f MB in %llu ms)", keep->written_round,
                      (double)keep->checkpoint_bytes / 1e6, (unsigned long long)writing->took_ms);
-        prune_journal(keep, writing->oldest);
         release(keep);
     }
     if (keep->wanted && writing->code == SP_OK)
@@ -272,7 +302,8 @@ static bool hand_over(struct sp_keep *keep)
         return false;
     keep->copying = false;
     keep->writing = true;
-    writing->files_kept = keep->server->job.server.checkpoint.keep;
+    /* After a failure only what is newer is of use, and the room of the rest. */
+    writing->files_kept = keep->failing ? 1 : keep->server->job.server.checkpoint.keep;
     sp_disk_do(keep->checkpoint_disk, &writing->job);
     return true;
 }
@@ -555,10 +586,30 @@ void sp_keep_last(struct sp_server *server)
         (void)uv_idle_stop(&keep->idle);
 }
 
+void sp_keep_end(struct sp_server *server)
+{
+    struct sp_error error = {0};
+
+    if (server->keep->checkpoints && sp_recover_end(server->out, server->round, &error) != SP_OK)
+        sp_log_error("keep", "%s; if the server dies now, the last evaluation has to be made again", error.text);
+}
+
+bool sp_keep_make_room(struct sp_server *server)
+{
+    struct sp_keep *keep = server->keep;
+    struct sp_error error = {0};
+
+    if (keep->journal == NULL || sp_journal_bytes(keep->journal) == 0)
+        return false;
+    sp_log_warn("keep", "the journal is deleted to make room for the results");
+    return sp_recover_drop_journal(server->out, &error) == SP_OK;
+}
+
 void sp_keep_finished(struct sp_server *server)
 {
     struct sp_error error = {0};
 
+    sp_recover_end_forget(server->out);
     if (server->keep->checkpoints && sp_recover_finish(server->out, sp_round_run(server->round), &error) != SP_OK)
         sp_log_error("keep", "%s; a server that is started in this folder again would take the job for unfinished",
                      error.text);

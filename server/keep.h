@@ -37,6 +37,11 @@ void sp_keep_beat(struct sp_server *server);
 int sp_keep_checkpoint(struct sp_server *server, struct sp_error *error);
 /* Of the job as it is, before it stops: waits until it is on the disk. */
 void sp_keep_last(struct sp_server *server);
+/* All is done, and workers are about to be told: from now on the results can be written without them. */
+void sp_keep_end(struct sp_server *server);
+/* The results cannot be written: gives what room the journal takes, which is of no use any more. False if there is
+ * none. */
+bool sp_keep_make_room(struct sp_server *server);
 /* The results of the whole job are written. */
 void sp_keep_finished(struct sp_server *server);
 /* Waits for what is being written, then frees all but what the loop still holds. */

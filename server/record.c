@@ -162,47 +162,34 @@ static bool is_kept(const char *line, uint32_t round)
     return kept;
 }
 
-static int keep_lines(FILE *from, FILE *to, uint32_t round)
+/* Where the lines end that are kept: those of later rounds, and one that was cut, are the last. */
+static off_t end_of_kept(FILE *history, uint32_t round)
 {
     char *line = NULL;
     size_t room = 0;
-    bool good = true;
+    off_t end = 0;
+    ssize_t length;
 
-    while (good && getline(&line, &room, from) > 0) {
-        if (is_kept(line, round))
-            good = fputs(line, to) >= 0;
-    }
+    while ((length = getline(&line, &room, history)) > 0 && line[length - 1] == '\n' && is_kept(line, round))
+        end += length;
     free(line);
-    return good && fflush(to) == 0 && fsync(fileno(to)) == 0 ? SP_OK : SP_E_IO;
+    return end;
 }
 
 int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES];
-    FILE *from, *to;
-    int rc;
+    char path[PATH_BYTES];
+    off_t end;
+    int rc = set_aside(record, error); /* of a run that was stopped */
 
-    rc = set_aside(record, error); /* of a run that was stopped */
+    if (rc == SP_OK)
+        rc = open_history(record, "a+e", error);
     if (rc != SP_OK)
         return rc;
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
-    (void)snprintf(temporary, sizeof temporary, "%s/history.jsonl.new", record->folder);
-    from = fopen(path, "re");
-    if (from == NULL && errno == ENOENT)
-        return open_history(record, "we", error);
-    if (from == NULL)
-        return io_error(error, "read", path);
-    to = fopen(temporary, "we");
-    rc = to != NULL ? keep_lines(from, to, round) : SP_E_IO;
-    (void)fclose(from);
-    if (to != NULL && fclose(to) != 0)
-        rc = SP_E_IO;
-    if (rc != SP_OK || rename(temporary, path) != 0) {
-        rc = io_error(error, "write", temporary);
-        (void)unlink(temporary);
-        return rc;
-    }
-    return open_history(record, "ae", error);
+    rewind(record->history);
+    end = end_of_kept(record->history, round);
+    return ftruncate(fileno(record->history), end) == 0 ? SP_OK : io_error(error, "cut", path);
 }
 
 void sp_record_close(struct sp_record *record)

@@ -71,7 +71,8 @@ static bool is_finished(const char *folder, uint64_t run)
     return of == run;
 }
 
-static int empty_folder(const char *path, struct sp_error *error)
+/* All files but the one called `last`. */
+static int empty_folder(const char *path, const char *last, struct sp_error *error)
 {
     DIR *folder = opendir(path);
     int rc = SP_OK;
@@ -79,7 +80,7 @@ static int empty_folder(const char *path, struct sp_error *error)
     if (folder == NULL)
         return errno == ENOENT ? SP_OK : sp_error_set(error, SP_E_IO, "cannot read %s: %s", path, strerror(errno));
     for (struct dirent *entry = readdir(folder); entry != NULL && rc == SP_OK; entry = readdir(folder)) {
-        if (entry->d_name[0] == '.')
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, last) == 0)
             continue;
         if (unlinkat(dirfd(folder), entry->d_name, 0) != 0)
             rc = sp_error_set(error, SP_E_IO, "cannot delete %s/%s of an earlier run: %s", path, entry->d_name,
@@ -95,8 +96,18 @@ int sp_recover_forget(const char *folder, struct sp_error *error)
     int rc;
 
     sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
-    rc = empty_folder(checkpoints, error);
-    return rc == SP_OK ? empty_folder(journal, error) : rc;
+    rc = empty_folder(journal, "", error);
+    if (rc == SP_OK)
+        rc = empty_folder(checkpoints, "finished", error);
+    return rc == SP_OK ? empty_folder(checkpoints, "", error) : rc;
+}
+
+int sp_recover_drop_journal(const char *folder, struct sp_error *error)
+{
+    char checkpoints[PATH_BYTES], journal[PATH_BYTES];
+
+    sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
+    return empty_folder(journal, "", error);
 }
 
 /* --- one checkpoint --------------------------------------------------------------------------------------------------
@@ -209,6 +220,53 @@ static int try_checkpoint(struct attempt *attempt, uint32_t round, struct sp_err
     return rc;
 }
 
+/* --- a job that is over, but for its results -------------------------------------------------------------------------
+ */
+
+#define END_FOLDER "end"
+
+int sp_recover_end(const char *folder, struct sp_round *round, struct sp_error *error)
+{
+    struct sp_checkpoint end = {.round = sp_round_committed(round), .run = sp_round_run(round), .sections = 1};
+    char path[PATH_BYTES];
+    const void *state;
+    size_t bytes;
+
+    if (sp_round_save(round, true, &state, &bytes) != SP_OK)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for the state of the job at its end");
+    end.section[0] = (struct sp_checkpoint_section){"state", state, bytes};
+    (void)snprintf(path, sizeof path, "%s/" END_FOLDER, folder);
+    return sp_checkpoint_write(path, &end, error);
+}
+
+void sp_recover_end_forget(const char *folder)
+{
+    char path[PATH_BYTES];
+
+    (void)snprintf(path, sizeof path, "%s/" END_FOLDER, folder);
+    if (empty_folder(path, "", NULL) == SP_OK)
+        (void)rmdir(path);
+}
+
+/* The workers have been told, and have gone: what they had evaluated is here. */
+static void take_end(struct attempt *attempt)
+{
+    struct sp_recovery *out = attempt->out;
+    struct sp_checkpoint end = {0};
+    struct sp_error error = {0};
+    char folder[PATH_BYTES], path[PATH_BYTES + 64];
+
+    (void)snprintf(folder, sizeof folder, "%s/" END_FOLDER, attempt->options->folder);
+    sp_checkpoint_path(folder, sp_round_committed(out->round), path, sizeof path);
+    if (access(path, F_OK) != 0)
+        return;
+    if (sp_checkpoint_read(path, &end, &error) != SP_OK)
+        say(attempt->options, true, "%s; the last evaluation is made again", error.text);
+    else if (end.run == out->run && sp_round_restore_end(out->round, &end, &error) != SP_OK)
+        say(attempt->options, true, "%s: %s; the last evaluation is made again", path, error.text);
+    sp_checkpoint_finish(&end);
+}
+
 /* --- the journal's end -----------------------------------------------------------------------------------------------
  */
 
@@ -231,6 +289,8 @@ static int look_at_end(struct attempt *attempt, struct sp_error *error)
     if (out->round == NULL)
         return SP_OK;
     out->committed = sp_round_committed(out->round);
+    if (attempt->options->to == SP_RECOVER_LATEST)
+        take_end(attempt);
     if (out->scan.torn)
         say(attempt->options, true, "%s: after round %u %llu bytes of a round that is not complete are left out",
             out->scan.torn_path, out->committed, (unsigned long long)out->scan.torn_bytes);

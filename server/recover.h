@@ -39,5 +39,13 @@ void sp_recover_paths(const char *folder, char *checkpoints, char *journal, size
 /* Says that the run came to its end: a new one in the folder begins anew. */
 int sp_recover_finish(const char *folder, uint64_t run, struct sp_error *error);
 
+/* All rounds are done and evaluated, and the workers are about to be told: a server that dies before the results are
+ * written needs no worker to write them. */
+int sp_recover_end(const char *folder, struct sp_round *round, struct sp_error *error);
+void sp_recover_end_forget(const char *folder);
+
+/* For room on the disk, once nothing of it is needed. */
+int sp_recover_drop_journal(const char *folder, struct sp_error *error);
+
 /* Deletes what an earlier run left of checkpoints and journal. */
 int sp_recover_forget(const char *folder, struct sp_error *error);

@@ -34,12 +34,10 @@ static int restore_model(struct sp_round *r, const struct sp_checkpoint *checkpo
                                   checkpoint->round);
 }
 
-/* What the state was before it is read again must not show in it. */
 static int load_state(struct sp_round *r, const void *bytes, size_t count)
 {
     struct sp_archive archive = sp_archive_load(bytes, count);
 
-    memset(&r->last_commit, 0, sizeof r->last_commit);
     sp_state_visit(r, &archive, false);
     if (archive.bad || archive.used != archive.room || r->committed > r->rounds)
         return SP_E_CORRUPT;
@@ -96,6 +94,16 @@ int sp_round_restore(struct sp_round *r, const struct sp_checkpoint *checkpoint,
     r->init = NULL;
     r->has_weights = r->started = true;
     sp_round_begin(r, r->committed + 1);
+    return SP_OK;
+}
+
+int sp_round_restore_end(struct sp_round *r, const struct sp_checkpoint *end, struct sp_error *error)
+{
+    const struct sp_checkpoint_section *state = sp_checkpoint_find(end, "state");
+    uint32_t committed = r->committed;
+
+    if (state == NULL || load_state(r, state->bytes, (size_t)state->count) != SP_OK || r->committed != committed)
+        return refuse(end, "state", error);
     return SP_OK;
 }
 

@@ -206,6 +206,8 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     if (action->bye.no_memory)
         server->code = sp_error_set(&server->error, SP_E_NOMEM, "%s", action->bye.words);
     server->absent = count_absent(server);
+    if (action->bye.reason == SP_REASON_DONE)
+        sp_keep_end(server);
     /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
         if (peer->stage >= SP_PEER_WORKER) /* the others believe it when they know us: see say_goodbye_to_strangers() */
@@ -213,6 +215,10 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     if (action->bye.reason == SP_REASON_STOPPED)
         sp_keep_last(server);
     write_results(server);
+    if (action->bye.reason == SP_REASON_DONE && server->code == SP_E_IO && sp_keep_make_room(server)) {
+        server->code = SP_OK;
+        write_results(server);
+    }
     if (action->bye.reason == SP_REASON_DONE && server->code == SP_OK)
         sp_keep_finished(server);
     if (server->absent > 0)

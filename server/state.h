@@ -60,5 +60,8 @@ int sp_round_restore(struct sp_round *r, const struct sp_checkpoint *checkpoint,
  * weights that differ from the digest in a COMMIT. */
 int sp_round_replay(struct sp_round *r, const struct sp_entry *entry, const void *body, struct sp_error *error);
 
+/* Or the state alone of a job that is over, in place of what it is now. SP_E_CORRUPT. */
+int sp_round_restore_end(struct sp_round *r, const struct sp_checkpoint *end, struct sp_error *error);
+
 /* Then the job goes on: it waits for the workers of its last round. */
 void sp_round_go_on(struct sp_round *r, uint64_t now_ms);

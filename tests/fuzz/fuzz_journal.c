@@ -31,7 +31,7 @@ struct seen {
     unsigned entries, sum;
 };
 
-static char folder[] = "/tmp/fuzz-journal.XXXXXX";
+static char folder[] = "/dev/shm/fuzz-journal.XXXXXX"; /* in memory, many times faster than a disk */
 
 static void remove_all(void)
 {

@@ -23,6 +23,7 @@ struct sp_stream {
     enum state state;
     unsigned handles; /* not closed yet */
     bool reading, paused, failed;
+    bool mute; /* the other side takes nothing more; reading comes to what it said last, and to the end */
     bool shut, end_sent, end_received; /* while finishing */
     uint8_t *next;                     /* where the next byte goes */
     size_t missing;
@@ -336,7 +337,7 @@ int sp_stream_flush(struct sp_stream *stream)
 
     if (stream->held_count == 0)
         return SP_OK;
-    if (stream->state != STATE_OPEN || stream->failed)
+    if (stream->state != STATE_OPEN || stream->failed || stream->mute)
         rc = SP_E_CLOSED;
     else if (stream->queued == 0)
         rc = try_held(stream, &sent);
@@ -344,8 +345,11 @@ int sp_stream_flush(struct sp_stream *stream)
         rc = SP_E_BACKLOG;
     if (rc == SP_OK)
         rc = queue_held(stream, sent);
-    if (rc != SP_OK && stream->held_count > 1)
-        stream->failed = true; /* a frame is lost that was taken before: nothing may follow */
+    /* A frame is lost that was taken before: nothing may follow. */
+    if (rc == SP_E_CLOSED)
+        stream->mute = stream->mute || stream->held_count > 1;
+    else if (rc != SP_OK && stream->held_count > 1)
+        stream->failed = true;
     let_go(stream);
     return rc;
 }
@@ -354,7 +358,7 @@ int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer)
 {
     int rc = stream->held_count == SP_STREAM_HELD_MAX ? sp_stream_flush(stream) : SP_OK;
 
-    if (rc != SP_OK || stream->state != STATE_OPEN || stream->failed)
+    if (rc != SP_OK || stream->state != STATE_OPEN || stream->failed || stream->mute)
         return rc != SP_OK ? rc : SP_E_CLOSED;
     stream->held[stream->held_count++] = sp_buffer_hold(buffer);
     return SP_OK;
@@ -362,7 +366,7 @@ int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer)
 
 int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
 {
-    if (stream->state != STATE_OPEN || stream->failed)
+    if (stream->state != STATE_OPEN || stream->failed || stream->mute)
         return SP_E_CLOSED;
     stream->held[stream->held_count++] = sp_buffer_hold(buffer); /* for which there is always room */
     return sp_stream_flush(stream);

@@ -111,6 +111,34 @@ START_TEST(test_held_frames_are_let_go)
 }
 END_TEST
 
+/* The other side was gone when they were to leave: what it said last is read, and then the end. */
+START_TEST(test_held_frames_meet_a_reset)
+{
+    struct sp_buffer *sent = loopback_buffer(50, 0);
+    uint8_t got[50];
+    struct loopback l;
+
+    loopback_open(&l, QUEUE_MAX);
+    loopback_peer_send(&l, sent->data, 50);
+    ck_assert_uint_eq(loopback_unread(&l, 50), 50);
+    loopback_peer_reset(&l);
+    for (size_t k = 0; k < 3; k++)
+        ck_assert_int_eq(hold(&l, k), SP_OK);
+    ck_assert_int_eq(sp_stream_flush(l.stream), SP_E_CLOSED);
+    ck_assert_int_eq(hold(&l, 3), SP_E_CLOSED);
+    ck_assert_int_eq(sp_stream_send(l.stream, sent), SP_E_CLOSED);
+    ck_assert_int_eq(sp_stream_flush(l.stream), SP_OK); /* none is held */
+    ck_assert_uint_eq(l.count[EVENT_FAILED], 0);
+    sp_stream_read(l.stream, got, 50);
+    loopback_run_until(&l, l.count[EVENT_FILLED] == 1);
+    loopback_expect_bytes(got, 50, 0);
+    sp_stream_read(l.stream, got, 1);
+    loopback_run_until(&l, l.count[EVENT_FAILED] == 1);
+    sp_buffer_release(sent);
+    loopback_close(&l);
+}
+END_TEST
+
 /* While it pauses the loop turns, and what comes stays in the socket; a read that was asked for goes on afterwards. */
 START_TEST(test_pause)
 {
@@ -143,5 +171,6 @@ void stream_add_hold(TCase *tests)
     tcase_add_loop_test(tests, test_held_frames_leave_together, 0, 2);
     tcase_add_test(tests, test_held_frames_wait_in_the_queue);
     tcase_add_loop_test(tests, test_held_frames_are_let_go, 0, 2);
+    tcase_add_test(tests, test_held_frames_meet_a_reset);
     tcase_add_loop_test(tests, test_pause, 0, 2);
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define FILE_BYTES_MAX 65536
+#define FILE_BYTES_MAX 131072
 #define ROUNDS 6
 
 static char folder[256];
@@ -343,6 +343,10 @@ START_TEST(test_other_name)
     ck_assert_int_eq(journal_read(folder, JOURNAL_RUN, 3, UINT32_MAX), SP_OK);
     ck_assert(journal_scan.gap);
     ck_assert_uint_eq(journal_scan.last, 0);
+    journal_store(journal_path(folder, 3), file, SP_SEGMENT_HEADER_BYTES);
+    ck_assert_int_eq(journal_read(folder, JOURNAL_RUN, 3, UINT32_MAX), SP_OK);
+    ck_assert(journal_scan.torn);
+    ck_assert_uint_eq(journal_scan.torn_at, 0);
 }
 END_TEST
 
@@ -415,20 +419,25 @@ static void expect_refused(size_t from)
     ck_assert_uint_eq(journal_scan.torn_at, from);
 }
 
-static const struct sp_entry refused[] = {
-    {SP_ENTRY_COMMIT, 0, 2, 0, 0, 0, 0},                            /* of a round without a chunk */
-    {SP_ENTRY_CHUNK, 0, 1, 8, 0, 1, 0},                             /* a round that was there */
-    {SP_ENTRY_CHUNK, 0, 3, 8, 0, 1, 0},                             /* one too far on */
-    {SP_ENTRY_CHUNK, 0, 2, 8, 8, 1, 0},                             /* a round that begins within */
-    {SP_ENTRY_CHUNK, SP_FRAME_FULL, 2, 8, 0, 1, 0},                 /* with what is not its first section */
-    {SP_ENTRY_CHUNK, 0, 2, 2, (UINT64_C(1) << 34) - 1, 1, 0},       /* beyond all coordinates */
-    {(enum sp_entry_type)4, 0, 2, 8, 0, 1, 0},                      /* of a later version */
-    {SP_ENTRY_CHUNK, 0, 2, 8, 0, SP_BULK_BYTES_MAX + 1 - 32768, 0}, /* larger than the file */
-    {SP_ENTRY_CHUNK, 0, 2, 8, UINT64_C(1) << 63, 1, 0},
+/* Behind round 1, or behind the first chunk of round 2. */
+static const struct strange {
+    bool within;
+    struct sp_entry entry;
+} strange[] = {
+    {false, {SP_ENTRY_COMMIT, 0, 2, 0, 0, 0, 0}},                     /* of a round without a chunk */
+    {false, {SP_ENTRY_CHUNK, 0, 1, 8, 0, 1, 0}},                      /* of a round that was there */
+    {false, {SP_ENTRY_CHUNK, 0, 3, 8, 0, 1, 0}},                      /* of one too far on */
+    {false, {SP_ENTRY_CHUNK, 0, 2, 8, 8, 1, 0}},                      /* not the first of its round */
+    {false, {SP_ENTRY_CHUNK, SP_FRAME_FULL, 2, 8, 0, 1, 0}},          /* nor of its first section */
+    {true, {SP_ENTRY_CHUNK, 0, 3, 8, 8, 1, 0}},                       /* of another round than the first */
+    {true, {SP_ENTRY_CHUNK, 0, 2, 2, (UINT64_C(1) << 34) - 1, 1, 0}}, /* beyond all coordinates */
+    {true, {SP_ENTRY_CHUNK, 0, 2, 0, (UINT64_C(1) << 34) + 1, 1, 0}},
+    {true, {SP_ENTRY_CHUNK, 0, 2, 8, 8, SP_BULK_BYTES_MAX + 1, 0}}, /* larger than any */
+    {true, {(enum sp_entry_type)4, 0, 2, 8, 8, 1, 0}},              /* of a later version */
+    {true, {(enum sp_entry_type)0, 0, 2, 8, 8, 1, 0}},
 };
 
-/* An entry that is in order by itself is not taken where it does not belong. */
-START_TEST(test_strange_entries)
+static size_t begin_strange(bool within)
 {
     size_t from;
 
@@ -437,11 +446,42 @@ START_TEST(test_strange_entries)
     bytes = journal_load(journal_path(folder, 0), file, sizeof file);
     put_record(1);
     from = bytes;
-    put_entry(refused[_i]);
-    if (_i == 7)
-        bytes -= 8;
-    else
-        put_entry((struct sp_entry){.type = SP_ENTRY_COMMIT, .round = 2});
+    if (within)
+        put_entry((struct sp_entry){.type = SP_ENTRY_CHUNK, .round = 2, .count = 8, .bytes = 1});
+    return from;
+}
+
+/* An entry that is in order by itself is not taken where it does not belong. */
+START_TEST(test_strange_entries)
+{
+    size_t from = begin_strange(strange[_i].within);
+
+    put_entry(strange[_i].entry);
+    put_entry((struct sp_entry){.type = SP_ENTRY_COMMIT, .round = 2});
+    expect_refused(from);
+}
+END_TEST
+
+/* Nor is one whose bytes that have no meaning yet have one. */
+START_TEST(test_strange_head)
+{
+    size_t from = begin_strange(true), head = bytes;
+
+    put_entry((struct sp_entry){.type = SP_ENTRY_CHUNK, .round = 2, .first = 8, .count = 8, .bytes = 1});
+    file[head + 40] = 1;
+    sp_put32(file + head + SP_ENTRY_CRC_AT, sp_crc32c(file + head, SP_ENTRY_CRC_AT));
+    put_entry((struct sp_entry){.type = SP_ENTRY_COMMIT, .round = 2});
+    expect_refused(from);
+}
+END_TEST
+
+/* No length is believed that the file does not have. */
+START_TEST(test_longer_than_the_file)
+{
+    size_t from = begin_strange(true);
+
+    put_entry((struct sp_entry){.type = SP_ENTRY_CHUNK, .round = 2, .first = 8, .count = 8, .bytes = 32768});
+    bytes -= 8;
     expect_refused(from);
 }
 END_TEST
@@ -484,7 +524,9 @@ TCase *journal_damage(void)
     tcase_add_test(tests, test_overlap);
     tcase_add_test(tests, test_other_name);
     tcase_add_loop_test(tests, test_up_to, 1, ROUNDS + 4);
-    tcase_add_loop_test(tests, test_strange_entries, 0, (int)UNIT_COUNT(refused));
+    tcase_add_loop_test(tests, test_strange_entries, 0, (int)UNIT_COUNT(strange));
+    tcase_add_test(tests, test_strange_head);
+    tcase_add_test(tests, test_longer_than_the_file);
     tcase_add_test(tests, test_anew_in_the_file);
     return tests;
 }

@@ -133,6 +133,26 @@ START_TEST(test_estimates_are_of_the_averages)
 }
 END_TEST
 
+/* Every worker's mean over the window is 2, whereas every round's mean without its ends is 5/3. */
+START_TEST(test_windows_are_of_workers)
+{
+    drive_open(&d,
+               (const char *[]){"workers=5", "train.batch=80", "train.rounds=1000", "optimizer.switch.dry_run=true",
+                                "optimizer.switch.when=manual", "server.statistics=robust", NULL},
+               small);
+    (void)drive_join_all(&d, 5);
+    for (uint32_t t = 0; t <= WINDOW; t++) {
+        if (t == WINDOW)
+            ck_assert_int_eq(drive_switch(&d, NULL), SP_OK);
+        for (uint32_t i = 0; i < 5; i++)
+            push(i + 1, (i + t) % 5 < 2 ? 5.0 : 0.0, 1.0);
+    }
+    ck_assert_double_eq_tol(drive_last(&d, SP_ACTION_EVENT)->action.event.numbers.first_loss, 5.0 / 3.0, 1e-12);
+    ck_assert_double_eq_tol(drive_last(&d, SP_ACTION_EVENT)->action.event.numbers.best_loss, 2.0, 1e-12);
+    drive_close(&d);
+}
+END_TEST
+
 /* The losses that are reported are trimmed too. */
 START_TEST(test_reported_loss)
 {
@@ -267,6 +287,7 @@ TCase *round_robust_cases(void)
     tcase_add_loop_test(cases, test_forged_losses_hardly_move_the_switch, 0, FORGED_LOSSES);
     tcase_add_test(cases, test_forged_losses_move_the_mean);
     tcase_add_test(cases, test_estimates_are_of_the_averages);
+    tcase_add_test(cases, test_windows_are_of_workers);
     tcase_add_test(cases, test_reported_loss);
     tcase_add_test(cases, test_few_workers_have_means);
     tcase_add_test(cases, test_a_new_worker_begins_anew);

@@ -118,9 +118,9 @@ static double median(double *values, ptrdiff_t n)
         ptrdiff_t i = low, j = high;
 
         while (i <= j) {
-            while (values[i] < pivot)
+            while (i < high && values[i] < pivot)
                 i++;
-            while (pivot < values[j])
+            while (low < j && pivot < values[j])
                 j--;
             if (i <= j)
                 swap(&values[i++], &values[j--]);
@@ -135,7 +135,7 @@ static double median(double *values, ptrdiff_t n)
 
 double sp_suspicion_correlation(const struct sp_suspicion *s, unsigned slot, unsigned workers)
 {
-    double means[SP_SLOTS_MAX];
+    double means[SP_SLOTS_MAX] = {0};
     ptrdiff_t n = 0;
 
     for (unsigned other = 0; other < workers; other++) {

@@ -49,6 +49,6 @@ const struct sp_checkpoint_section *sp_checkpoint_find(const struct sp_checkpoin
 int sp_checkpoint_list(const char *folder, uint32_t *rounds, unsigned max, struct sp_error *error);
 void sp_checkpoint_path(const char *folder, uint32_t round, char *path, size_t bytes);
 
-/* Deletes all but the newest `keep`, and temporary files that were left behind. Returns the round of the oldest one
- * that is left, or 0. */
-uint32_t sp_checkpoint_prune(const char *folder, unsigned keep);
+/* Deletes all but the newest `keep`, and with `first` the oldest, and temporary files that were left behind. Returns
+ * the round of the oldest of the newest `keep`, or 0. */
+uint32_t sp_checkpoint_prune(const char *folder, unsigned keep, bool first);

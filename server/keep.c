@@ -24,6 +24,7 @@ struct writing {
     struct sp_keep *keep;
     struct sp_checkpoint checkpoint; /* owned while it is written */
     unsigned files_kept;
+    bool first_kept;
     int code;
     struct sp_error error;
     uint32_t oldest;
@@ -243,7 +244,7 @@ static void write_checkpoint(struct sp_disk_job *job)
         writing->code = sp_checkpoint_write(folder, &writing->checkpoint, &writing->error);
     }
     if (writing->code == SP_OK) {
-        writing->oldest = sp_checkpoint_prune(folder, writing->files_kept);
+        writing->oldest = sp_checkpoint_prune(folder, writing->files_kept, writing->first_kept);
         reserve(writing, true);
     }
     writing->took_ms = (uv_hrtime() - began) / 1000000u;
@@ -304,6 +305,7 @@ static bool hand_over(struct sp_keep *keep)
     keep->writing = true;
     /* After a failure only what is newer is of use, and the room of the rest. */
     writing->files_kept = keep->failing ? 1 : keep->server->job.server.checkpoint.keep;
+    writing->first_kept = keep->server->job.server.journal.keep_history && !keep->failing; /* history begins there */
     sp_disk_do(keep->checkpoint_disk, &writing->job);
     return true;
 }

@@ -43,6 +43,7 @@ struct sp_keep {
     uint32_t asked_round;   /* of the checkpoint that was begun last */
     uint32_t written_round; /* and of the one that is on the disk */
     uint64_t asked_ms, written_ms;
+    uint64_t synced_ms; /* when the journal was last told to sync */
     uint64_t longest_copy_us, longest_write_ms;
     uint64_t checkpoint_bytes;
     unsigned failures;
@@ -412,6 +413,17 @@ static void record_commit(struct sp_keep *keep, uint32_t round)
     fail(keep, &error);
 }
 
+static void sync_when_due(struct sp_keep *keep, uint64_t now)
+{
+    const struct sp_job *job = &keep->server->job;
+
+    if (!is_journalling(keep) || job->server.journal.fsync != SP_FSYNC_INTERVAL ||
+        now - keep->synced_ms < job->server.journal.interval_ms)
+        return;
+    keep->synced_ms = now;
+    sp_journal_sync(keep->journal);
+}
+
 /* The job starts: what an earlier run left goes, and what this one begins with is kept. */
 static void begin_keeping(struct sp_keep *keep)
 {
@@ -436,6 +448,7 @@ bool sp_keep_commit(struct sp_server *server, const struct sp_action *action)
     if (!keep->checkpoints)
         return true;
     record_commit(keep, action->round);
+    sync_when_due(keep, sp_server_now_ms());
     if (is_due_by_round(keep, action->round))
         begin_due_checkpoint(keep);
     if (may_leave(keep, action->round))
@@ -464,11 +477,7 @@ void sp_keep_beat(struct sp_server *server)
 
     if (keep == NULL || !keep->checkpoints || server->over)
         return;
-    if (is_journalling(keep) && server->job.server.journal.fsync == SP_FSYNC_INTERVAL &&
-        now - server->synced_ms >= server->job.server.journal.interval_ms) {
-        server->synced_ms = now;
-        sp_journal_sync(keep->journal);
-    }
+    sync_when_due(keep, now);
     if (is_due_by_time(keep, now))
         begin_due_checkpoint(keep);
     say_wait(keep, now);

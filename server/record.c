@@ -189,7 +189,10 @@ int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *e
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
     rewind(record->history);
     end = end_of_kept(record->history, round);
-    return ftruncate(fileno(record->history), end) == 0 ? SP_OK : io_error(error, "cut", path);
+    /* Between reading and writing a stream wants to be told where it is. */
+    if (ftruncate(fileno(record->history), end) != 0 || fseeko(record->history, 0, SEEK_END) != 0)
+        return io_error(error, "cut", path);
+    return SP_OK;
 }
 
 void sp_record_close(struct sp_record *record)

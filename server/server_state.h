@@ -66,7 +66,6 @@ struct sp_server {
     struct sp_job job;
     struct sp_keep *keep; /* owned */
     uint64_t restarts;    /* of this job's server */
-    uint64_t synced_ms;   /* when the journal was last told to sync */
     struct sp_round *round;
     struct sp_safetensors *init; /* owned: the file of model.init, or NULL */
     struct sp_security security;

@@ -131,7 +131,9 @@ static bool may_leave(struct sp_keep *keep, uint32_t round)
     keep->by_backlog = sp_journal_pending(keep->journal) > PENDING_BYTES_MAX;
     if (keep->by_backlog)
         return false;
-    return !always || (keep->base && sp_journal_synced(keep->journal) >= round);
+    if (!always || keep->failing) /* what cannot be kept has been said, and is not waited for */
+        return true;
+    return keep->base && sp_journal_synced(keep->journal) >= round;
 }
 
 static void release(struct sp_keep *keep)
@@ -275,6 +277,7 @@ static void checkpoint_written(struct sp_disk_job *job)
     sp_checkpoint_finish(&writing->checkpoint);
     if (writing->code != SP_OK) {
         fail(keep, &writing->error);
+        release(keep);
     } else {
         keep->written_round = keep->asked_round;
         keep->written_ms = sp_server_now_ms();
@@ -429,8 +432,14 @@ static void begin_keeping(struct sp_keep *keep)
 {
     struct sp_error error = {0};
 
-    if (sp_recover_forget(keep->server->out, &error) != SP_OK)
-        fail(keep, &error);
+    if (sp_recover_forget(keep->server->out, &error) != SP_OK) {
+        /* Beside those files nobody could tell later which run to go on with. */
+        keep->server->code = error.code;
+        keep->server->error = error;
+        sp_round_stop(keep->server->round, "stopped because what an earlier run left cannot be deleted",
+                      sp_server_now_ms());
+        return;
+    }
     if (keep->checkpoints)
         begin_due_checkpoint(keep);
 }
@@ -514,6 +523,8 @@ static int go_on(struct sp_keep *keep, const struct sp_recovery *recovery, struc
     restore_numbers(keep->server);
     sp_log_info("keep", "going on after round %u: the checkpoint of round %u and %u rounds of the journal",
                 recovery->committed, recovery->checkpoint, recovery->committed - recovery->checkpoint);
+    if (sp_recover_set_aside(keep->server->out, recovery->checkpoint, error) != SP_OK)
+        return error->code;
     return sp_journal_mend(keep->journal_folder, &recovery->scan, error);
 }
 

@@ -102,6 +102,23 @@ int sp_recover_forget(const char *folder, struct sp_error *error)
     return rc == SP_OK ? empty_folder(checkpoints, "", error) : rc;
 }
 
+int sp_recover_set_aside(const char *folder, uint32_t round, struct sp_error *error)
+{
+    char checkpoints[PATH_BYTES], journal[PATH_BYTES], from[PATH_BYTES + 64], to[PATH_BYTES + 80];
+    uint32_t rounds[64];
+    int count;
+
+    sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
+    count = sp_checkpoint_list(checkpoints, rounds, sizeof rounds / sizeof rounds[0], error);
+    for (int i = 0; i < count && rounds[i] > round; i++) {
+        sp_checkpoint_path(checkpoints, rounds[i], from, sizeof from);
+        (void)snprintf(to, sizeof to, "%s.damaged", from);
+        if (rename(from, to) != 0)
+            return sp_error_set(error, SP_E_IO, "cannot rename %s: %s", from, strerror(errno));
+    }
+    return count >= 0 ? SP_OK : SP_E_IO;
+}
+
 int sp_recover_drop_journal(const char *folder, struct sp_error *error)
 {
     char checkpoints[PATH_BYTES], journal[PATH_BYTES];

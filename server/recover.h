@@ -36,6 +36,9 @@ int sp_recover(struct sp_recovery *out, const struct sp_recover_options *options
 /* Names of the folders inside the run's. */
 void sp_recover_paths(const char *folder, char *checkpoints, char *journal, size_t bytes);
 
+/* Checkpoints of later rounds, which were of no use, go to NAME.damaged: what follows now takes their place. */
+int sp_recover_set_aside(const char *folder, uint32_t round, struct sp_error *error);
+
 /* Says that the run came to its end: a new one in the folder begins anew. */
 int sp_recover_finish(const char *folder, uint64_t run, struct sp_error *error);
 

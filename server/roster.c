@@ -290,6 +290,7 @@ static void begin_slot(struct sp_round *r, int slot)
     r->slots[slot].view.behind = false;
     sp_robust_forget(&r->robust, (uint32_t)slot);
     sp_suspicion_forget(&r->suspicion, (unsigned)slot);
+    r->pairs_changed = true;
 }
 
 enum { NO_ROOM = -1, NO_MEMORY = -2 };

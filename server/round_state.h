@@ -169,6 +169,7 @@ struct sp_round {
 
     struct evaluation evaluation;
     struct sp_suspicion suspicion;
+    bool pairs_changed;           /* since the state was saved: a slot was forgotten */
     struct sp_vote_sample sample; /* the last one */
 
     /* deadlines of `close: quorum`, learned from arrivals */

@@ -144,9 +144,8 @@ static void do_event(struct sp_server *server, const struct sp_action *action)
         give_up_history(server, &error);
 }
 
-static void write_results(struct sp_server *server)
+static int write_results(struct sp_server *server, struct sp_error *error)
 {
-    struct sp_error error = {0};
     struct sp_view view;
     json_t *summary = sp_summary_json(server);
     json_t *metadata;
@@ -155,10 +154,10 @@ static void write_results(struct sp_server *server)
     sp_round_view(server->round, &view);
     metadata = json_pack("{s:s, s:s*}", "job", server->job.job, "weights_digest",
                          json_string_value(json_object_get(summary, "weights_digest")));
-    rc = sp_record_json(&server->record, "summary.json", summary, &error);
+    rc = sp_record_json(&server->record, "summary.json", summary, error);
     /* A summary that cannot be written is no reason to lose the weights as well. */
     if (view.theta != NULL) {
-        struct sp_error *to = rc == SP_OK ? &error : NULL;
+        struct sp_error *to = rc == SP_OK ? error : NULL;
         int model_rc =
             sp_record_model(&server->record, "model.safetensors", view.layout, view.theta, view.buffers, metadata, to);
 
@@ -166,14 +165,27 @@ static void write_results(struct sp_server *server)
     }
     json_decref(metadata);
     json_decref(summary);
-    if (rc != SP_OK) {
-        sp_log_error("record", "%s", error.text);
-        server->code = rc;
-        server->error = error;
+    if (rc == SP_OK)
+        sp_log_info("record", "results are in %s: summary.json, history.jsonl%s", server->out,
+                    view.theta != NULL ? ", model.safetensors" : "");
+    else
+        sp_log_error("record", "%s", error->text);
+    return rc;
+}
+
+static void leave_results(struct sp_server *server, bool stopped)
+{
+    struct sp_error error = {0};
+    int rc = write_results(server, &error);
+
+    if (rc == SP_E_IO && !stopped && sp_keep_make_room(server))
+        rc = write_results(server, &error);
+    if (rc == SP_OK && !stopped)
+        sp_keep_finished(server);
+    if (rc == SP_OK)
         return;
-    }
-    sp_log_info("record", "results are in %s: summary.json, history.jsonl%s", server->out,
-                view.theta != NULL ? ", model.safetensors" : "");
+    server->code = rc;
+    server->error = error;
 }
 
 static void close_listeners(struct sp_server *server)
@@ -198,6 +210,8 @@ static unsigned count_absent(struct sp_server *server)
 
 static void do_over(struct sp_server *server, const struct sp_action *action)
 {
+    bool stopped = action->bye.reason == SP_REASON_STOPPED;
+
     if (server->over)
         return;
     server->over = true;
@@ -206,21 +220,15 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     if (action->bye.no_memory)
         server->code = sp_error_set(&server->error, SP_E_NOMEM, "%s", action->bye.words);
     server->absent = count_absent(server);
-    if (action->bye.reason == SP_REASON_DONE)
+    if (!stopped)
         sp_keep_end(server);
     /* Goodbyes first: writing may take longer than a worker's patience with a silent server. */
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
         if (peer->stage >= SP_PEER_WORKER) /* the others believe it when they know us: see say_goodbye_to_strangers() */
             sp_peer_bye(peer, action->bye.reason, action->bye.words);
-    if (action->bye.reason == SP_REASON_STOPPED)
+    if (stopped)
         sp_keep_last(server);
-    write_results(server);
-    if (action->bye.reason == SP_REASON_DONE && server->code == SP_E_IO && sp_keep_make_room(server)) {
-        server->code = SP_OK;
-        write_results(server);
-    }
-    if (action->bye.reason == SP_REASON_DONE && server->code == SP_OK)
-        sp_keep_finished(server);
+    leave_results(server, stopped);
     if (server->absent > 0)
         sp_log_info("server", "%u workers lost their connection before the end; listening for %d s to tell them",
                     server->absent, RETURN_MS_MAX / 1000);

@@ -201,12 +201,12 @@ static void visit_slot(struct sp_archive *a, struct slot *s)
         sp_archive_u64(a, counts[i]);
 }
 
-/* What pairs of workers have in common grows with the square of their number: it is visited where it changed, in the
- * rounds that took a sample, and where all is. */
+/* What pairs of workers have in common grows with the square of their number: it is visited where it changed (in the
+ * rounds that took a sample, and when another worker has a slot), and where all is. */
 static void visit_suspicion(struct sp_round *r, struct sp_archive *a, bool whole)
 {
     struct sp_suspicion *s = &r->suspicion;
-    bool pairs = whole || s->round == r->committed;
+    bool pairs = whole || r->pairs_changed || s->round == r->committed;
 
     sp_archive_u32(a, &s->round);
     for (uint32_t i = 0; i < r->job.workers; i++) {
@@ -299,6 +299,7 @@ int sp_round_save(struct sp_round *r, bool whole, const void **bytes, size_t *co
     archive = sp_archive_save(r->saved, r->saved_room);
     sp_state_visit(r, &archive, whole);
     sp_assert(!archive.bad);
+    r->pairs_changed = r->pairs_changed && whole; /* the next record has them, if this is not it */
     *bytes = r->saved;
     *count = archive.used;
     return SP_OK;

@@ -13,6 +13,8 @@
 #define MASS_SHARE 0.5
 /* Workers whose values agree to so many digits are not told apart. */
 #define ALIKE 1e-9
+/* Half of the workers are within 1 of the middle; honest ones are hardly ever beyond this. */
+#define NEAR 10.0
 #define LANES 8
 
 /* Of workers, in the order of their slots: those whose pairs are kept come first. */
@@ -226,11 +228,8 @@ static void measure_all(const struct sp_robust *robust, const struct chosen *cho
 }
 
 /* Leaves out the quarter that is farthest from the others. */
-static void leave_out(const struct sp_robust *robust, struct chosen *chosen)
+static void leave_out(struct chosen *chosen, double *far)
 {
-    double far[SP_SLOTS_MAX];
-
-    measure_all(robust, chosen, far);
     for (unsigned k = chosen->n / 4; k > 0; k--) {
         unsigned farthest = 0;
 
@@ -245,6 +244,17 @@ static void leave_out(const struct sp_robust *robust, struct chosen *chosen)
         }
     }
     count_paired(chosen);
+}
+
+/* All who are not far from the others at all. */
+static void choose_near(const struct chosen *chosen, const double *far, struct chosen *near)
+{
+    near->n = 0;
+    for (unsigned i = 0; i < chosen->n; i++) {
+        if (far[i] <= NEAR)
+            near->at[near->n++] = chosen->at[i];
+    }
+    count_paired(near);
 }
 
 /* --- statistics ------------------------------------------------------------------------------------------------------
@@ -293,28 +303,30 @@ static double mean_length2(const struct chosen *chosen)
     return sum2 / ((double)chosen->paired * (double)chosen->paired);
 }
 
-/* Of this round alone, as the paper's rule and `swats` want it. A mean over fewer workers has more noise in it, so B is
- * brought to what it would be of all m; it stays positive so, which a mean of products of one round would not. */
-static void of_this_round(const struct chosen *chosen, const struct sp_averages *averages, unsigned m,
+/* Of this round alone, as the paper's rule and `swats` want it: plain means, since within a round honest values are far
+ * from symmetric, and an average of ratios feels every worker that is not in it. A mean over fewer workers has more
+ * noise in it, so B is brought to what it would be of all m; it stays positive so, which a mean of products would not.
+ */
+static void of_this_round(const struct chosen *near, const struct sp_averages *averages, unsigned m,
                           struct sp_statistics *statistics)
 {
-    double dot[SP_SLOTS_MAX], norm2[SP_SLOTS_MAX], fewer = noisy(averages, chosen->paired);
-    unsigned n = chosen->n;
+    double dot = 0.0, norm2 = 0.0, fewer = noisy(averages, near->paired);
 
-    for (unsigned i = 0; i < n; i++) {
-        dot[i] = within(chosen->at[i]->dot);
-        norm2[i] = within(chosen->at[i]->norm2);
+    for (unsigned i = 0; i < near->n; i++) {
+        dot += within(near->at[i]->dot);
+        norm2 += within(near->at[i]->norm2);
     }
-    statistics->a = fabs(sp_robust_mean(dot, n, n / 4));
-    statistics->e = sp_robust_mean(norm2, n, n / 4);
-    statistics->b = mean_length2(chosen) * (fewer > 0.0 ? averages->b / fewer : 1.0);
+    statistics->a = fabs(dot / (double)near->n);
+    statistics->e = norm2 / (double)near->n;
+    statistics->b = mean_length2(near) * (fewer > 0.0 ? averages->b / fewer : 1.0);
     statistics->workers = m;
 }
 
 bool sp_robust_take(struct sp_robust *robust, const struct sp_sample *samples, unsigned n,
                     struct sp_statistics *statistics, struct sp_averages *averages)
 {
-    struct chosen chosen;
+    struct chosen chosen, near;
+    double far[SP_SLOTS_MAX];
 
     sp_assert(n <= SP_SLOTS_MAX);
     fade(robust);
@@ -324,11 +336,13 @@ bool sp_robust_take(struct sp_robust *robust, const struct sp_sample *samples, u
     choose(robust, samples, n, &chosen);
     if (chosen.paired < SP_ROBUST_WORKERS_MIN)
         return false;
-    leave_out(robust, &chosen);
+    measure_all(robust, &chosen, far);
+    choose_near(&chosen, far, &near);
+    leave_out(&chosen, far);
     if (chosen.paired < SP_ROBUST_WORKERS_MIN - 1)
         return false;
     average(robust, &chosen, n, averages);
-    of_this_round(&chosen, averages, n, statistics);
+    of_this_round(2 * near.paired > chosen.paired ? &near : &chosen, averages, n, statistics);
     return true;
 }
 

@@ -2,7 +2,8 @@
  *
  * Noise hides a forger within a round, but not over many. So averages over time come first, of every slot (dot,
  * ||g||^2, ||sketch||^2) and of every pair of slots (the inner product of their sketches). Then the quarter of the
- * workers is left out that is farthest from the others by any of these, and of the rest a trimmed mean is taken.
+ * workers is left out that is farthest from the others by any of these, and of the rest a trimmed mean is taken. What a
+ * single round says is the plain mean over all who are not far by any of them.
  *
  * A median of sketches, bucket by bucket, is no way: the noise in the square of a median is pi/2 times that in the
  * square of a mean, so B and D would be biased. D needs only products of different workers' sketches, in which no

@@ -62,6 +62,44 @@ class Members(harness.Case):
         self.check_result(summary)
         self.assertEqual(summary['slots'][1]['joins'], 2)
 
+    def test_a_spare_takes_over_the_share_of_data(self):
+        """Workers without a memory of their own, and a job that waits for all of them: whoever is in a slot gives what
+        the first one would have given, or the weights differ."""
+        job = ('workers=3', 'server.min_live=3', 'train.epochs=60', 'optimizer.mode=sgd', 'optimizer.sgd.lr=0.1',
+               'optimizer.sgd.momentum=none', 'optimizer.sgd.wire=f32')
+        server = self.start_server(*job)
+        workers = self.start_workers(server, 3, slots=True)
+        for slot in (1, 0, 1):
+            self.wait_for_round(server, server.status()['round'] + 100)
+            spare = self.start_worker(server, name='spare')
+            self.wait_for_words(spare, r'waiting for (it|one) as a spare')
+            workers[slot].kill()
+            self.assertEqual(self.slot_of(spare), slot)
+            workers[slot] = spare
+        summary = self.finish(server, workers)
+        self.assert_done(summary)
+        self.assertEqual([s['joins'] for s in summary['slots']], [2, 3, 1])
+        self.assertEqual([s['votes'] for s in summary['slots']], [summary['rounds']] * 3)
+        reference = self.whole_job(*job, workers=3, run='reference')[1]
+        self.assertEqual(summary['weights_digest'], reference['weights_digest'])
+
+    def test_workers_come_and_go_at_any_round(self):
+        """One is gone and another one comes, again and again, through sign rounds and those of the SGD phase."""
+        server = self.start_server(*LONG, 'optimizer.switch.when=at', 'optimizer.switch.step=600', 'server.min_live=4')
+        workers = self.start_workers(server, 4)
+        phases = set()
+        for turn in range(8):
+            phases.add(self.wait_for_round(server, server.status()['round'] + 100)['phase'])
+            workers.pop(0).kill()
+            self.wait_for_words(server, r'left slot \d', times=turn + 1)
+            workers.append(self.start_worker(server, name=f'comer{turn}'))
+            self.slot_of(workers[-1])
+        summary = self.finish(server, workers)
+        self.check_result(summary)
+        self.assertEqual(phases, {'sign', 'sgd'})
+        self.assertEqual(sum(s['joins'] for s in summary['slots']), 12)
+        self.assertEqual(sum(s['duplicates'] + s['abstained'] for s in summary['slots']), 0)
+
     def test_a_spare_that_is_never_needed_ends_with_the_job(self):
         server = self.start_server('train.epochs=100')
         workers = self.start_workers(server, 4)

@@ -394,6 +394,24 @@ START_TEST(test_quorum_waits_for_scores)
 }
 END_TEST
 
+/* One that is behind does not hold these weights yet when the others have them: it gets no part. */
+START_TEST(test_behind_evaluates_nothing)
+{
+    open_tests(3, "server.close.quorum=2", NULL);
+    for (uint32_t t = 1; t <= 4; t++) {
+        ck_assert_int_eq(drive_push(&d, 1, up), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, up), SP_OK);
+        drive_tick(&d, t == 1 ? 1000 : 0);
+        ck_assert_uint_eq(d.committed, t);
+    }
+    ck_assert(look().slots[2].behind);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_EVAL), 2);
+    ck_assert_ptr_null(drive_to(&d, SP_ACTION_EVAL, 3));
+    ck_assert_uint_eq(drive_to(&d, SP_ACTION_EVAL, 1)->action.eval.parts, 2);
+    drive_close(&d);
+}
+END_TEST
+
 /* --- resync --------------------------------------------------------------------------------------------------------
  */
 
@@ -523,6 +541,7 @@ TCase *round_evaluation_cases(void)
     tcase_add_test(cases, test_joining_at_the_end);
     tcase_add_test(cases, test_evaluate_every);
     tcase_add_test(cases, test_quorum_waits_for_scores);
+    tcase_add_test(cases, test_behind_evaluates_nothing);
     tcase_add_test(cases, test_resync_gets_the_weights);
     tcase_add_test(cases, test_resync_commits_the_round);
     tcase_add_test(cases, test_resync_passes_its_part_on);

@@ -33,6 +33,7 @@ while [ -z "$server" ] && kill -0 "$bench" 2> /dev/null; do
     sleep 0.1
     server=$(pgrep -P "$bench" signpostd || true)
 done
+[ -n "$server" ] || { wait "$bench"; echo "endurance: the measurement started no server" >&2; exit 1; }
 run=$(tr '\0' '\n' < "/proc/$server/cmdline" | sed -n '/^--out$/{n;p}')
 echo "|    rounds | server RSS KiB | workers RSS KiB | files |"
 echo "|---|---|---|---|"

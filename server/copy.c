@@ -106,8 +106,10 @@ int sp_round_checkpoint(struct sp_round *r, struct sp_error *error)
     add_arrays(r);
     small = small_bytes(r, &model, bytes);
     at = aligned_alloc(ALIGNMENT, (small + arrays_bytes(copying)) / ALIGNMENT * ALIGNMENT);
-    if (at == NULL)
+    if (at == NULL) {
+        memset(copying, 0, sizeof *copying);
         return sp_error_set(error, SP_E_NOMEM, "no memory for a copy of the weights");
+    }
     copying->checkpoint.memory = at;
     copying->checkpoint.round = r->committed;
     copying->checkpoint.run = r->run;

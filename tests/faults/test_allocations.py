@@ -4,7 +4,8 @@ import faults
 import harness
 
 SHORT, LONG = 30, 230
-QUIET = ('workers=2', 'train.report=100000', 'train.evaluate=0', 'optimizer.dither.sigma0=1')
+# With a record on the disk before each COMMIT no more than a round's frames wait for the disk, however slow it is.
+QUIET = ('workers=2', 'server.journal.fsync=always', 'train.report=100000', 'train.evaluate=0', 'optimizer.dither.sigma0=1')
 AT_ONCE = ('optimizer.switch.when=at', 'optimizer.switch.step=5')
 FORMS = {
     'sign': ('optimizer.switch.when=never',),

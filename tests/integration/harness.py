@@ -173,11 +173,11 @@ class Case(unittest.TestCase):
         self.processes.append(process)
         return process
 
-    def start_server(self, *sets, config=DIGITS, listen='127.0.0.1:0', run='run', wait=True):
+    def start_server(self, *sets, config=DIGITS, listen='127.0.0.1:0', run='run', wait=True, fresh=False):
         """A server that listens when this returns, unless `wait` is false."""
         run = self.folder / run
         (run / 'address').unlink(missing_ok=True)
-        argv = [SIGNPOSTD, '--config', config, '--listen', listen, '--out', run]
+        argv = [SIGNPOSTD, '--config', config, '--listen', listen, '--out', run, *(['--fresh'] if fresh else [])]
         for item in sets:
             argv += ['--set', item]
         server = Server(f'server{sum(isinstance(p, Server) for p in self.processes) or ""}', argv, self.folder, run)

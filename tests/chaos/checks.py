@@ -24,7 +24,8 @@ def of_summary(summary):
 
 def of_weights(cluster, summary):
     """Workers say the digest of their weights when the job is done."""
-    bad = [line.group() for process in cluster.server.processes() for line in ASTRAY.finditer(process.err())]
+    astray = [line for process in cluster.server.processes() for line in ASTRAY.findall(process.err())]
+    bad = [f'{len(astray)} times weights went astray: {astray[0]}'] if astray else []
     for worker in cluster.workers:
         said = re.findall(r'the job is done: .*; weights digest ([0-9a-f]{16})', worker.process.err())
         if said != [summary['weights_digest']]:

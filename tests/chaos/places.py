@@ -7,15 +7,16 @@ from relay import Relay
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'integration'))
 import harness  # noqa: E402
+import wire  # noqa: E402
 
 
 class Lines:
     """One machine: every worker reaches the server through a relay of its own."""
     sets = ()
 
-    def __init__(self, workers, _folder):
+    def __init__(self, workers, _folder, policy=wire.Policy):
         self.listen = f'127.0.0.1:{harness.free_port()}'
-        self.relays = [Relay(self.listen) for _ in range(workers)]
+        self.relays = [Relay(self.listen, policy) for _ in range(workers)]
 
     def server(self):
         return []

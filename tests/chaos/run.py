@@ -114,6 +114,8 @@ class Run:
     def _ended(self, member):
         """A server may refuse to start on a full disk; nothing else ends by itself."""
         code, lines = member.process.popen.returncode, member.process.err().splitlines() or ['nothing']
+        if code == 0:
+            raise Misery('; '.join(['the job was over before all was well again', *checks.of_memory(self.cluster.members)]))
         if member is not self.cluster.server or code != 1 or 'No space left on device' not in lines[-1]:
             raise Misery(f'{member.name} ended by itself with {code}, and said last: {lines[-1]}')
         self.refused += 1

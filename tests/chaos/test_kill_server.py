@@ -14,7 +14,7 @@ from pathlib import Path
 
 import checks
 from cluster import Cluster
-from relay import Relay
+from places import Lines
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'integration'))
 import harness  # noqa: E402
@@ -54,28 +54,6 @@ class Commits(wire.Policy):
         return data
 
 
-class Place:
-    """One machine, a relay in front of each worker."""
-    sets = ()
-
-    def __init__(self):
-        self.listen = f'127.0.0.1:{harness.free_port()}'
-        self.relays = [Relay(self.listen, Commits) for _ in range(WORKERS)]
-
-    def server(self):
-        return []
-
-    def worker(self, _i):
-        return []
-
-    def address(self, i):
-        return self.relays[i].address
-
-    def close(self):
-        for relay in self.relays:
-            relay.close()
-
-
 class KillServer(harness.Case):
     def print_logs(self):
         self.cluster.print_logs(sys.stderr)
@@ -83,7 +61,7 @@ class KillServer(harness.Case):
     def begin(self, number, sets):
         """The next job."""
         Commits.round = 0
-        place = Place()
+        place = Lines(WORKERS, self.folder, Commits)
         self.addCleanup(place.close)
         folder = self.folder / str(number)
         folder.mkdir()

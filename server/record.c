@@ -49,6 +49,31 @@ char *sp_json_text(const json_t *object, size_t flags, size_t more)
     return text;
 }
 
+struct piece {
+    const void *bytes;
+    size_t count;
+};
+
+static int write_pieces(int fd, const struct piece *pieces, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *at = pieces[i].bytes;
+        size_t left = pieces[i].count;
+
+        while (left > 0) {
+            ssize_t n = write(fd, at, left);
+
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return -1;
+            at += n;
+            left -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
 static int io_error(struct sp_error *error, const char *verb, const char *path)
 {
     return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
@@ -135,20 +160,31 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
     return lock_folder(record, error);
 }
 
-static int open_history(struct sp_record *record, const char *mode, struct sp_error *error)
+/* What is in it stays, and what is written goes behind it. */
+static int open_history(struct sp_record *record, struct sp_error *error)
 {
     char path[PATH_BYTES];
 
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
-    record->history = fopen(path, mode);
+    record->history = fopen(path, "a+e");
     return record->history != NULL ? SP_OK : io_error(error, "write", path);
+}
+
+static int cut_history(struct sp_record *record, off_t end, struct sp_error *error)
+{
+    char path[PATH_BYTES];
+
+    (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
+    return ftruncate(fileno(record->history), end) == 0 ? SP_OK : io_error(error, "cut", path);
 }
 
 int sp_record_begin(struct sp_record *record, struct sp_error *error)
 {
     int rc = set_aside(record, error);
 
-    return rc == SP_OK ? open_history(record, "we", error) : rc;
+    if (rc == SP_OK)
+        rc = open_history(record, error);
+    return rc == SP_OK ? cut_history(record, 0, error) : rc;
 }
 
 /* Whether the line is whole and of a round that was not lost. */
@@ -178,21 +214,14 @@ static off_t end_of_kept(FILE *history, uint32_t round)
 
 int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error)
 {
-    char path[PATH_BYTES];
-    off_t end;
     int rc = set_aside(record, error); /* of a run that was stopped */
 
     if (rc == SP_OK)
-        rc = open_history(record, "a+e", error);
+        rc = open_history(record, error);
     if (rc != SP_OK)
         return rc;
-    (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
     rewind(record->history);
-    end = end_of_kept(record->history, round);
-    /* Between reading and writing a stream wants to be told where it is. */
-    if (ftruncate(fileno(record->history), end) != 0 || fseeko(record->history, 0, SEEK_END) != 0)
-        return io_error(error, "cut", path);
-    return SP_OK;
+    return cut_history(record, end_of_kept(record->history, round), error);
 }
 
 void sp_record_close(struct sp_record *record)
@@ -243,16 +272,34 @@ static json_t *report_json(const struct sp_report *report, double seconds, uint6
     return line;
 }
 
+/* The whole line or nothing of it; past the stream, which would try again later what it could not write now. */
+static int write_whole_line(struct sp_record *record, const char *text, struct sp_error *error)
+{
+    const struct piece line[] = {{text, strlen(text)}, {"\n", 1}};
+    int fd = fileno(record->history);
+    struct stat before;
+    int why;
+
+    if (fstat(fd, &before) == 0) {
+        if (write_pieces(fd, line, sizeof line / sizeof line[0]) == 0)
+            return SP_OK;
+        why = errno;
+        if (cut_history(record, before.st_size, error) != SP_OK)
+            return SP_E_IO;
+        errno = why;
+    }
+    return sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
+}
+
 static int write_line(struct sp_record *record, json_t *line, struct sp_error *error)
 {
     char *text = sp_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(9), 0);
-    int rc = SP_OK;
+    int rc;
 
     json_decref(line);
     if (text == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a line of %s/history.jsonl", record->folder);
-    if (fprintf(record->history, "%s\n", text) < 0 || fflush(record->history) != 0)
-        rc = sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
+    rc = write_whole_line(record, text, error);
     free(text);
     return rc;
 }
@@ -371,31 +418,6 @@ int sp_record_event(struct sp_record *record, const struct sp_event *event, cons
 /* --- whole files -----------------------------------------------------------------------------------------------------
  */
 
-struct piece {
-    const void *bytes;
-    size_t count;
-};
-
-static int write_all(int fd, const struct piece *pieces, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const uint8_t *at = pieces[i].bytes;
-        size_t left = pieces[i].count;
-
-        while (left > 0) {
-            ssize_t n = write(fd, at, left);
-
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return -1;
-            at += n;
-            left -= (size_t)n;
-        }
-    }
-    return fsync(fd);
-}
-
 static void sync_folder(const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -417,7 +439,7 @@ static int write_file(const struct sp_record *record, const char *name, const st
     fd = open(temporary, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return io_error(error, "write", temporary);
-    if (write_all(fd, pieces, count) != 0)
+    if (write_pieces(fd, pieces, count) != 0 || fsync(fd) != 0)
         rc = io_error(error, "write", temporary);
     if (close(fd) != 0 && rc == SP_OK)
         rc = io_error(error, "write", temporary);

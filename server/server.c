@@ -113,14 +113,22 @@ static double seconds_so_far(const struct sp_server *server)
     return (double)(sp_server_now_ms() - server->started_ms) / 1e3;
 }
 
-/* A history that cannot be written is said once and loudly; the job goes on without it. */
-static void give_up_history(struct sp_server *server, const struct sp_error *error)
+/* A line of the history that could not be written is lost; that is said, and the job goes on. */
+static void note_history(struct sp_server *server, int rc, const struct sp_error *error)
 {
-    sp_log_error("record", "%s; going on without a history", error->text);
-    (void)fclose(server->record.history);
-    server->record.history = NULL;
-    server->code = error->code;
-    server->error = *error;
+    if (rc == SP_OK && server->history_lost > 0) {
+        sp_log_info("record", "the history is written again; %llu of its lines are missing",
+                    (unsigned long long)server->history_lost);
+        server->history_lost = 0;
+    }
+    if (rc == SP_OK)
+        return;
+    if (server->history_lost++ == 0)
+        sp_log_error("record", "%s; lines of the history are missing until it can be written again", error->text);
+    if (rc == SP_E_NOMEM) {
+        server->code = rc;
+        server->error = *error;
+    }
 }
 
 static void do_report(struct sp_server *server, const struct sp_action *action)
@@ -128,20 +136,20 @@ static void do_report(struct sp_server *server, const struct sp_action *action)
     struct sp_error error = {0};
 
     log_report(server, &action->report);
-    if (server->record.history != NULL &&
-        sp_record_report(&server->record, &action->report, seconds_so_far(server), server->bytes.pushed,
-                         server->bytes.updated, &error) != SP_OK)
-        give_up_history(server, &error);
+    note_history(server,
+                 sp_record_report(&server->record, &action->report, seconds_so_far(server), server->bytes.pushed,
+                                  server->bytes.updated, &error),
+                 &error);
 }
 
 static void do_event(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_error error = {0};
 
-    if (server->record.history != NULL &&
-        sp_record_event(&server->record, &action->event, sp_round_layout(server->round), seconds_so_far(server),
-                        &error) != SP_OK)
-        give_up_history(server, &error);
+    note_history(server,
+                 sp_record_event(&server->record, &action->event, sp_round_layout(server->round),
+                                 seconds_so_far(server), &error),
+                 &error);
 }
 
 static int write_results(struct sp_server *server, struct sp_error *error)

@@ -92,6 +92,7 @@ struct sp_server {
     struct sp_bytes bytes;
     struct sp_record record;
     uint64_t started_ms, first_round_ms, over_ms;
+    uint64_t history_lost;     /* lines of the history, since it could be written last */
     uint64_t strangers_second; /* in which second `strangers` were sent away */
     unsigned strangers;
     uint64_t full_said_ms; /* when the log last heard that a connection cannot be taken */

@@ -3,7 +3,9 @@
 #include "unit.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/test_record.XXXXXX";
@@ -455,6 +457,39 @@ START_TEST(test_folder_is_locked_and_cleared)
 }
 END_TEST
 
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* A disk that was full for a while leaves lines out, and none in parts. */
+START_TEST(test_a_line_is_written_whole_or_not_at_all)
+{
+    struct sp_event event = an_event(SP_EVENT_DRY_RUN);
+    json_t *line;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    write_event(&event);
+    for (unsigned room = 0; room < 3; room++) {
+        limit_files(read_file("history.jsonl") + room * 20);
+        event.round = 100 + room;
+        ck_assert_int_eq(sp_record_event(&record, &event, &layout, 1.0, &error), SP_E_IO);
+        ck_assert_ptr_nonnull(strstr(error.text, "history.jsonl: File too large"));
+        json_decref(read_line(0, 1));
+    }
+    limit_files(RLIM_INFINITY);
+    event.round = 7;
+    write_event(&event);
+    line = read_line(1, 2);
+    ck_assert_double_eq(number(line, "round"), 7.0);
+    json_decref(line);
+}
+END_TEST
+
 static void clean_up(void)
 {
     static const char *const names[] = {"lock",
@@ -493,6 +528,7 @@ int main(void)
     tcase_add_test(tests, test_model_without_buffers);
     tcase_add_test(tests, test_whole_files);
     tcase_add_test(tests, test_folder_is_locked_and_cleared);
+    tcase_add_test(tests, test_a_line_is_written_whole_or_not_at_all);
     rc = unit_run(suite, tests);
     clean_up();
     return rc;

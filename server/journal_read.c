@@ -61,9 +61,12 @@ int sp_segments_list(const char *folder, struct sp_segment **segments, size_t *c
     if (rc != SP_OK)
         return rc;
     *segments = calloc(*count + 1, sizeof **segments);
-    if (*segments == NULL)
-        rc = sp_error_set(error, SP_E_NOMEM, "no memory for the names of the journal's segments in %s",
-                          sp_files_shown(folder));
+    if (*segments == NULL) {
+        free(rounds);
+        *count = 0;
+        return sp_error_set(error, SP_E_NOMEM, "no memory for the names of the journal's segments in %s",
+                            sp_files_shown(folder));
+    }
     for (size_t i = 0; i < *count && rc == SP_OK; i++)
         rc = sp_segment_look(folder, rounds[i], &(*segments)[i], error);
     free(rounds);

@@ -322,6 +322,24 @@ START_TEST(test_gap_between)
 }
 END_TEST
 
+/* What follows a gap is set aside, but nothing of another run. */
+START_TEST(test_gap_beside_another_run)
+{
+    make_one();
+    open_at(8);
+    journal_close();
+    journal_open(folder, JOURNAL_RUN + 1, SP_FSYNC_NEVER);
+    sp_journal_begin(journal(), 9);
+    journal_rounds(10, 11);
+    journal_close();
+    read_all();
+    ck_assert(journal_scan.gap);
+    mend();
+    ck_assert(exists(aside(8)) && !exists(journal_path(folder, 8)));
+    ck_assert(exists(journal_path(folder, 9)) && exists(journal_path(folder, 0)));
+}
+END_TEST
+
 /* Rounds that are there twice are damage: the later ones are not taken for the same. */
 START_TEST(test_overlap)
 {
@@ -521,6 +539,7 @@ TCase *journal_damage(void)
     tcase_add_test(tests, test_flipped);
     tcase_add_test(tests, test_gap_within);
     tcase_add_test(tests, test_gap_between);
+    tcase_add_test(tests, test_gap_beside_another_run);
     tcase_add_test(tests, test_overlap);
     tcase_add_test(tests, test_other_name);
     tcase_add_loop_test(tests, test_up_to, 1, ROUNDS + 4);

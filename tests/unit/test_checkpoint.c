@@ -1,4 +1,5 @@
 /* Checkpoint files: what was written comes back, and whatever else a file holds is found and told. */
+#include "server/bytes.h"
 #include "server/checkpoint.h"
 #include "tests/unit/files.h"
 #include "unit.h"
@@ -236,6 +237,20 @@ START_TEST(test_flipped)
 }
 END_TEST
 
+/* A header that is in order but for what this version does not know is not taken for what it says. */
+START_TEST(test_strange_headers)
+{
+    static const size_t places[] = {24 + 28, 24 + 1, 24, 12}; /* a row's zero, a name's letters, the number of rows */
+    static const uint8_t wrong[] = {1, '\n', 0, 17};
+    size_t bytes = load(fixture_path(), file, sizeof file), end = 24 + 3 * 32;
+
+    file[places[_i]] = wrong[_i];
+    sp_put32(file + end, sp_crc32c(file, end));
+    ck_assert_int_eq(read_bytes(file, bytes), SP_E_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(error.text, _i < 3 ? "no proper name" : "too many sections"));
+}
+END_TEST
+
 START_TEST(test_other_files)
 {
     size_t bytes = load(fixture_path(), file, sizeof file);
@@ -323,6 +338,7 @@ int main(void)
     tcase_add_test(tests, test_files);
     tcase_add_test(tests, test_cut);
     tcase_add_test(tests, test_flipped);
+    tcase_add_loop_test(tests, test_strange_headers, 0, 4);
     tcase_add_test(tests, test_other_files);
     tcase_add_test(tests, test_full);
     tcase_add_test(tests, test_list_and_prune);

@@ -341,14 +341,14 @@ static void remove_temporaries(const char *folder)
     free(rounds);
 }
 
-uint32_t sp_checkpoint_prune(const char *folder, unsigned keep, bool first)
+uint32_t sp_checkpoint_prune(const char *folder, unsigned keep, bool first, struct sp_error *error)
 {
     char path[SP_FILES_PATH_BYTES];
     uint32_t *rounds, oldest = 0;
     size_t count, gone = 0; /* the first one counts among them when it stays */
 
     remove_temporaries(folder);
-    if (sp_files_list(folder, SUFFIX, &rounds, &count, NULL) != SP_OK)
+    if (sp_files_list(folder, SUFFIX, &rounds, &count, error) != SP_OK)
         return 0;
     while (count - gone > keep) {
         sp_files_path(folder, rounds[gone], SUFFIX, path);

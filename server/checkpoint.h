@@ -50,5 +50,5 @@ int sp_checkpoint_list(const char *folder, uint32_t *rounds, unsigned max, struc
 void sp_checkpoint_path(const char *folder, uint32_t round, char *path, size_t bytes);
 
 /* Deletes all but the newest `keep`, and with `first` the oldest, and temporary files that were left behind. Returns
- * the round of the oldest of the newest `keep`, or 0. */
-uint32_t sp_checkpoint_prune(const char *folder, unsigned keep, bool first);
+ * the round of the oldest of the newest `keep`, or 0, with words if they cannot be listed. */
+uint32_t sp_checkpoint_prune(const char *folder, unsigned keep, bool first, struct sp_error *error);

@@ -37,6 +37,7 @@ struct sp_keep {
     struct sp_journal *journal; /* NULL: none */
     bool checkpoints;           /* are made */
     bool resumed, copying, writing, failing;
+    bool journal_dropped;
     bool wanted; /* one more when the present one is written */
     bool base;   /* a checkpoint that the journal follows is on the disk */
     uint32_t from_round;
@@ -84,6 +85,9 @@ static void on_failed(void *owner, const struct sp_error *error)
     struct sp_keep *keep = owner;
 
     fail(keep, error);
+    /* A job that stops over this ends with the round before: no worker has applied this one. */
+    if (keep->server->job.server.journal.on_error == SP_ON_ERROR_STOP)
+        keep->waits = false;
     release(keep);
     sp_server_drain(keep->server);
 }
@@ -131,9 +135,9 @@ static bool may_leave(struct sp_keep *keep, uint32_t round)
     keep->by_backlog = sp_journal_pending(keep->journal) > PENDING_BYTES_MAX;
     if (keep->by_backlog)
         return false;
-    if (!always || keep->failing) /* what cannot be kept has been said, and is not waited for */
-        return true;
-    return keep->base && sp_journal_synced(keep->journal) >= round;
+    if (!keep->base && !keep->failing) /* a failure has been said, and is not waited for */
+        return false;
+    return !always || sp_journal_synced(keep->journal) >= round;
 }
 
 static void release(struct sp_keep *keep)
@@ -159,6 +163,11 @@ static void on_progress(void *owner)
 bool sp_keep_waits(const struct sp_server *server)
 {
     return server->keep != NULL && server->keep->waits;
+}
+
+bool sp_keep_is_early(const struct sp_server *server, uint32_t round)
+{
+    return sp_keep_waits(server) && round > server->keep->commit.round;
 }
 
 /* Numbers of the daemon that go on after a restart. */
@@ -241,13 +250,14 @@ static void write_checkpoint(struct sp_disk_job *job)
     const char *folder = writing->keep->checkpoints_folder;
     uint64_t began = uv_hrtime();
 
+    memset(&writing->error, 0, sizeof writing->error);
     writing->code = sp_checkpoint_write(folder, &writing->checkpoint, &writing->error);
     if (writing->code == SP_E_IO) {
         reserve(writing, false);
         writing->code = sp_checkpoint_write(folder, &writing->checkpoint, &writing->error);
     }
     if (writing->code == SP_OK) {
-        writing->oldest = sp_checkpoint_prune(folder, writing->files_kept, writing->first_kept);
+        writing->oldest = sp_checkpoint_prune(folder, writing->files_kept, writing->first_kept, &writing->error);
         reserve(writing, true);
     }
     writing->took_ms = (uv_hrtime() - began) / 1000000u;
@@ -259,8 +269,8 @@ static void prune_journal(struct sp_keep *keep, uint32_t oldest)
     bool history = keep->server->job.server.journal.keep_history;
     uint64_t max = keep->server->job.server.journal.max_bytes;
 
-    if (keep->journal != NULL && (!history || max > 0 || keep->failing))
-        sp_journal_prune(keep->journal, oldest, history && !keep->failing ? max : 0);
+    if (keep->journal != NULL && (!history || max > 0))
+        sp_journal_prune(keep->journal, oldest, history ? max : 0);
 }
 
 static void begin_due_checkpoint(struct sp_keep *keep);
@@ -282,6 +292,8 @@ static void checkpoint_written(struct sp_disk_job *job)
         keep->written_round = keep->asked_round;
         keep->written_ms = sp_server_now_ms();
         keep->base = true;
+        if (writing->oldest == 0 && writing->error.code == SP_E_NOMEM)
+            sp_log_warn("keep", "%s; old checkpoints are deleted after the next one", writing->error.text);
         prune_journal(keep, writing->oldest);
         if (keep->failing && (keep->journal == NULL || is_journalling(keep))) {
             keep->failing = false;
@@ -307,9 +319,9 @@ static bool hand_over(struct sp_keep *keep)
         return false;
     keep->copying = false;
     keep->writing = true;
-    /* After a failure only what is newer is of use, and the room of the rest. */
-    writing->files_kept = keep->failing ? 1 : keep->server->job.server.checkpoint.keep;
-    writing->first_kept = keep->server->job.server.journal.keep_history && !keep->failing; /* history begins there */
+    /* After a failure only what is newer is of use, and the room of the rest; but history is not given for it. */
+    writing->first_kept = keep->server->job.server.journal.keep_history;
+    writing->files_kept = keep->failing && !writing->first_kept ? 1 : keep->server->job.server.checkpoint.keep;
     sp_disk_do(keep->checkpoint_disk, &writing->job);
     return true;
 }
@@ -385,10 +397,12 @@ static bool is_due_by_time(const struct sp_keep *keep, uint64_t now)
 {
     double seconds = keep->server->job.server.checkpoint.seconds;
 
-    if (keep->copying || keep->writing || sp_round_committed(keep->server->round) == keep->asked_round)
+    if (keep->copying || keep->writing)
         return false;
     if (keep->failing)
         return now - keep->asked_ms >= RETRY_MS;
+    if (sp_round_committed(keep->server->round) == keep->asked_round)
+        return false;
     return seconds > 0.0 && (double)(now - keep->asked_ms) >= seconds * 1e3;
 }
 
@@ -540,6 +554,13 @@ static int recover(struct sp_keep *keep, struct sp_error *error)
         return rc;
     if (recovery.round == NULL)
         return begin_anew(server, error);
+    if (!keep->checkpoints) {
+        sp_round_destroy(recovery.round);
+        return sp_error_set(error, SP_E_MISMATCH,
+                            "%s holds a run that did not come to its end, and with server.checkpoint.enabled false it "
+                            "would be lost; leave that key out to go on, or begin anew with --fresh",
+                            server->out);
+    }
     server->round = recovery.round;
     return go_on(keep, &recovery, error);
 }
@@ -574,7 +595,9 @@ int sp_keep_open(struct sp_server *server, bool fresh, struct sp_error *error)
     (void)uv_idle_init(&server->loop, &keep->idle);
     keep->idle.data = keep;
     sp_recover_paths(server->out, keep->checkpoints_folder, keep->journal_folder, sizeof keep->journal_folder);
-    rc = keep->checkpoints && !fresh ? recover(keep, error) : begin_anew(server, error);
+    rc = fresh ? sp_recover_forget(server->out, error) : SP_OK;
+    if (rc == SP_OK)
+        rc = fresh || server->exchange_only ? begin_anew(server, error) : recover(keep, error);
     if (rc == SP_OK && keep->checkpoints)
         rc = open_files(keep, error);
     return rc;
@@ -595,34 +618,68 @@ void sp_keep_start(struct sp_server *server)
         begin_due_checkpoint(server->keep);
 }
 
-void sp_keep_last(struct sp_server *server)
+/* On the loop: nothing else is to be done any more. */
+static int write_last(struct sp_keep *keep, struct sp_error *error)
+{
+    struct sp_checkpoint checkpoint;
+    int rc;
+
+    keep->wanted = false;
+    sp_disk_stop(keep->checkpoint_disk); /* what is being written is of an earlier round */
+    keep->checkpoint_disk = NULL;
+    (void)sp_round_copy(keep->server->round, SIZE_MAX);
+    if (sp_round_copied(keep->server->round, &checkpoint))
+        sp_checkpoint_finish(&checkpoint);
+    save_numbers(keep->server);
+    rc = sp_round_checkpoint(keep->server->round, error);
+    if (rc != SP_OK)
+        return rc;
+    (void)sp_round_copy(keep->server->round, SIZE_MAX);
+    (void)sp_round_copied(keep->server->round, &checkpoint);
+    rc = sp_checkpoint_write(keep->checkpoints_folder, &checkpoint, error);
+    sp_checkpoint_finish(&checkpoint);
+    return rc;
+}
+
+int sp_keep_last(struct sp_server *server, struct sp_error *error)
 {
     struct sp_keep *keep = server->keep;
+    uint32_t round = sp_round_committed(server->round);
 
-    if (!keep->checkpoints || keep->copying || keep->writing ||
-        sp_round_committed(server->round) == keep->written_round)
-        return;
-    begin_due_checkpoint(keep);
-    (void)sp_round_copy(server->round, SIZE_MAX);
-    if (hand_over(keep))
-        (void)uv_idle_stop(&keep->idle);
+    if (!keep->checkpoints || !sp_round_has_started(server->round) || keep->written_round == round ||
+        (is_journalling(keep) && keep->base && sp_journal_written(keep->journal) >= round))
+        return SP_OK;
+    (void)uv_idle_stop(&keep->idle);
+    keep->copying = false;
+    return write_last(keep, error);
 }
 
 void sp_keep_end(struct sp_server *server)
 {
     struct sp_error error = {0};
+    int rc = sp_keep_last(server, &error);
 
-    if (server->keep->checkpoints && sp_recover_end(server->out, server->round, &error) != SP_OK)
-        sp_log_error("keep", "%s; if the server dies now, the last evaluation has to be made again", error.text);
+    if (rc == SP_OK && server->keep->checkpoints)
+        rc = sp_recover_end(server->out, server->round, &error);
+    if (rc != SP_OK)
+        sp_log_error("keep",
+                     "%s; if the server dies before the results are written, the last rounds or the last evaluation "
+                     "have to be made again",
+                     error.text);
 }
 
 bool sp_keep_make_room(struct sp_server *server)
 {
     struct sp_keep *keep = server->keep;
     struct sp_error error = {0};
+    char path[PATH_BYTES_INSIDE + 16];
 
-    if (keep->journal == NULL || sp_journal_bytes(keep->journal) == 0)
+    (void)snprintf(path, sizeof path, "%s/" RESERVE_NAME, keep->checkpoints_folder);
+    if (unlink(path) == 0)
+        return true;
+    if (keep->journal == NULL || sp_journal_bytes(keep->journal) == 0 || keep->journal_dropped)
         return false;
+    keep->journal_dropped = true;
     sp_log_warn("keep", "the journal is deleted to make room for the results");
     return sp_recover_drop_journal(server->out, &error) == SP_OK;
 }
@@ -631,10 +688,11 @@ void sp_keep_finished(struct sp_server *server)
 {
     struct sp_error error = {0};
 
-    sp_recover_end_forget(server->out);
     if (server->keep->checkpoints && sp_recover_finish(server->out, sp_round_run(server->round), &error) != SP_OK)
         sp_log_error("keep", "%s; a server that is started in this folder again would take the job for unfinished",
                      error.text);
+    else
+        sp_recover_end_forget(server->out);
 }
 
 void sp_keep_close(struct sp_server *server)
@@ -678,13 +736,14 @@ json_t *sp_keep_json(const struct sp_server *server)
     sp_json_put(&object, "restarts", json_integer((json_int_t)server->restarts));
     sp_json_put(&object, "failures", json_integer(keep->failures));
     sp_json_put(&object, "failing", json_boolean(keep->failing));
-    checkpoint = keep->checkpoints ? json_pack("{s:I, s:f, s:I, s:f, s:I}", "round", (json_int_t)keep->written_round,
-                                               "seconds_ago", (double)(sp_server_now_ms() - keep->written_ms) / 1e3,
-                                               "bytes", (json_int_t)keep->checkpoint_bytes, "copy_ms_longest",
-                                               (double)keep->longest_copy_us / 1e3, "write_ms_longest",
-                                               (json_int_t)keep->longest_write_ms)
-                                   : json_null();
+    checkpoint = keep->written_ms > 0 ? json_pack("{s:I, s:f, s:I, s:f, s:I}", "round", (json_int_t)keep->written_round,
+                                                  "seconds_ago", (double)(sp_server_now_ms() - keep->written_ms) / 1e3,
+                                                  "bytes", (json_int_t)keep->checkpoint_bytes, "copy_ms_longest",
+                                                  (double)keep->longest_copy_us / 1e3, "write_ms_longest",
+                                                  (json_int_t)keep->longest_write_ms)
+                                      : json_null();
     sp_json_put(&object, "checkpoint", checkpoint);
-    sp_json_put(&object, "journal", keep->journal != NULL ? journal_json(keep) : json_null());
+    sp_json_put(&object, "enabled", json_boolean(keep->checkpoints));
+    sp_json_put(&object, "journal", keep->journal != NULL && keep->asked_ms > 0 ? journal_json(keep) : json_null());
     return object;
 }

@@ -31,16 +31,18 @@ void sp_keep_chunk(struct sp_server *server, const struct sp_action *action, str
 /* A COMMIT: false if it has to wait, with all that follows, until sp_keep_waits() says no more. */
 bool sp_keep_commit(struct sp_server *server, const struct sp_action *action);
 bool sp_keep_waits(const struct sp_server *server);
+/* Whether a push of this round comes before the COMMIT that its worker must have seen. */
+bool sp_keep_is_early(const struct sp_server *server, uint32_t round);
 
 void sp_keep_beat(struct sp_server *server);
 /* Somebody asks for a checkpoint now. */
 int sp_keep_checkpoint(struct sp_server *server, struct sp_error *error);
-/* Of the job as it is, before it stops: waits until it is on the disk. */
-void sp_keep_last(struct sp_server *server);
+/* Of the job as it is, before it stops: if the journal does not have it, it is written to a checkpoint, at once. */
+int sp_keep_last(struct sp_server *server, struct sp_error *error);
 /* All is done, and workers are about to be told: from now on the results can be written without them. */
 void sp_keep_end(struct sp_server *server);
-/* The results cannot be written: gives what room the journal takes, which is of no use any more. False if there is
- * none. */
+/* The results cannot be written: gives room that is of no use any more, that of the reserve first, then the journal's.
+ * False if there is none. */
 bool sp_keep_make_room(struct sp_server *server);
 /* The results of the whole job are written. */
 void sp_keep_finished(struct sp_server *server);

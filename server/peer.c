@@ -181,6 +181,15 @@ void sp_peer_resume(struct sp_peer *peer)
 /* --- frames ----------------------------------------------------------------------------------------------------------
  */
 
+/* The core has gone on to the next round while this one's COMMIT waits for the disk; no worker can know of it. */
+static bool is_early(struct sp_peer *peer, const struct sp_frame *frame, struct sp_error *error)
+{
+    if (!sp_keep_is_early(peer->server, frame->round))
+        return false;
+    (void)sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u before the COMMIT of the round before it", frame->round);
+    return true;
+}
+
 static int on_place(void *owner, const struct sp_message *message, void **destination, struct sp_error *error)
 {
     struct sp_peer *peer = owner;
@@ -188,6 +197,8 @@ static int on_place(void *owner, const struct sp_message *message, void **destin
 
     if (message->frame.type != SP_FRAME_PUSH && message->frame.type != SP_FRAME_WEIGHTS)
         return sp_error_set(error, SP_E_PROTOCOL, "%s is not for a worker to send", sp_frame_name(message->frame.type));
+    if (message->frame.type == SP_FRAME_PUSH && is_early(peer, &message->frame, error))
+        return error->code;
     rc = sp_round_place(peer->server->round, peer->id, &message->frame, destination, error);
     if (rc == SP_E_STATE) {
         *destination = peer->server->scratch; /* shared by all */
@@ -238,6 +249,8 @@ static int dispatch(struct sp_peer *peer, struct sp_message *message, const void
     case SP_FRAME_READY:
         return sp_round_ready(round, peer->id, frame->round, message->digest, now, error);
     case SP_FRAME_PUSH:
+        if (is_early(peer, frame, error))
+            return error->code;
         if (frame->bulk_bytes > 0 && bulk == NULL)
             return sp_round_push_dropped(round, peer->id, frame, now, error);
         return sp_round_push(round, peer->id, message, now, error);

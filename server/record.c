@@ -188,31 +188,33 @@ int sp_record_begin(struct sp_record *record, struct sp_error *error)
 }
 
 /* Whether the line is whole and of a round that was not lost. */
-static bool is_kept(const char *line, uint32_t round)
+static bool is_kept(const char *line, uint32_t round, bool evaluates)
 {
     json_t *object = json_loads(line, 0, NULL);
     json_t *of = json_object_get(object, "round");
-    bool kept = json_is_integer(of) && json_integer_value(of) <= (json_int_t)round;
+    json_int_t n = json_integer_value(of);
+    bool again = evaluates && n == (json_int_t)round && json_object_get(object, "event") == NULL;
+    bool kept = json_is_integer(of) && n <= (json_int_t)round && !again;
 
     json_decref(object);
     return kept;
 }
 
 /* Where the lines end that are kept: those of later rounds, and one that was cut, are the last. */
-static off_t end_of_kept(FILE *history, uint32_t round)
+static off_t end_of_kept(FILE *history, uint32_t round, bool evaluates)
 {
     char *line = NULL;
     size_t room = 0;
     off_t end = 0;
     ssize_t length;
 
-    while ((length = getline(&line, &room, history)) > 0 && line[length - 1] == '\n' && is_kept(line, round))
+    while ((length = getline(&line, &room, history)) > 0 && line[length - 1] == '\n' && is_kept(line, round, evaluates))
         end += length;
     free(line);
     return end;
 }
 
-int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error)
+int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, struct sp_error *error)
 {
     int rc = set_aside(record, error); /* of a run that was stopped */
 
@@ -221,7 +223,7 @@ int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *e
     if (rc != SP_OK)
         return rc;
     rewind(record->history);
-    return cut_history(record, end_of_kept(record->history, round), error);
+    return cut_history(record, end_of_kept(record->history, round, evaluates), error);
 }
 
 void sp_record_close(struct sp_record *record)

@@ -25,9 +25,9 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
 /* A new run: what an earlier one left is set aside, and a new history begins. */
 int sp_record_begin(struct sp_record *record, struct sp_error *error);
 
-/* A run that goes on after a round: its history stays, without lines of later rounds, and without one that was cut in
- * the middle. */
-int sp_record_go_on(struct sp_record *record, uint32_t round, struct sp_error *error);
+/* A run that goes on after a round: its history stays, without lines of later rounds, without the report of that one if
+ * it is evaluated again, and without a line that was cut in the middle. */
+int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, struct sp_error *error);
 void sp_record_close(struct sp_record *record);
 
 /* Writes FOLDER/job.yaml: the whole job, with what --set said, as a job file that makes the same run again. */

@@ -1,6 +1,6 @@
 #include "server/recover.h"
 
-#include "common/check.h"
+#include "server/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,16 +43,20 @@ static void finished_path(const char *folder, char *path, size_t bytes)
 
 int sp_recover_finish(const char *folder, uint64_t run, struct sp_error *error)
 {
-    char path[PATH_BYTES], text[32];
+    char path[PATH_BYTES], temporary[PATH_BYTES + 8], text[32], checkpoints[PATH_BYTES], journal[PATH_BYTES];
     int fd, length = snprintf(text, sizeof text, "%016llx\n", (unsigned long long)run);
     bool good;
 
     finished_path(folder, path, sizeof path);
-    fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-    good = fd >= 0 && write(fd, text, (size_t)length) == length;
+    (void)snprintf(temporary, sizeof temporary, "%s.new", path);
+    fd = open(temporary, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+    good = fd >= 0 && write(fd, text, (size_t)length) == length && fsync(fd) == 0;
     if (fd >= 0)
         good = close(fd) == 0 && good;
-    return good ? SP_OK : sp_error_set(error, SP_E_IO, "cannot write %s: %s", path, strerror(errno));
+    if (!good || rename(temporary, path) != 0)
+        return sp_files_error(error, "write", temporary);
+    sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
+    return sp_files_sync_folder(checkpoints, error);
 }
 
 static bool is_finished(const char *folder, uint64_t run)
@@ -78,7 +82,7 @@ static int empty_folder(const char *path, const char *last, struct sp_error *err
     int rc = SP_OK;
 
     if (folder == NULL)
-        return errno == ENOENT ? SP_OK : sp_error_set(error, SP_E_IO, "cannot read %s: %s", path, strerror(errno));
+        return errno == ENOENT ? SP_OK : sp_files_error(error, "read", path);
     for (struct dirent *entry = readdir(folder); entry != NULL && rc == SP_OK; entry = readdir(folder)) {
         if (entry->d_name[0] == '.' || strcmp(entry->d_name, last) == 0)
             continue;
@@ -105,16 +109,17 @@ int sp_recover_forget(const char *folder, struct sp_error *error)
 int sp_recover_set_aside(const char *folder, uint32_t round, struct sp_error *error)
 {
     char checkpoints[PATH_BYTES], journal[PATH_BYTES], from[PATH_BYTES + 64], to[PATH_BYTES + 80];
-    uint32_t rounds[64];
+    uint32_t newest;
     int count;
 
     sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
-    count = sp_checkpoint_list(checkpoints, rounds, sizeof rounds / sizeof rounds[0], error);
-    for (int i = 0; i < count && rounds[i] > round; i++) {
-        sp_checkpoint_path(checkpoints, rounds[i], from, sizeof from);
+    count = sp_checkpoint_list(checkpoints, &newest, 1, error);
+    while (count > 0 && newest > round) {
+        sp_checkpoint_path(checkpoints, newest, from, sizeof from);
         (void)snprintf(to, sizeof to, "%s.damaged", from);
         if (rename(from, to) != 0)
-            return sp_error_set(error, SP_E_IO, "cannot rename %s: %s", from, strerror(errno));
+            return sp_files_error(error, "rename", from);
+        count = sp_checkpoint_list(checkpoints, &newest, 1, error);
     }
     return count >= 0 ? SP_OK : SP_E_IO;
 }
@@ -317,8 +322,12 @@ static int look_at_end(struct attempt *attempt, struct sp_error *error)
     return check_wanted(attempt, error);
 }
 
-static bool is_final(int rc)
+/* What another checkpoint would not mend. A server that cannot read a file, or not this version of it, must not take it
+ * for damaged and go on from an older one; whoever only looks may. */
+static bool is_final(const struct attempt *attempt, int rc)
 {
+    if (rc == SP_E_IO || rc == SP_E_UNSUPPORTED)
+        return attempt->options->job != NULL;
     return rc == SP_OK || rc == SP_E_MISMATCH || rc == SP_E_NOMEM;
 }
 
@@ -327,15 +336,15 @@ static int try_all(struct attempt *attempt, const uint32_t *rounds, int count, s
 {
     int rc = SP_E_MISSING;
 
-    for (int i = 0; i < count && !is_final(rc); i++) {
+    for (int i = 0; i < count && !is_final(attempt, rc); i++) {
         if (rounds[i] > attempt->options->to)
             continue;
         rc = try_checkpoint(attempt, rounds[i], error);
-        if (!is_final(rc))
+        if (!is_final(attempt, rc))
             say(attempt->options, true, "the checkpoint of round %u is of no use: %s; trying the one before", rounds[i],
                 error->text);
     }
-    if (is_final(rc))
+    if (is_final(attempt, rc))
         return rc;
     if (rc == SP_E_MISSING)
         return sp_error_set(error, SP_E_MISSING, "the oldest checkpoint in %s is of round %u", attempt->checkpoints,

@@ -11,6 +11,14 @@ static int refuse(const struct sp_checkpoint *checkpoint, const char *what, stru
                         checkpoint->round, what);
 }
 
+static int refuse_version(uint32_t round, struct sp_error *error)
+{
+    return sp_error_set(error, SP_E_UNSUPPORTED,
+                        "the state after round %u was written by another version of Signpost: go on with that one, or "
+                        "begin anew with --fresh",
+                        round);
+}
+
 static int restore_model(struct sp_round *r, const struct sp_checkpoint *checkpoint, struct sp_error *error)
 {
     const struct sp_checkpoint_section *section = sp_checkpoint_find(checkpoint, "layout");
@@ -36,8 +44,12 @@ static int restore_model(struct sp_round *r, const struct sp_checkpoint *checkpo
 
 static int load_state(struct sp_round *r, const void *bytes, size_t count)
 {
-    struct sp_archive archive = sp_archive_load(bytes, count);
+    struct sp_archive archive = sp_archive_load(bytes, count), head = archive;
+    uint64_t version = 0;
 
+    sp_archive_u64(&head, &version);
+    if (!head.bad && version != SP_STATE_VERSION)
+        return SP_E_UNSUPPORTED;
     sp_state_visit(r, &archive, false);
     if (archive.bad || archive.used != archive.room || r->committed > r->rounds)
         return SP_E_CORRUPT;
@@ -86,6 +98,8 @@ int sp_round_restore(struct sp_round *r, const struct sp_checkpoint *checkpoint,
     rc = load_state(r, state->bytes, (size_t)state->count);
     if (rc == SP_E_NOMEM)
         return sp_error_set(error, rc, "no memory for the phase of the checkpoint of round %u", checkpoint->round);
+    if (rc == SP_E_UNSUPPORTED)
+        return refuse_version(checkpoint->round, error);
     if (rc != SP_OK || r->committed != checkpoint->round)
         return refuse(checkpoint, "state", error);
     rc = restore_arrays(r, checkpoint, error);
@@ -122,6 +136,8 @@ static int replay_commit(struct sp_round *r, const struct sp_entry *entry, const
     rc = load_state(r, body, entry->bytes);
     if (rc == SP_E_NOMEM)
         return sp_error_set(error, rc, "no memory for the phase after round %u", entry->round);
+    if (rc == SP_E_UNSUPPORTED)
+        return refuse_version(entry->round, error);
     if (rc != SP_OK || r->committed != entry->round)
         return sp_error_set(error, SP_E_CORRUPT, "the state in the record of round %u cannot be read", entry->round);
     if (r->last_commit.has_digest && r->last_commit.digest != digest)
@@ -160,8 +176,10 @@ static void evaluate_again(struct sp_round *r)
 
 void sp_round_go_on(struct sp_round *r, uint64_t now_ms)
 {
-    r->now_ms = now_ms;
+    r->now_ms = r->began_ms = now_ms;
     r->stage = SP_STAGE_RUNNING;
+    if (r->job.server.quarantine != SP_QUARANTINE_EXCLUDE) /* the key may change with a restart */
+        memset(r->suspicion.excluded, 0, sizeof r->suspicion.excluded);
     if (r->evaluation.pending)
         evaluate_again(r);
     if (r->residual != NULL)

@@ -412,7 +412,7 @@ void sp_round_await_return(struct sp_round *r)
     if (r->stage != SP_STAGE_RUNNING)
         return;
     r->rejoining.on = true;
-    r->rejoining.wanted = r->voters > 1 ? r->voters : 1;
+    r->rejoining.wanted = r->committed == 0 ? r->job.workers : r->voters > 1 ? r->voters : 1;
     r->rejoining.deadline_ms = 0;
 }
 

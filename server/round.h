@@ -260,6 +260,10 @@ const struct sp_commit *sp_round_last_commit(const struct sp_round *r);
 /* The round that was committed last. Cheap as well. */
 uint32_t sp_round_committed(const struct sp_round *r);
 
+/* Whether the job has started; whether it evaluates the weights of the round that was committed last. Cheap. */
+bool sp_round_has_started(const struct sp_round *r);
+bool sp_round_evaluates(const struct sp_round *r);
+
 /* The phase that a round was of, or will be unless the job switches before it. Cheap, unlike a view. */
 enum sp_phase sp_round_phase(const struct sp_round *r, uint32_t round);
 /* NULL while unknown. Cheap as well. */

@@ -181,12 +181,24 @@ static int write_results(struct sp_server *server, struct sp_error *error)
     return rc;
 }
 
+static void keep_last(struct sp_server *server)
+{
+    struct sp_error error = {0};
+    int rc = sp_keep_last(server, &error);
+
+    if (rc == SP_OK)
+        return;
+    sp_log_error("keep", "%s; a server that is started again goes on from an earlier round", error.text);
+    server->code = rc;
+    server->error = error;
+}
+
 static void leave_results(struct sp_server *server, bool stopped)
 {
     struct sp_error error = {0};
     int rc = write_results(server, &error);
 
-    if (rc == SP_E_IO && !stopped && sp_keep_make_room(server))
+    while (rc == SP_E_IO && !stopped && sp_keep_make_room(server))
         rc = write_results(server, &error);
     if (rc == SP_OK && !stopped)
         sp_keep_finished(server);
@@ -235,7 +247,7 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
         if (peer->stage >= SP_PEER_WORKER) /* the others believe it when they know us: see say_goodbye_to_strangers() */
             sp_peer_bye(peer, action->bye.reason, action->bye.words);
     if (stopped)
-        sp_keep_last(server);
+        keep_last(server);
     leave_results(server, stopped);
     if (server->absent > 0)
         sp_log_info("server", "%u workers lost their connection before the end; listening for %d s to tell them",
@@ -405,6 +417,10 @@ static void on_signal(uv_signal_t *handle, int number)
     const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
     char words[64];
 
+    if (++server->signals > 1) {
+        sp_log_error("server", "%s again: ending at once, without results", name);
+        _exit(EXIT_FAILURE);
+    }
     sp_log_info("server", "%s: writing the results and ending", name);
     (void)snprintf(words, sizeof words, "stopped by %s", name);
     sp_round_stop(server->round, words, sp_server_now_ms());
@@ -567,7 +583,7 @@ static int open_run(struct sp_server *server, const struct sp_server_options *op
     if (rc != SP_OK)
         return rc;
     if (sp_keep_goes_on(server, &after))
-        return sp_record_go_on(&server->record, after, error);
+        return sp_record_go_on(&server->record, after, sp_round_evaluates(server->round), error);
     sp_round_exchange_only(server->round, options->exchange_only);
     rc = sp_initial_open(server, error);
     if (rc == SP_OK)

@@ -100,6 +100,16 @@ uint32_t sp_round_committed(const struct sp_round *r)
     return r->committed;
 }
 
+bool sp_round_has_started(const struct sp_round *r)
+{
+    return r->started;
+}
+
+bool sp_round_evaluates(const struct sp_round *r)
+{
+    return r->evaluation.pending;
+}
+
 const struct sp_layout *sp_round_layout(const struct sp_round *r)
 {
     return r->layout.tensors_count > 0 ? &r->layout : NULL;

@@ -25,8 +25,8 @@ static void print_slots(const json_t *slots)
     size_t index;
     json_t *slot;
 
-    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s %11s\n", "slot", "state", "address", "votes", "missed",
-                 "late", "duplicates", "abstained", "resyncs", "disagreement", "correlation");
+    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s %11s\n", "slot", "state", "address", "votes",
+                 "missed", "late", "duplicates", "abstained", "resyncs", "disagreement", "correlation");
     json_array_foreach((json_t *)slots, index, slot)
     {
         bool behind = json_is_true(json_object_get(slot, "behind"));
@@ -76,7 +76,8 @@ static void print_keep(const json_t *keep)
     const json_t *checkpoint = json_object_get(keep, "checkpoint");
 
     if (!json_is_object(checkpoint)) {
-        (void)printf("  kept            nothing (server.checkpoint.enabled is false)\n");
+        (void)printf("  kept            nothing%s\n",
+                     json_is_true(json_object_get(keep, "enabled")) ? " yet" : " (server.checkpoint.enabled is false)");
         return;
     }
     (void)printf("  kept            checkpoint of round %.0f (%.0f s ago%s)", number(checkpoint, "round"),

@@ -22,7 +22,7 @@ def resident_bytes(process):
 
 class SlowReader(harness.Case):
     def test_a_worker_that_stops_reading(self):
-        server = self.start_server(*JOB, HIDDEN)
+        server = self.start_server(*JOB, HIDDEN, 'server.journal.enabled=false', 'server.checkpoint.enabled=false')
         workers = self.start_workers(server, 3, HIDDEN, slots=True)
         self.assertEqual(self.wait_for_round(server, 30)['params'], MODEL_BYTES // 4)
         before = resident_bytes(server)

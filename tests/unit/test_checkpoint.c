@@ -300,7 +300,7 @@ START_TEST(test_list_and_prune)
 
     (void)snprintf(folder, sizeof folder, "%s", files_path("many"));
     ck_assert_int_eq(sp_checkpoint_list(folder, got, 8, &error), 0);
-    ck_assert_uint_eq(sp_checkpoint_prune(folder, 2, false), 0);
+    ck_assert_uint_eq(sp_checkpoint_prune(folder, 2, false, NULL), 0);
     for (size_t i = 0; i < UNIT_COUNT(rounds); i++) {
         checkpoint.round = rounds[i];
         write_into(folder, &checkpoint);
@@ -313,14 +313,14 @@ START_TEST(test_list_and_prune)
     ck_assert(got[0] == 4000000000u && got[1] == 100 && got[2] == 50 && got[3] == 7 && got[4] == 3);
     ck_assert_int_eq(sp_checkpoint_list(folder, got, 2, &error), 2);
     ck_assert(got[0] == 4000000000u && got[1] == 100);
-    ck_assert_uint_eq(sp_checkpoint_prune(folder, 3, false), 50);
+    ck_assert_uint_eq(sp_checkpoint_prune(folder, 3, false, NULL), 50);
     ck_assert_int_eq(sp_checkpoint_list(folder, got, 8, &error), 3);
     ck_assert_uint_eq(files_in(folder), 6); /* what is not ours stays */
-    ck_assert_uint_eq(sp_checkpoint_prune(folder, 3, false), 50);
-    ck_assert_uint_eq(sp_checkpoint_prune(folder, 1, true), 4000000000u);
+    ck_assert_uint_eq(sp_checkpoint_prune(folder, 3, false, NULL), 50);
+    ck_assert_uint_eq(sp_checkpoint_prune(folder, 1, true, NULL), 4000000000u);
     ck_assert_int_eq(sp_checkpoint_list(folder, got, 8, &error), 2);
     ck_assert(got[0] == 4000000000u && got[1] == 50);
-    ck_assert_uint_eq(sp_checkpoint_prune(folder, 1, true), 4000000000u);
+    ck_assert_uint_eq(sp_checkpoint_prune(folder, 1, true, NULL), 4000000000u);
     ck_assert_int_eq(sp_checkpoint_list(files_path("many/8.checkpoint"), got, 8, &error), -1);
     ck_assert_ptr_nonnull(strstr(error.text, "8.checkpoint"));
 }

@@ -116,8 +116,10 @@ static enum sp_momentum_fate judge_momentum(const struct sp_learner *learner, ui
 
     if (learner->own_rounds == 0)
         return SP_MOMENTUM_ABSENT;
-    if (round == 0 || (run != learner->momentum_run && run != 0 && learner->momentum_run != 0))
+    if (run != learner->momentum_run && run != 0 && learner->momentum_run != 0)
         return SP_MOMENTUM_FOREIGN;
+    if (round == 0) /* the job begins, and nothing of before may show in it */
+        return SP_MOMENTUM_OLD;
     return (round > of ? round - of : of - round) <= SP_MOMENTUM_AGE_MAX ? SP_MOMENTUM_KEPT : SP_MOMENTUM_OLD;
 }
 

@@ -638,6 +638,9 @@ static int write_last(struct sp_keep *keep, struct sp_error *error)
     (void)sp_round_copied(keep->server->round, &checkpoint);
     rc = sp_checkpoint_write(keep->checkpoints_folder, &checkpoint, error);
     sp_checkpoint_finish(&checkpoint);
+    if (rc == SP_OK)
+        (void)sp_checkpoint_prune(keep->checkpoints_folder, keep->server->job.server.checkpoint.keep,
+                                  keep->server->job.server.journal.keep_history, NULL);
     return rc;
 }
 

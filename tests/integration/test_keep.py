@@ -11,6 +11,11 @@ SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/s
 ALWAYS = 'server.journal.fsync=always'
 
 
+def checkpoint_of(status):
+    """The round of the one on the disk; 0 before there is any."""
+    return (status['keep']['checkpoint'] or {'round': 0})['round']
+
+
 class Keep(harness.Case):
     def setUp(self):
         self.port = harness.free_port()
@@ -74,7 +79,7 @@ class Keep(harness.Case):
         sets = ('train.epochs=30', 'server.journal.enabled=false', 'server.checkpoint.every=40')
         server = self.server_on(*sets)
         workers = self.start_workers(server, 4)
-        self.wait_for(lambda: server.status()['keep']['checkpoint']['round'] >= 80, 'two checkpoints')
+        self.wait_for(lambda: checkpoint_of(server.status()) >= 80, 'two checkpoints')
         server.kill()
         server = self.server_on(*sets)
         after, checkpoint = self.went_on(server)
@@ -153,7 +158,7 @@ class Keep(harness.Case):
         """A run with some checkpoints, whose server was killed."""
         server = self.server_on(ALWAYS, 'train.epochs=400', 'server.checkpoint.every=30', *sets)
         workers = self.start_workers(server, 4)
-        status = self.wait_for(lambda: server.status() if server.status()['keep']['checkpoint']['round'] >= 90 else None,
+        status = self.wait_for(lambda: server.status() if checkpoint_of(server.status()) >= 90 else None,
                                'some checkpoints')
         self.wait_for_round(server, status['round'] + 10)
         server.kill()
@@ -292,7 +297,7 @@ class Keep(harness.Case):
     def test_a_journal_has_its_limit(self):
         server = self.server_on('train.epochs=400', 'server.journal.max_bytes=400000', 'server.checkpoint.keep=2')
         self.start_workers(server, 4)
-        self.wait_for(lambda: server.status()['keep']['checkpoint']['round'] > 300, 'checkpoints because of its size')
+        self.wait_for(lambda: checkpoint_of(server.status()) > 300, 'checkpoints because of its size')
         first = server.run / 'checkpoint' / '0000000000.checkpoint', server.run / 'journal' / '0000000000.journal'
         self.wait_for(lambda: not any(path.exists() for path in first), 'the first checkpoint and segment to go')
 

@@ -490,6 +490,38 @@ START_TEST(test_a_line_is_written_whole_or_not_at_all)
 }
 END_TEST
 
+static void write_history(const char *text)
+{
+    FILE *to = fopen(path_of("history.jsonl"), "we");
+
+    ck_assert_ptr_nonnull(to);
+    ck_assert_int_ge(fputs(text, to), 0);
+    ck_assert_int_eq(fclose(to), 0);
+}
+
+/* Lines of rounds that were lost go, one that was cut does, and the report of a round that is evaluated once more. */
+START_TEST(test_history_goes_on)
+{
+    static const char good[] = "{\"round\":1}\n{\"round\":2,\"event\":\"rates\"}\n{\"round\":2}\n";
+    struct sp_event event = an_event(SP_EVENT_DRY_RUN);
+    char text[256];
+
+    for (int more = 0; more < 3; more++) {
+        static const char *const ends[] = {"", "{\"round\":3}\n", "{\"round\":2}"};
+
+        for (int again = 0; again < 2; again++) {
+            (void)snprintf(text, sizeof text, "%s%s", good, ends[more]);
+            write_history(text);
+            sp_record_close(&record);
+            ck_assert_int_eq(sp_record_open(&record, run, &error), SP_OK);
+            ck_assert_int_eq(sp_record_go_on(&record, 2, again == 1, &error), SP_OK);
+            write_event(&event);
+            json_decref(read_line(2, again == 1 ? 3 : 4));
+        }
+    }
+}
+END_TEST
+
 static void clean_up(void)
 {
     static const char *const names[] = {"lock",
@@ -528,6 +560,7 @@ int main(void)
     tcase_add_test(tests, test_model_without_buffers);
     tcase_add_test(tests, test_whole_files);
     tcase_add_test(tests, test_folder_is_locked_and_cleared);
+    tcase_add_test(tests, test_history_goes_on);
     tcase_add_test(tests, test_a_line_is_written_whole_or_not_at_all);
     rc = unit_run(suite, tests);
     clean_up();

@@ -12,7 +12,7 @@ import harness  # noqa: E402
 SIGNPOST = os.environ.get('SP_SIGNPOST', str(harness.ROOT / 'build/deploy/tool/signpost'))
 RESIDENT_MORE_KIB = 8192  # what an allocator may keep after a storm; a leak of a connection's buffers is more
 ASTRAY = re.compile(r'.*went astray.*')
-KNOWN = re.compile(r'summary\.json|history\.jsonl|model\.safetensors|job\.yaml|lock|checkpoint/finished|'
+KNOWN = re.compile(r'(previous-)?(summary\.json|model\.safetensors)|history\.jsonl|job\.yaml|lock|checkpoint/(finished|reserve)|'
                    r'checkpoint/\d{10}\.checkpoint|journal/\d{10}\.journal')
 
 

@@ -141,9 +141,26 @@ bool sp_round_copy(struct sp_round *r, size_t bytes)
     return copying->section == copying->checkpoint.sections;
 }
 
+static uint64_t left_to_copy(const struct copying *copying)
+{
+    uint64_t left = 0;
+
+    for (unsigned i = copying->section; i < copying->checkpoint.sections; i++)
+        left += copying->checkpoint.section[i].count;
+    return left - copying->done;
+}
+
 void sp_copy_finish(struct sp_round *r)
 {
+    uint64_t left = left_to_copy(&r->copying);
+
+    r->copied_at_once = left > r->copied_at_once ? left : r->copied_at_once;
     (void)sp_round_copy(r, SIZE_MAX);
+}
+
+uint64_t sp_round_copied_at_once(const struct sp_round *r)
+{
+    return r->copied_at_once;
 }
 
 bool sp_round_copied(struct sp_round *r, struct sp_checkpoint *checkpoint)

@@ -277,22 +277,24 @@ static json_t *journal_json(const struct sp_keep *keep)
                      (double)keep->waited_ms / 1e3);
 }
 
+static json_t *checkpoint_json(const struct sp_keep *keep)
+{
+    return json_pack("{s:I, s:f, s:I, s:f, s:I, s:I}", "round", (json_int_t)keep->written_round, "seconds_ago",
+                     (double)(sp_server_now_ms() - keep->written_ms) / 1e3, "bytes", (json_int_t)keep->checkpoint_bytes,
+                     "copy_ms_longest", (double)keep->longest_copy_us / 1e3, "copy_bytes_at_once",
+                     (json_int_t)sp_round_copied_at_once(keep->server->round), "write_ms_longest",
+                     (json_int_t)keep->longest_write_ms);
+}
+
 json_t *sp_keep_json(const struct sp_server *server)
 {
     const struct sp_keep *keep = server->keep;
     json_t *object = json_object();
-    json_t *checkpoint;
 
     sp_json_put(&object, "restarts", json_integer((json_int_t)server->restarts));
     sp_json_put(&object, "failures", json_integer(keep->failures));
     sp_json_put(&object, "failing", json_boolean(keep->failing));
-    checkpoint = keep->written_ms > 0 ? json_pack("{s:I, s:f, s:I, s:f, s:I}", "round", (json_int_t)keep->written_round,
-                                                  "seconds_ago", (double)(sp_server_now_ms() - keep->written_ms) / 1e3,
-                                                  "bytes", (json_int_t)keep->checkpoint_bytes, "copy_ms_longest",
-                                                  (double)keep->longest_copy_us / 1e3, "write_ms_longest",
-                                                  (json_int_t)keep->longest_write_ms)
-                                      : json_null();
-    sp_json_put(&object, "checkpoint", checkpoint);
+    sp_json_put(&object, "checkpoint", keep->written_ms > 0 ? checkpoint_json(keep) : json_null());
     sp_json_put(&object, "enabled", json_boolean(keep->checkpoints));
     sp_json_put(&object, "journal", keep->journal != NULL && keep->asked_ms > 0 ? journal_json(keep) : json_null());
     return object;

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLICE_BYTES (4u * 1024u * 1024u) /* copied between two looks at the sockets: about a millisecond */
-#define RETRY_MS 10000                   /* after a failure */
+#define SLICE_BYTES (1024u * 1024u) /* copied between two looks at the sockets: some tenths of a millisecond */
+#define RETRY_MS 10000              /* after a failure */
 #define RESERVE_NAME "reserve"
 #define RESERVE_SLACK_BYTES 65536 /* the state grows with the job */
 

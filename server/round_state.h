@@ -100,6 +100,7 @@ struct sp_round {
     uint8_t *saved; /* owned */
     size_t saved_room;
     struct copying copying;
+    uint64_t copied_at_once;
     float *gradient; /* owned: the means that went into Adam, if its rounds are kept; else NULL */
     struct rejoining rejoining;
     bool exchange_only;

@@ -42,6 +42,9 @@ int sp_round_checkpoint(struct sp_round *r, struct sp_error *error);
 /* Copies at most `bytes` more. True if there is nothing left to copy. */
 bool sp_round_copy(struct sp_round *r, size_t bytes);
 
+/* The most bytes so far that were left to be copied when a round was committed. */
+uint64_t sp_round_copied_at_once(const struct sp_round *r);
+
 /* Gives the copy, which is the caller's from now on (sp_checkpoint_finish()); false if it is not whole or there is
  * none. */
 bool sp_round_copied(struct sp_round *r, struct sp_checkpoint *checkpoint);

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 
 import harness
@@ -222,6 +223,27 @@ class Keep(harness.Case):
         done = self.tool('replay', run)
         self.assertIn('is damaged after round', done.stderr)
         self.assertLess(self.replay()[0], 30)
+
+    def test_files_of_the_first_version(self):
+        """tests/fixtures/run, see README.md there."""
+        run = self.folder / 'run'
+        shutil.copytree(harness.ROOT / 'tests/fixtures/run', run)
+        self.assertEqual(self.replay(), (22, '314f22f6e7063b0e'))
+        sets = ('model.type=softmax', 'workers=2', 'train.rounds=24', 'train.evaluate=0', 'optimizer.switch.when=at',
+                'optimizer.switch.step=10', 'optimizer.sgd.wire=i8')
+        server = self.server_on(*sets)
+        self.assertEqual(self.went_on(server), (22, 11))
+        summary = self.finish(server, self.start_workers(server, 2, 'model.type=softmax'))
+        self.assertEqual((summary['rounds_done'], summary['switch_round']), (24, 10))
+        self.assertEqual(self.replay(), (24, summary['weights_digest']))
+
+    def test_another_version_of_the_state(self):
+        run = self.folder / 'run'
+        shutil.copytree(harness.ROOT / 'tests/fixtures/run', run)
+        data = bytearray((run / 'checkpoint/0000000011.checkpoint').read_bytes())
+        (run / 'checkpoint/0000000011.checkpoint').write_bytes(data.replace(b'SPCHECK1', b'SPCHECK9'))
+        refused = self.tool('replay', run, code=1)
+        self.assertRegex(refused.stderr, r'version')
 
     # --- the disk ------------------------------------------------------------------------------------------------------
 

@@ -381,11 +381,15 @@ static int replay_gradient(struct sp_round *r, const struct sp_chunk *chunk, con
 static int replay_main(struct sp_round *r, const struct sp_chunk *chunk, const struct sp_entry *entry, const void *body,
                        struct sp_error *error)
 {
-    float *values = r->mean != NULL ? r->mean + chunk->first : NULL;
+    float *values;
 
     if (r->form.phase == SP_PHASE_SIGN) {
         memcpy(r->bits + chunk->first / 8, body, entry->bytes);
-    } else if (r->form.phase == SP_PHASE_MARGIN) {
+        return SP_OK;
+    }
+    sp_assert(r->mean != NULL); /* the state before said that this phase comes */
+    values = r->mean + chunk->first;
+    if (r->form.phase == SP_PHASE_MARGIN) {
         if (!sp_planes_decode(body, entry->voters, chunk->count, values))
             return refuse(entry, "counts more votes than there were", error);
     } else if (r->form.wire == SP_WIRE_F32) {

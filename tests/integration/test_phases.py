@@ -266,7 +266,9 @@ class Deaths(Phases):
         s = self.finish(server, workers)
         self.assert_done(s)
         self.assertEqual(sum(slot['resyncs'] for slot in s['slots']), 0, 'server and workers have the same weights')
-        self.assertEqual(sum(slot['joins'] for slot in s['slots']), 4 + deaths)
+        # On a busy machine some were killed before they had joined.
+        joins = sum(slot['joins'] for slot in s['slots'])
+        self.assertTrue(4 < joins <= 4 + deaths, joins)
         self.assertEqual(readers.weights_digest(readers.Model(server.run / 'model.safetensors').raw), s['weights_digest'])
         return s
 

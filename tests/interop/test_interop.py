@@ -287,7 +287,8 @@ class Interop(harness.Case):
         worker, client = self.start_worker(server), self.start_client(server)
         self.wait_for_round(server, 30)
         server.kill()
-        server = self.start_server('workers=2', 'train.rounds=300', 'seed=7', 'optimizer.beta1=0.5', listen=listen)
+        server = self.start_server('workers=2', 'train.rounds=300', 'seed=7', 'optimizer.beta1=0.5', listen=listen,
+                                   fresh=True)
         summary = self.finish(server, [worker, client])
         self.assert_done(summary)
         self.assert_same_weights([client], summary)

@@ -79,9 +79,38 @@ static int io_error(struct sp_error *error, const char *verb, const char *path)
     return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
 }
 
+static void sync_folder(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+}
+
+/* One that is new is on the disk when this returns: what is synced in it later would else be gone with it. */
+static int make_one(const char *path, struct sp_error *error)
+{
+    char parent[PATH_BYTES];
+    char *slash;
+
+    if (mkdir(path, 0777) != 0)
+        return errno == EEXIST ? SP_OK : io_error(error, "make the folder", path);
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    slash = strrchr(parent, '/');
+    if (slash == NULL)
+        (void)strcpy(parent, ".");
+    else
+        slash[slash == parent] = '\0';
+    sync_folder(parent);
+    return SP_OK;
+}
+
 static int make_folder(const char *folder, struct sp_error *error)
 {
     char path[PATH_BYTES];
+    int rc;
 
     if (strlen(folder) == 0 || strlen(folder) >= sizeof path - 64)
         return sp_error_set(error, SP_E_RANGE, "the run's folder must have a name of 1 to %zu bytes", sizeof path - 65);
@@ -90,13 +119,12 @@ static int make_folder(const char *folder, struct sp_error *error)
         if (*at != '/')
             continue;
         *at = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return io_error(error, "make the folder", path);
+        rc = make_one(path, error);
+        if (rc != SP_OK)
+            return rc;
         *at = '/';
     }
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return io_error(error, "make the folder", path);
-    return SP_OK;
+    return make_one(path, error);
 }
 
 static int lock_folder(struct sp_record *record, struct sp_error *error)
@@ -419,16 +447,6 @@ int sp_record_event(struct sp_record *record, const struct sp_event *event, cons
 
 /* --- whole files -----------------------------------------------------------------------------------------------------
  */
-
-static void sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
-}
 
 static int write_file(const struct sp_record *record, const char *name, const struct piece *pieces, size_t count,
                       struct sp_error *error)

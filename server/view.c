@@ -44,7 +44,8 @@ static void describe_return(struct sp_round *r)
     double left = (double)rejoining->deadline_ms - (double)r->now_ms;
 
     if (rejoining->deadline_ms == 0)
-        (void)snprintf(r->waits, sizeof r->waits, "the return of %u workers; none is back", rejoining->wanted);
+        (void)snprintf(r->waits, sizeof r->waits, "the return of %u worker%s; none is back", rejoining->wanted,
+                       rejoining->wanted == 1 ? "" : "s");
     else
         (void)snprintf(r->waits, sizeof r->waits,
                        "the return of workers: %u of %u are back; goes on in %.0f s at the latest "

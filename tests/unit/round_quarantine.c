@@ -164,7 +164,7 @@ START_TEST(test_excluded_is_not_waited_for)
     ck_assert_uint_eq(look().live, 0);
     drive_tick(&d, 20000);
     ck_assert_uint_eq(d.committed, JUDGED + 2);
-    ck_assert_str_eq(look().waits, "workers: 0 live, server.min_live is 1");
+    ck_assert_str_eq(look().waits, "the return of 1 worker; none is back");
     close_all();
 }
 END_TEST

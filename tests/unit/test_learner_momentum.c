@@ -44,8 +44,8 @@ static const struct {
     {7, 7, UINT32_MAX, SP_MOMENTUM_OLD}, {7, 8, 30, SP_MOMENTUM_FOREIGN},
     {7, 8, 41, SP_MOMENTUM_FOREIGN},     {0, 8, 30, SP_MOMENTUM_KEPT}, /* a run that is not known */
     {7, 0, 30, SP_MOMENTUM_KEPT},        {7, 0, 41, SP_MOMENTUM_OLD},
-    {7, 7, 0, SP_MOMENTUM_FOREIGN}, /* the job begins */
-    {7, 8, 0, SP_MOMENTUM_FOREIGN},      {0, 0, 0, SP_MOMENTUM_FOREIGN},
+    {7, 7, 0, SP_MOMENTUM_OLD}, /* the job begins */
+    {7, 8, 0, SP_MOMENTUM_FOREIGN},      {0, 0, 0, SP_MOMENTUM_OLD},
 };
 
 START_TEST(test_replaced)

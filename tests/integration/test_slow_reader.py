@@ -37,7 +37,8 @@ class SlowReader(harness.Case):
             return server.status()['round'] >= left['round'] + ROUNDS
         self.wait_for(look, f'{ROUNDS} rounds without it', harness.RUN_S)
         # Those rounds alone are 120 MB.
-        self.assertLess(most, before + BUDGET_BYTES + SLACK_BYTES)
+        slack = SLACK_BYTES * (4 if harness.SLOW > 1 else 1)  # a sanitizer keeps for a while what is freed
+        self.assertLess(most, before + BUDGET_BYTES + slack)
         workers[2].send(signal.SIGCONT)
         self.wait_for(lambda: server.status()['slots'][2]['votes'] > left['slots'][2]['votes'], 'it to vote again',
                       harness.RUN_S)

@@ -77,13 +77,13 @@ def percent(value):
 def row(seed, run, calm):
     accuracy = [percent(r.summary['test_accuracy']) if r.summary else '-' for r in (run, calm)]
     return (f'| {seed} | {sum(run.storm.counts.values())} | {run.seconds:.1f} | {calm.seconds:.1f} | {run.healed_s:.1f} | '
-            f'{accuracy[0]} | {accuracy[1]} | {"; ".join(run.bad + calm.bad) or "all held"} |')
+            f'{run.grown} | {accuracy[0]} | {accuracy[1]} | {"; ".join(run.bad + calm.bad) or "all held"} |')
 
 
 def print_table(options, pairs):
     """Also says whether the mean accuracies are near enough; returns whether all held."""
-    print('\n| seed | faults | seconds | undisturbed | longest until well, s | accuracy, % | undisturbed, % | outcome |')
-    print('|---:|---:|---:|---:|---:|---:|---:|---|')
+    print('\n| seed | faults | seconds | undisturbed | longest until well, s | memory grew, KiB | accuracy, % | undisturbed, % | outcome |')
+    print('|---:|---:|---:|---:|---:|---:|---:|---:|---|')
     for seed, (run, calm) in zip(options.seeds, pairs):
         print(row(seed, run, calm))
     for name in storm.RATES:

@@ -59,6 +59,11 @@ def of_memory(members):
     return bad
 
 
+def grown(members):
+    """KiB by which the process grew that grew most over storms which it lived through."""
+    return max((member.seen[2].resident - member.seen[1].resident for member in members if member.seen), default=0)
+
+
 def of_folder(run):
     files = sorted(str(path.relative_to(run)) for path in run.rglob('*') if not path.is_dir())
     bad = [f'{name} is left in the folder of the run' for name in files if not KNOWN.fullmatch(name)]

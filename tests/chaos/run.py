@@ -43,6 +43,7 @@ class Run:
         self.well_since = None
         self.summary = None
         self.healed_s = 0.0
+        self.grown = 0
         self.refused = 0     # starts of the server on a full disk
         self.status = None
         self.asked = 0.0
@@ -170,4 +171,5 @@ class Run:
             if (code := self.cluster.wait_for_end(worker, HEAL_S)) != 0:
                 self.bad.append(f'{worker.name} ' + ('does not end' if code is None else f'ended with {code}'))
         self.summary = json.loads((self.cluster.run / 'summary.json').read_text())
+        self.grown = checks.grown(self.cluster.members)
         self.bad += checks.all_of(self.cluster, self.summary)

@@ -46,7 +46,7 @@ def of_processes(cluster):
 
 
 def of_memory(members):
-    """Processes that lived through a storm hold what they held before it."""
+    """Processes that lived through a storm hold what they held in the calm before it."""
     bad = []
     for member in members:
         if member.seen is None:

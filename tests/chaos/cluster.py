@@ -29,6 +29,7 @@ class Member:
         self.start_process = start
         self.process = None
         self.past = []
+        self.spared = False    # by what kills
         self.down = False      # and will be started again
         self.stopped = False   # by SIGSTOP, and will be continued
         self.cut_off = False   # from the others, and will be connected again
@@ -36,6 +37,9 @@ class Member:
 
     def alive(self):
         return self.process is not None and self.process.alive()
+
+    def mortal(self):
+        return self.alive() and not self.spared
 
     def start(self):
         if self.process is not None:

@@ -88,30 +88,30 @@ class Storm:
         self._undo_after(delay, member.start)
 
     def _kill_worker(self, rng):
-        worker, delay = self._one(rng, lambda w: w.alive()), rng.choice((0.0, rng.random() * 0.3))
+        worker, delay = self._one(rng, lambda w: w.mortal()), rng.choice((0.0, rng.random() * 0.3))
         if worker is None:
             return None
         self._kill(worker, delay)
         return f'{worker.name}, started again after {delay:.2f} s'
 
     def _kill_workers(self, rng):
-        delay, able = rng.random() * 0.3, [w for w in self.cluster.workers if w.alive()]
+        delay, able = rng.random() * 0.3, [w for w in self.cluster.workers if w.mortal()]
         for worker in able:
             self._kill(worker, delay)
         return f'all {len(able)} that lived, started again after {delay:.2f} s' if able else None
 
     def _kill_server(self, rng):
         delay = rng.choice((0.0, rng.random()))
-        if not self.cluster.server.alive():
+        if not self.cluster.server.mortal():
             return None
         self._kill(self.cluster.server, delay)
         return f'started again after {delay:.2f} s'
 
     def _kill_all(self, rng):
-        able, delays = [m for m in self.cluster.members if m.alive()], [rng.random() * 0.5 for _ in self.cluster.members]
+        able, delays = [m for m in self.cluster.members if m.mortal()], [rng.random() * 0.5 for _ in self.cluster.members]
         for member, delay in zip(able, delays):
             self._kill(member, delay)
-        return f'all {len(able)} that lived, the server too' if able else None
+        return f'all {len(able)} that lived, server and workers' if able else None
 
     def _stop(self, member, lasts):
         process = member.process

@@ -12,8 +12,9 @@ Usage: chaos.py [--place lines|hosts] [--seeds 1,2] [--faults NAME,...] [--witho
 --quiet   no line for every fault
 
 Each seed's job runs once undisturbed and once in three storms with calms between them. In a calm everything must be well again
-within half a minute, and descriptors and memory are looked at: the last storm kills neither the server nor one of the workers. At the end come the checks of checks.py, and the comparison of
-the mean accuracies. Exit code: 0 if all held, 77 if the place cannot be had here.
+within half a minute, and descriptors and memory are looked at: the last storm kills neither the server nor worker 0. At the
+end come the checks of checks.py, and the comparison of the mean accuracies. Exit code: 0 if all held, 77 if the place
+cannot be had here.
 
 Programs come from the environment as in tests/integration/harness.py. SP_TEST_KEEP=1 keeps the folders; those of runs that
 failed are kept in any case.

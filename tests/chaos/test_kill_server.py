@@ -75,7 +75,7 @@ class KillServer(harness.Case):
         for member in cluster.workers if cluster.server.process.we_killed_it else cluster.members:
             self.assertEqual(cluster.wait_for_end(member, harness.RUN_S), 0, f'{member.name}: {member.process.err()[-600:]}')
         if cluster.server.process.we_killed_it:  # with its results written, but before it could tidy up
-            for name in ('address', 'signpostd.sock'):
+            for name in ('address', 'signpostd.sock', f'end/{LAST:010}.checkpoint'):
                 (cluster.run / name).unlink(missing_ok=True)
         summary = json.loads((cluster.run / 'summary.json').read_text())
         self.assertEqual(checks.all_of(cluster, summary), [])

@@ -1,9 +1,9 @@
 #include "proto/frame.h"
 
+#include "common/bytes.h"
 #include "common/check.h"
 #include "common/layout.h"
 
-#include <endian.h>
 #include <isa-l/crc.h>
 #include <string.h>
 
@@ -28,55 +28,6 @@ const char *sp_frame_name(unsigned type)
     return type < TYPES && limits[type].name != NULL ? limits[type].name : "?";
 }
 
-static void put16(uint8_t *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-    uint16_t value;
-
-    memcpy(&value, at, sizeof value);
-    return le16toh(value);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-    uint32_t value;
-
-    memcpy(&value, at, sizeof value);
-    return le32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-    uint64_t value;
-
-    memcpy(&value, at, sizeof value);
-    return le64toh(value);
-}
-
-/* CRC-32C: isa-l goes through it at twice the speed of gzip's. Its function leaves the exclusive-ors to the caller, and
- * takes bytes that are not const, but does not write them. */
-static uint32_t bulk_crc(const void *bulk, uint32_t bulk_bytes)
-{
-    return bulk_bytes > 0 ? ~crc32_iscsi((unsigned char *)bulk, (int)bulk_bytes, UINT32_MAX) : 0;
-}
-
 static uint32_t header_crc(const uint8_t header[SP_FRAME_HEADER_BYTES], const void *control, uint32_t control_bytes)
 {
     uint32_t crc = crc32_gzip_refl(0, header, HEADER_CRC_AT);
@@ -92,14 +43,14 @@ void sp_frame_encode(const struct sp_frame *frame, const void *control, const vo
     memcpy(header, SP_FRAME_MAGIC, 4);
     header[4] = SP_FRAME_VERSION;
     header[5] = (uint8_t)frame->type;
-    put16(header + 6, frame->flags);
-    put32(header + 8, frame->round);
-    put32(header + 12, frame->control_bytes);
-    put64(header + 16, frame->first);
-    put32(header + 24, frame->count);
-    put32(header + 28, frame->bulk_bytes);
-    put32(header + 32, bulk_crc(bulk, frame->bulk_bytes));
-    put32(header + HEADER_CRC_AT, header_crc(header, control, frame->control_bytes));
+    sp_put16(header + 6, frame->flags);
+    sp_put32(header + 8, frame->round);
+    sp_put32(header + 12, frame->control_bytes);
+    sp_put64(header + 16, frame->first);
+    sp_put32(header + 24, frame->count);
+    sp_put32(header + 28, frame->bulk_bytes);
+    sp_put32(header + 32, sp_crc32c(bulk, frame->bulk_bytes));
+    sp_put32(header + HEADER_CRC_AT, header_crc(header, control, frame->control_bytes));
 }
 
 static int check_start(const uint8_t *header, struct sp_error *error)
@@ -146,14 +97,14 @@ int sp_frame_decode(const uint8_t header[SP_FRAME_HEADER_BYTES], struct sp_frame
     if (rc != SP_OK)
         return rc;
     frame->type = (enum sp_frame_type)header[5];
-    frame->flags = get16(header + 6);
-    frame->round = get32(header + 8);
-    frame->control_bytes = get32(header + 12);
-    frame->first = get64(header + 16);
-    frame->count = get32(header + 24);
-    frame->bulk_bytes = get32(header + 28);
-    frame->bulk_crc = get32(header + 32);
-    frame->header_crc = get32(header + HEADER_CRC_AT);
+    frame->flags = sp_get16(header + 6);
+    frame->round = sp_get32(header + 8);
+    frame->control_bytes = sp_get32(header + 12);
+    frame->first = sp_get64(header + 16);
+    frame->count = sp_get32(header + 24);
+    frame->bulk_bytes = sp_get32(header + 28);
+    frame->bulk_crc = sp_get32(header + 32);
+    frame->header_crc = sp_get32(header + HEADER_CRC_AT);
     return check_limits(frame, error);
 }
 
@@ -168,7 +119,7 @@ int sp_frame_check_control(const uint8_t header[SP_FRAME_HEADER_BYTES], const st
 
 int sp_frame_check_bulk(const struct sp_frame *frame, const void *bulk, struct sp_error *error)
 {
-    if (bulk_crc(bulk, frame->bulk_bytes) != frame->bulk_crc)
+    if (sp_crc32c(bulk, frame->bulk_bytes) != frame->bulk_crc)
         return sp_error_set(error, SP_E_CORRUPT, "%s frame: the checksum of its bulk bytes does not match",
                             sp_frame_name(frame->type));
     return SP_OK;

@@ -1,7 +1,7 @@
 #include "server/checkpoint.h"
 
+#include "common/bytes.h"
 #include "common/check.h"
-#include "server/bytes.h"
 #include "server/files.h"
 
 #include <errno.h>

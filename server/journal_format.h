@@ -1,10 +1,10 @@
 /* The bytes of the journal's segments, shared by what writes and what reads them. Nobody else includes this. */
 #pragma once
 
+#include "common/bytes.h"
 #include "common/check.h"
 #include "common/layout.h"
 #include "proto/frame.h"
-#include "server/bytes.h"
 #include "server/journal.h"
 
 #define SP_SEGMENT_SUFFIX ".journal"

@@ -1,5 +1,5 @@
 /* Checkpoint files: what was written comes back, and whatever else a file holds is found and told. */
-#include "server/bytes.h"
+#include "common/bytes.h"
 #include "server/checkpoint.h"
 #include "tests/unit/files.h"
 #include "unit.h"

@@ -1,4 +1,4 @@
-/* Numbers in our files, little-endian, and the files' checksum, CRC-32C. */
+/* Numbers on the wire and in files, little-endian, and the checksum of bulk bytes, CRC-32C. */
 #pragma once
 
 #include <endian.h>
@@ -50,8 +50,8 @@ static inline uint64_t sp_get64(const uint8_t *at)
     return le64toh(value);
 }
 
-/* isa-l's function leaves the exclusive-ors to the caller, takes an int, and bytes that are not const, but does not
- * write them. */
+/* isa-l goes through CRC-32C at twice the speed of gzip's. Its function leaves the exclusive-ors to the caller, takes
+ * an int, and bytes that are not const, but does not write them. */
 static inline uint32_t sp_crc32c(const void *bytes, uint64_t count)
 {
     const uint8_t *at = bytes;

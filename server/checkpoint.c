@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define SUFFIX ".checkpoint"
-#define TEMPORARY ".checkpoint.new"
+#define TEMPORARY SUFFIX SP_FILES_NEW
 #define MAGIC "SPCHECK"
 #define MAGIC_BYTES 7 /* then the version's digit */
 #define ALIGNMENT 64
@@ -61,13 +61,19 @@ static size_t encode_header(const struct sp_checkpoint *checkpoint, uint8_t *hea
     return bytes;
 }
 
-static bool write_sections(int fd, const struct sp_checkpoint *checkpoint)
+int sp_checkpoint_write(const char *folder, const struct sp_checkpoint *checkpoint, struct sp_error *error)
 {
     static const uint8_t zeros[ALIGNMENT];
+    char path[SP_FILES_PATH_BYTES];
     uint8_t header[HEADER_BYTES_MAX];
     struct iovec parts[1 + 2 * SP_SECTIONS_MAX];
-    int count = 0;
+    int count = 0, rc;
 
+    sp_assert(checkpoint->sections <= SP_SECTIONS_MAX);
+    rc = sp_files_make_folder(folder, error);
+    if (rc != SP_OK)
+        return rc;
+    sp_files_path(folder, checkpoint->round, SUFFIX, path);
     parts[count++] = (struct iovec){header, encode_header(checkpoint, header)};
     for (uint32_t i = 0; i < checkpoint->sections; i++) {
         const struct sp_checkpoint_section *section = &checkpoint->section[i];
@@ -75,43 +81,7 @@ static bool write_sections(int fd, const struct sp_checkpoint *checkpoint)
         parts[count++] = (struct iovec){(void *)section->bytes, section->count};
         parts[count++] = (struct iovec){(void *)zeros, -section->count % ALIGNMENT};
     }
-    return sp_files_write(fd, parts, count);
-}
-
-static int write_temporary(const char *path, const struct sp_checkpoint *checkpoint, struct sp_error *error)
-{
-    int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600), rc = SP_OK;
-
-    if (fd < 0)
-        return sp_files_error(error, "write", path);
-    if (!write_sections(fd, checkpoint))
-        rc = sp_files_error(error, "write", path);
-    else if (fsync(fd) != 0)
-        rc = sp_files_error(error, "sync", path);
-    if (close(fd) != 0 && rc == SP_OK)
-        rc = sp_files_error(error, "write", path);
-    return rc;
-}
-
-int sp_checkpoint_write(const char *folder, const struct sp_checkpoint *checkpoint, struct sp_error *error)
-{
-    char path[SP_FILES_PATH_BYTES], temporary[SP_FILES_PATH_BYTES];
-    int rc;
-
-    sp_assert(checkpoint->sections <= SP_SECTIONS_MAX);
-    rc = sp_files_make_folder(folder, error);
-    if (rc != SP_OK)
-        return rc;
-    sp_files_path(folder, checkpoint->round, SUFFIX, path);
-    sp_files_path(folder, checkpoint->round, TEMPORARY, temporary);
-    rc = write_temporary(temporary, checkpoint, error);
-    if (rc == SP_OK && rename(temporary, path) != 0)
-        rc = sp_files_error(error, "rename", temporary);
-    if (rc != SP_OK) {
-        (void)unlink(temporary);
-        return rc;
-    }
-    return sp_files_sync_folder(folder, error);
+    return sp_files_replace(path, 0600, parts, count, error);
 }
 
 /* --- reading ---------------------------------------------------------------------------------------------------------

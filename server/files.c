@@ -1,5 +1,7 @@
 #include "server/files.h"
 
+#include "common/check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -69,27 +71,40 @@ static int check_length(const char *folder, struct sp_error *error)
 
 int sp_files_make_folder(const char *folder, struct sp_error *error)
 {
-    char parent[SP_FILES_PATH_BYTES + 3];
     int rc = check_length(folder, error);
 
     if (rc != SP_OK)
         return rc;
     if (mkdir(folder, 0777) != 0)
         return errno == EEXIST ? SP_OK : sp_files_error(error, "make the folder", folder);
-    (void)snprintf(parent, sizeof parent, "%s/..", folder);
-    return sp_files_sync_folder(parent, error);
+    return sp_files_sync_parent(folder, error);
 }
 
 int sp_files_sync_folder(const char *folder, struct sp_error *error)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = SP_OK;
 
+    if (fd < 0 && errno == EACCES) /* it may be written but not read: whoever made it so does without */
+        return SP_OK;
     if (fd < 0)
         return sp_files_error(error, "open the folder", folder);
     if (fsync(fd) != 0 && errno != EINVAL) /* what some file systems that have nothing to sync there answer */
         rc = sp_files_error(error, "sync the folder", folder);
     (void)close(fd);
     return rc;
+}
+
+int sp_files_sync_parent(const char *path, struct sp_error *error)
+{
+    char parent[SP_FILES_PATH_BYTES];
+    char *slash;
+
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    slash = strrchr(parent, '/');
+    if (slash == NULL)
+        return sp_files_sync_folder(".", error);
+    slash[slash == parent] = '\0';
+    return sp_files_sync_folder(parent, error);
 }
 
 /* --- names -----------------------------------------------------------------------------------------------------------
@@ -205,6 +220,38 @@ bool sp_files_write(int fd, struct iovec *parts, int count)
         }
     }
     return true;
+}
+
+static int write_new(const char *path, mode_t mode, struct iovec *parts, int count, struct sp_error *error)
+{
+    int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, mode), rc = SP_OK;
+
+    if (fd < 0)
+        return sp_files_error(error, "write", path);
+    if (!sp_files_write(fd, parts, count))
+        rc = sp_files_error(error, "write", path);
+    else if (fsync(fd) != 0)
+        rc = sp_files_error(error, "sync", path);
+    if (close(fd) != 0 && rc == SP_OK)
+        rc = sp_files_error(error, "write", path);
+    return rc;
+}
+
+int sp_files_replace(const char *path, mode_t mode, struct iovec *parts, int count, struct sp_error *error)
+{
+    char temporary[SP_FILES_PATH_BYTES];
+    int rc;
+
+    sp_assert(strlen(path) < sizeof temporary - sizeof SP_FILES_NEW);
+    (void)snprintf(temporary, sizeof temporary, "%s" SP_FILES_NEW, path);
+    rc = write_new(temporary, mode, parts, count, error);
+    if (rc == SP_OK && rename(temporary, path) != 0)
+        rc = sp_files_error(error, "rename", temporary);
+    if (rc != SP_OK) {
+        (void)unlink(temporary);
+        return rc;
+    }
+    return sp_files_sync_parent(path, error);
 }
 
 int64_t sp_files_read(int fd, uint64_t at, void *to, size_t bytes)

@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/job_yaml.h"
+#include "server/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +13,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define PATH_BYTES 1400
 
 json_t *sp_json_number(double value)
 {
@@ -49,92 +48,35 @@ char *sp_json_text(const json_t *object, size_t flags, size_t more)
     return text;
 }
 
-struct piece {
-    const void *bytes;
-    size_t count;
-};
-
-static int write_pieces(int fd, const struct piece *pieces, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const uint8_t *at = pieces[i].bytes;
-        size_t left = pieces[i].count;
-
-        while (left > 0) {
-            ssize_t n = write(fd, at, left);
-
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return -1;
-            at += n;
-            left -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
-static int io_error(struct sp_error *error, const char *verb, const char *path)
-{
-    return sp_error_set(error, SP_E_IO, "cannot %s %s: %s", verb, path, strerror(errno));
-}
-
-static void sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
-}
-
-/* One that is new is on the disk when this returns: what is synced in it later would else be gone with it. */
-static int make_one(const char *path, struct sp_error *error)
-{
-    char parent[PATH_BYTES];
-    char *slash;
-
-    if (mkdir(path, 0777) != 0)
-        return errno == EEXIST ? SP_OK : io_error(error, "make the folder", path);
-    (void)snprintf(parent, sizeof parent, "%s", path);
-    slash = strrchr(parent, '/');
-    if (slash == NULL)
-        (void)strcpy(parent, ".");
-    else
-        slash[slash == parent] = '\0';
-    sync_folder(parent);
-    return SP_OK;
-}
-
 static int make_folder(const char *folder, struct sp_error *error)
 {
-    char path[PATH_BYTES];
+    char path[SP_FILES_PATH_BYTES];
     int rc;
 
-    if (strlen(folder) == 0 || strlen(folder) >= sizeof path - 64)
-        return sp_error_set(error, SP_E_RANGE, "the run's folder must have a name of 1 to %zu bytes", sizeof path - 65);
+    if (strlen(folder) == 0 || strlen(folder) >= SP_RECORD_FOLDER_BYTES)
+        return sp_error_set(error, SP_E_RANGE, "the run's folder must have a name of 1 to %d bytes",
+                            SP_RECORD_FOLDER_BYTES - 1);
     (void)strcpy(path, folder);
     for (char *at = path + 1; *at != '\0'; at++) {
         if (*at != '/')
             continue;
         *at = '\0';
-        rc = make_one(path, error);
+        rc = sp_files_make_folder(path, error);
         if (rc != SP_OK)
             return rc;
         *at = '/';
     }
-    return make_one(path, error);
+    return sp_files_make_folder(path, error);
 }
 
 static int lock_folder(struct sp_record *record, struct sp_error *error)
 {
-    char path[PATH_BYTES];
+    char path[SP_FILES_PATH_BYTES];
 
     (void)snprintf(path, sizeof path, "%s/lock", record->folder);
     record->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
     if (record->lock < 0)
-        return io_error(error, "open", path);
+        return sp_files_error(error, "open", path);
     if (flock(record->lock, LOCK_EX | LOCK_NB) == 0)
         return SP_OK;
     (void)close(record->lock);
@@ -145,24 +87,24 @@ static int lock_folder(struct sp_record *record, struct sp_error *error)
             "another signpostd writes to %s now; give this run a folder of its own with --out, or end the "
             "other with 'signpost stop %s'",
             record->folder, record->folder);
-    return io_error(error, "lock", path);
+    return sp_files_error(error, "lock", path);
 }
 
 /* Whether there was such a file. */
 static int move_aside(const struct sp_record *record, const char *name, bool *moved, struct sp_error *error)
 {
-    char from[PATH_BYTES], to[PATH_BYTES];
+    char from[SP_FILES_PATH_BYTES], to[SP_FILES_PATH_BYTES];
 
     (void)snprintf(from, sizeof from, "%s/%s", record->folder, name);
     (void)snprintf(to, sizeof to, "%s/previous-%s", record->folder, name);
     *moved = rename(from, to) == 0;
-    return *moved || errno == ENOENT ? SP_OK : io_error(error, "rename", from);
+    return *moved || errno == ENOENT ? SP_OK : sp_files_error(error, "rename", from);
 }
 
 /* What an earlier run left must not be taken for this one's result, nor be lost to a run that fails at once. */
 static int set_aside(const struct sp_record *record, struct sp_error *error)
 {
-    char path[PATH_BYTES];
+    char path[SP_FILES_PATH_BYTES];
     bool model, summary;
     int rc = move_aside(record, "model.safetensors", &model, error);
 
@@ -191,19 +133,19 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
 /* What is in it stays, and what is written goes behind it. */
 static int open_history(struct sp_record *record, struct sp_error *error)
 {
-    char path[PATH_BYTES];
+    char path[SP_FILES_PATH_BYTES];
 
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
     record->history = fopen(path, "a+e");
-    return record->history != NULL ? SP_OK : io_error(error, "write", path);
+    return record->history != NULL ? SP_OK : sp_files_error(error, "write", path);
 }
 
 static int cut_history(struct sp_record *record, off_t end, struct sp_error *error)
 {
-    char path[PATH_BYTES];
+    char path[SP_FILES_PATH_BYTES];
 
     (void)snprintf(path, sizeof path, "%s/history.jsonl", record->folder);
-    return ftruncate(fileno(record->history), end) == 0 ? SP_OK : io_error(error, "cut", path);
+    return ftruncate(fileno(record->history), end) == 0 ? SP_OK : sp_files_error(error, "cut", path);
 }
 
 int sp_record_begin(struct sp_record *record, struct sp_error *error)
@@ -305,13 +247,13 @@ static json_t *report_json(const struct sp_report *report, double seconds, uint6
 /* The whole line or nothing of it; past the stream, which would try again later what it could not write now. */
 static int write_whole_line(struct sp_record *record, const char *text, struct sp_error *error)
 {
-    const struct piece line[] = {{text, strlen(text)}, {"\n", 1}};
+    struct iovec line[] = {{(void *)text, strlen(text)}, {(void *)"\n", 1}};
     int fd = fileno(record->history);
     struct stat before;
     int why;
 
     if (fstat(fd, &before) == 0) {
-        if (write_pieces(fd, line, sizeof line / sizeof line[0]) == 0)
+        if (sp_files_write(fd, line, sizeof line / sizeof line[0]))
             return SP_OK;
         why = errno;
         if (cut_history(record, before.st_size, error) != SP_OK)
@@ -448,35 +390,18 @@ int sp_record_event(struct sp_record *record, const struct sp_event *event, cons
 /* --- whole files -----------------------------------------------------------------------------------------------------
  */
 
-static int write_file(const struct sp_record *record, const char *name, const struct piece *pieces, size_t count,
+static int write_file(const struct sp_record *record, const char *name, struct iovec *parts, int count,
                       struct sp_error *error)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES];
-    int fd, rc = SP_OK;
+    char path[SP_FILES_PATH_BYTES];
 
     (void)snprintf(path, sizeof path, "%s/%s", record->folder, name);
-    (void)snprintf(temporary, sizeof temporary, "%s/%s.new", record->folder, name);
-    fd = open(temporary, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return io_error(error, "write", temporary);
-    if (write_pieces(fd, pieces, count) != 0 || fsync(fd) != 0)
-        rc = io_error(error, "write", temporary);
-    if (close(fd) != 0 && rc == SP_OK)
-        rc = io_error(error, "write", temporary);
-    if (rc == SP_OK && rename(temporary, path) != 0)
-        rc = io_error(error, "rename", temporary);
-    if (rc != SP_OK)
-        (void)unlink(temporary);
-    else
-        sync_folder(record->folder);
-    return rc;
+    return sp_files_replace(path, 0666, parts, count, error);
 }
 
 int sp_record_text(const struct sp_record *record, const char *name, const char *text, struct sp_error *error)
 {
-    struct piece piece = {text, strlen(text)};
-
-    return write_file(record, name, &piece, 1, error);
+    return write_file(record, name, &(struct iovec){(void *)text, strlen(text)}, 1, error);
 }
 
 int sp_record_job(const struct sp_record *record, const struct sp_job *job, struct sp_error *error)
@@ -496,13 +421,13 @@ int sp_record_job(const struct sp_record *record, const struct sp_job *job, stru
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error)
 {
     char *text = sp_json_text(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), 0);
-    struct piece pieces[2] = {{text, 0}, {"\n", 1}};
+    struct iovec parts[2] = {{text, 0}, {(void *)"\n", 1}};
     int rc;
 
     if (text == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for %s", name);
-    pieces[0].count = strlen(text);
-    rc = write_file(record, name, pieces, 2, error);
+    parts[0].iov_len = strlen(text);
+    rc = write_file(record, name, parts, 2, error);
     free(text);
     return rc;
 }
@@ -539,10 +464,10 @@ int sp_record_model(const struct sp_record *record, const char *name, const stru
     memset(text + length, ' ', room - length);
     length_le = room;
     rc = write_file(record, name,
-                    (struct piece[]){{&length_le, sizeof length_le},
+                    (struct iovec[]){{&length_le, sizeof length_le},
                                      {text, room},
-                                     {theta, (size_t)(layout->coordinates * sizeof(float))},
-                                     {buffers, (size_t)(layout->buffers * sizeof(float))}},
+                                     {(void *)theta, (size_t)(layout->coordinates * sizeof(float))},
+                                     {(void *)buffers, (size_t)(layout->buffers * sizeof(float))}},
                     4, error);
     free(text);
     return rc;

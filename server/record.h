@@ -13,10 +13,12 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#define SP_RECORD_FOLDER_BYTES 1200
+
 struct sp_record {
     FILE *history; /* owned */
     int lock;      /* file descriptor; the folder is ours while it is open */
-    char folder[1200];
+    char folder[SP_RECORD_FOLDER_BYTES];
 };
 
 /* Makes the folder if need be and locks it. Fails if another server uses it. */

@@ -43,20 +43,11 @@ static void finished_path(const char *folder, char *path, size_t bytes)
 
 int sp_recover_finish(const char *folder, uint64_t run, struct sp_error *error)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES + 8], text[32], checkpoints[PATH_BYTES], journal[PATH_BYTES];
-    int fd, length = snprintf(text, sizeof text, "%016llx\n", (unsigned long long)run);
-    bool good;
+    char path[PATH_BYTES], text[32];
+    int length = snprintf(text, sizeof text, "%016llx\n", (unsigned long long)run);
 
     finished_path(folder, path, sizeof path);
-    (void)snprintf(temporary, sizeof temporary, "%s.new", path);
-    fd = open(temporary, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-    good = fd >= 0 && write(fd, text, (size_t)length) == length && fsync(fd) == 0;
-    if (fd >= 0)
-        good = close(fd) == 0 && good;
-    if (!good || rename(temporary, path) != 0)
-        return sp_files_error(error, "write", temporary);
-    sp_recover_paths(folder, checkpoints, journal, sizeof checkpoints);
-    return sp_files_sync_folder(checkpoints, error);
+    return sp_files_replace(path, 0600, &(struct iovec){text, (size_t)length}, 1, error);
 }
 
 static bool is_finished(const char *folder, uint64_t run)

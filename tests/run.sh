@@ -35,11 +35,12 @@ import json, sys
 for line in open(sys.argv[1], encoding="utf-8"):
     test = json.loads(line)
     if test["result"] == "SKIP":
-        print(test["name"].rsplit(" / ")[-1])
+        said = (test.get("stdout") or "").strip().splitlines()
+        print(test["name"].rsplit(" / ")[-1], said[-1] if said else "", sep="\t")
 PYTHON
 )
-while IFS= read -r name; do
+while IFS=$'\t' read -r name said; do
     [ -n "$name" ] || continue
     grep -q "^$name: " tests/skips-allowed.txt || { echo "test '$name' was skipped and is not in tests/skips-allowed.txt" >&2; exit 1; }
-    echo "skipped, as allowed: $(grep "^$name: " tests/skips-allowed.txt)"
+    echo "skipped, as allowed: $(grep "^$name: " tests/skips-allowed.txt)${said:+ (it said: $said)}"
 done <<< "$skipped"

@@ -2,6 +2,8 @@
 import errno
 import os
 import subprocess
+import tempfile
+from pathlib import Path
 
 PIECE = 1 << 20
 
@@ -40,4 +42,11 @@ class Disk:
 
 def missing():
     """Why this cannot be had here, or None."""
-    return None if os.geteuid() == 0 else 'mounting a tmpfs takes root'
+    if os.geteuid() != 0:
+        return 'mounting a tmpfs takes root'
+    try:
+        with tempfile.TemporaryDirectory(prefix='sp-', dir='/tmp') as folder:
+            Disk(Path(folder) / 'disk', 1).close()
+    except (RuntimeError, OSError) as error:
+        return str(error)
+    return None

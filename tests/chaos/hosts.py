@@ -1,7 +1,9 @@
 """Hosts of their own for server and workers: network namespaces on one switch. Needs root and iproute2."""
+import contextlib
 import os
 import shutil
 import subprocess
+import sys
 
 NETWORK = '10.78.0'
 
@@ -12,10 +14,11 @@ def missing():
         return 'network namespaces take root'
     if shutil.which('ip') is None or shutil.which('tc') is None:
         return 'the programs ip and tc are not there (package iproute2)'
-    made = subprocess.run(['ip', 'netns', 'add', f'spchaos{os.getpid()}-try'], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        return f'network namespaces cannot be made here: {made.stderr.strip()}'
-    call('ip', 'netns', 'del', f'spchaos{os.getpid()}-try')
+    try:
+        with contextlib.closing(Hosts(1)) as two:
+            two.rehearse()
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        return f'hosts of their own cannot be had here: {error}'
     return None
 
 
@@ -64,6 +67,24 @@ class Hosts:
     def inside(self, i):
         """The words in front of a command that is to run on this host."""
         return ['ip', 'netns', 'exec', self._of(i)]
+
+    def rehearse(self):
+        """All that a storm is going to ask of this machine, so that what it cannot do is not taken for a fault of ours."""
+        there = f"('{self.ip(0)}', 7700)"
+        server = subprocess.Popen([*self.inside(0), sys.executable, '-c', 'import socket; s = socket.create_server('
+                                   f'{there}); s.settimeout(20); print(flush=True); s.accept()'], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+        try:
+            if server.stdout.readline() != '\n':
+                raise RuntimeError(f'a server on a host of its own: {server.stderr.read().strip()[-300:]}')
+            call(*self.inside(1), sys.executable, '-c', f'import socket; socket.create_connection({there}, 10)')
+            for i in range(2):
+                for way in 'in', 'out':
+                    self.part(i, way)
+                    self.heal(i, way)
+        finally:
+            server.kill()
+            server.communicate()
 
     def part(self, i, way):
         """Nothing gets out of the host, or in, and nobody is told: every packet is larger than this bucket."""

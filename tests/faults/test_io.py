@@ -37,6 +37,7 @@ class Io(faults.Case):
         for p in workers:
             self.assertNotIn('lost the server', p.err())
         self.assertNotIn('left slot', server.err())
+        self.assertNotRegex(server.err(), r'(?m)^\S+ \S+ (error|warn) ')
         return digest
 
     def expected(self):

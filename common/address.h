@@ -27,5 +27,8 @@ int sp_address_resolve(const struct sp_address *address, bool passive, struct so
 /* Whether only this machine can reach it: 127.0.0.0/8, ::1, and the former written as IPv6. */
 bool sp_address_is_loopback(const struct sockaddr *address);
 
+/* What one holder of addresses has in common: of IPv4 the address, of IPv6 its first 64 bits. */
+uint64_t sp_address_group(const struct sockaddr *address);
+
 /* "127.0.0.1:7700", "[::1]:7700". */
 void sp_address_text(const struct sockaddr *address, char text[SP_ADDRESS_TEXT_BYTES]);

@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/job_parts.h"
+#include "common/tls.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -308,13 +309,34 @@ const struct sp_key sp_job_keys[] = {
         "how the workers' statistics are combined: `mean`, or `robust`, which forged ones hardly move (for 5 workers "
         "and more, with `data.shards: iid`)"),
 
+    UINT("server.limits.connections", server.limits.connections, 0, "2048", 1, 65536,
+         "connections at once; further ones are sent away (`server/limit.h` has all limits)"),
+    UINT("server.limits.handshakes", server.limits.handshakes, 0, "256", 1, 65536,
+         "connections at once whose handshake is not over; for one more the oldest of them is sent away"),
+    UINT("server.limits.joins", server.limits.joins, 0, "200", 1, 1000000,
+         "connections a second from one address (IPv6: from one /64), up to four seconds' worth at once; further ones "
+         "are sent away"),
+    REAL("server.limits.buffered", server.limits.buffered, 0, "0", 0, 1e9,
+         "MB that may wait to be sent to all workers together; above it, the one for which most waits is sent away; 0: "
+         "half of the machine's memory"),
+
     STRING("security.token_file", security.token_file, SP_KEY_PATH, "",
            "file with the secret that server and workers share (`signpost token FILE` makes one); empty: none, and the "
            "server listens on loopback only"),
     STRING("security.operator_token_file", security.operator_token_file, SP_KEY_PATH, "",
            "file with another secret, for operators over the network; empty: the server takes none"),
     SWITCH("security.insecure", security.insecure, 0, "false",
-           "`true`: listen off loopback although nothing protects the frames after the handshake yet"),
+           "`true`: listen off loopback without TLS, although nothing protects the frames after the handshake then"),
+    STRING("security.tls.cert", security.tls.cert, SP_KEY_PATH, "",
+           "PEM file with this side's certificate, and intermediate ones behind it: all connections then speak TLS 1.3 "
+           "(`deploy/make-certs.sh` makes certificates for a cluster); empty: no TLS"),
+    STRING("security.tls.key", security.tls.key, SP_KEY_PATH, "",
+           "PEM file with its private key, which nobody else may read"),
+    STRING("security.tls.ca", security.tls.ca, SP_KEY_PATH, "",
+           "PEM file with the certificates of who may sign the other side's"),
+    STRING("security.tls.name", security.tls.name, 0, "",
+           "of workers: the name or address that the server's certificate must have; empty: the host in the server's "
+           "address"),
 
     REAL("worker.give_up", worker.give_up, 0, "0", 0, SECONDS_MAX,
          "seconds without a server after which a worker gives up; 0: never"),
@@ -328,24 +350,11 @@ const struct sp_key sp_job_keys[] = {
 
 const size_t sp_job_keys_count = sizeof sp_job_keys / sizeof sp_job_keys[0];
 
-/* What the design names but this version does not do yet; a path stands for all keys under it as well. */
-static const char *const later[] = {
-    "security.tls",
-};
-
 bool sp_path_is_under(const char *path, const char *group)
 {
     size_t length = strlen(group);
 
     return strncmp(path, group, length) == 0 && path[length] == '.';
-}
-
-bool sp_key_is_later(const char *path)
-{
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (strcmp(path, later[i]) == 0 || sp_path_is_under(path, later[i]))
-            return true;
-    return false;
 }
 
 const struct sp_key *sp_job_key(const char *path)
@@ -424,6 +433,14 @@ void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t b
     length = snprintf(out, bytes, "%s%s%s", folder, slash, path);
     if (bytes > 0 && (length < 0 || (size_t)length >= bytes))
         out[0] = '\0'; /* half a path could name another file */
+}
+
+bool sp_job_tls_paths(const struct sp_job *job, struct sp_tls_paths *paths)
+{
+    sp_job_path(job, job->security.tls.cert, paths->cert, sizeof paths->cert);
+    sp_job_path(job, job->security.tls.key, paths->key, sizeof paths->key);
+    sp_job_path(job, job->security.tls.ca, paths->ca, sizeof paths->ca);
+    return job->security.tls.cert[0] != '\0';
 }
 
 /* T = epochs * ceil(N / (workers * batch)): design.md, section 4. */

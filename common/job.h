@@ -201,11 +201,20 @@ struct sp_job {
         } checkpoint;
         enum sp_quarantine_rule quarantine;
         enum sp_statistics_rule statistics;
+        struct {
+            uint32_t connections, handshakes; /* at once */
+            uint32_t joins;                   /* connections a second and address */
+            double buffered;                  /* MB that may wait for all; 0: half of the memory */
+        } limits;
     } server;
     struct {
         char token_file[SP_STRING_BYTES];          /* the secret of server and workers; "": none */
         char operator_token_file[SP_STRING_BYTES]; /* of server and operators over the network; "": none */
         bool insecure;
+        struct {
+            char cert[SP_STRING_BYTES], key[SP_STRING_BYTES], ca[SP_STRING_BYTES]; /* PEM files; all or none */
+            char name[SP_STRING_BYTES]; /* that the server's certificate must have; "": the host it is reached by */
+        } tls;
     } security;
     struct {
         double give_up; /* seconds without a server after which a worker gives up; 0: never */
@@ -293,6 +302,10 @@ int sp_job_need_data(const struct sp_job *job, struct sp_error *error);
 /* Puts `path`, made relative to the job's folder unless absolute, into out. An empty path stays empty, and one for
  * which `bytes` is too small becomes empty: 2 * SP_STRING_BYTES is always enough. */
 void sp_job_path(const struct sp_job *job, const char *path, char *out, size_t bytes);
+
+/* The files of security.tls. Returns whether it is set. */
+struct sp_tls_paths;
+bool sp_job_tls_paths(const struct sp_job *job, struct sp_tls_paths *paths);
 
 /* Rounds up; but 1.1 epochs of 10 rounds is 11 and not 12, though 1.1 in binary is a little more. */
 double sp_job_whole_rounds(double rounds);

@@ -24,9 +24,6 @@ static inline void sp_c_locale_leave(locale_t before)
 /* Whether `group` is a group that `path` is in. */
 bool sp_path_is_under(const char *path, const char *group);
 
-/* Whether the design names this key, but this version does not have it yet. */
-bool sp_key_is_later(const char *path);
-
 /* Reads a value into its member of a job, which on failure stays as it was. Returns a code. */
 int sp_text_parse(const struct sp_key *key, void *member, const char *text);
 

@@ -215,11 +215,29 @@ static void validate_keeping(const struct sp_job *job, struct findings *findings
              "robust: with data.shards by_label honest workers differ as forged ones do; use mean");
 }
 
+static void validate_tls(const struct sp_job *job, struct findings *findings)
+{
+    const bool cert = job->security.tls.cert[0] != '\0', key = job->security.tls.key[0] != '\0';
+    const bool ca = job->security.tls.ca[0] != '\0';
+
+    if (cert && key && ca)
+        return;
+    if (cert || key || ca)
+        find(findings,
+             cert  ? "security.tls.cert"
+             : key ? "security.tls.key"
+                   : "security.tls.ca",
+             "security.tls takes cert, key and ca together, or none of them");
+    else if (job->security.tls.name[0] != '\0')
+        find(findings, "security.tls.name", "means nothing without security.tls.cert, key and ca");
+}
+
 static void validate_security(const struct sp_job *job, struct findings *findings)
 {
     if (job->security.token_file[0] != '\0' && strcmp(job->security.token_file, job->security.operator_token_file) == 0)
         find(findings, "security.operator_token_file",
              "must be another file than security.token_file: else every worker could operate the job");
+    validate_tls(job, findings);
 }
 
 unsigned sp_job_validate(const struct sp_job *job, void (*report)(void *arg, const char *path, const char *words),

@@ -219,8 +219,6 @@ int sp_words_refuse_path(const char *path, struct sp_error *error)
     struct nearest nearest;
 
     sp_job_quote(path, quoted);
-    if (sp_key_is_later(path))
-        return sp_error_set(error, SP_E_UNSUPPORTED, "'%s' is not available in this version; leave it out", quoted);
     for (size_t i = 0; i < sp_job_keys_count; i++)
         if (sp_path_is_under(sp_job_keys[i].path, path))
             return sp_error_set(error, SP_E_UNKNOWN, "'%s' is a group of keys; name one of them, such as '%s'", quoted,

@@ -88,14 +88,14 @@ int sp_secret_parse(struct sp_secret *secret, const uint8_t *file, size_t bytes,
     return SP_OK;
 }
 
-static int check_file(int fd, const char *path, struct sp_error *error)
+int sp_secret_check_file(int fd, const char *path, struct sp_error *error)
 {
     struct stat status;
 
     if (fstat(fd, &status) != 0)
         return sp_error_set(error, SP_E_IO, "cannot look at %s: %s", path, strerror(errno));
     if (!S_ISREG(status.st_mode))
-        return sp_error_set(error, SP_E_IO, "%s is not a file that could hold a secret (" HINT ")", path, path);
+        return sp_error_set(error, SP_E_IO, "%s is not a file, which is what holds a secret", path);
     if ((status.st_mode & FORBIDDEN) != 0)
         return sp_error_set(error, SP_E_RANGE,
                             "%s has mode %04o: other users may read or change it, so it is no secret; do: chmod 600 %s",
@@ -131,7 +131,7 @@ int sp_secret_load(struct sp_secret *secret, const char *path, struct sp_error *
     memset(secret, 0, sizeof *secret);
     if (fd < 0)
         return sp_error_set(error, SP_E_IO, "cannot read the secret in %s: %s (" HINT ")", path, strerror(errno), path);
-    rc = check_file(fd, path, error);
+    rc = sp_secret_check_file(fd, path, error);
     if (rc == SP_OK)
         rc = read_all(fd, file, sizeof file, &bytes, path, error);
     if (rc == SP_OK)

@@ -23,6 +23,9 @@ struct sp_secret {
 /* Reads a secret's file. Refuses one that other users may read or change, or that the group may change. */
 int sp_secret_load(struct sp_secret *secret, const char *path, struct sp_error *error);
 
+/* Of an open file: SP_E_RANGE if others may read or change what it holds, SP_E_IO if it is no file. */
+int sp_secret_check_file(int fd, const char *path, struct sp_error *error);
+
 /* The secret that a file's bytes hold; `path` is for the words only. */
 int sp_secret_parse(struct sp_secret *secret, const uint8_t *file, size_t bytes, const char *path,
                     struct sp_error *error);

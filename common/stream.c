@@ -2,6 +2,7 @@
 
 #include "common/address.h"
 #include "common/check.h"
+#include "common/tls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +11,21 @@
 
 #define LINGER_MS 3000
 #define DISCARD_BYTES 4096
+#define ENCRYPTED_BATCH_BYTES (128u * 1024u) /* leave together */
 
 enum state { STATE_OPEN, STATE_FINISHING, STATE_CLOSING };
 
 struct sp_stream {
     uv_tcp_t tcp;
     uv_timer_t linger;
+    uv_idle_t again; /* with TLS: what came before somebody asked for it is looked at in the next turn of the loop */
     uv_connect_t connect;
     uv_shutdown_t shutdown;
     const struct sp_stream_events *events;
     void *owner;
     enum state state;
     unsigned handles; /* not closed yet */
+    bool connects;    /* our side called the other one */
     bool reading, paused, failed;
     bool mute; /* the other side takes nothing more; reading comes to what it said last, and to the end */
     bool shut, end_sent, end_received; /* while finishing */
@@ -29,9 +33,14 @@ struct sp_stream {
     size_t missing;
     size_t queued, queue_max;
     struct pending_write *unused; /* owned */
+    struct sp_tls *tls;           /* owned; NULL: none */
+    bool shaken;                  /* the handshake of TLS is over */
+    bool advancing;               /* advance() is at work, and looks at what there is by itself */
+    bool alerted;                 /* the last that goes out says what was wrong with TLS */
     struct sp_buffer *held[SP_STREAM_HELD_MAX + 1];
     unsigned held_count;
     uint64_t received;
+    uint64_t group; /* of the other side's address */
     char peer[SP_ADDRESS_TEXT_BYTES];
     uint8_t discard[DISCARD_BYTES];
 };
@@ -47,6 +56,9 @@ struct pending_write {
 
 static void finish_when_drained(struct sp_stream *stream);
 static void let_go(struct sp_stream *stream);
+static void advance(struct sp_stream *stream);
+static int send_out(struct sp_stream *stream);
+static void start_reading(struct sp_stream *stream);
 
 struct sp_stream *sp_stream_create(uv_loop_t *loop, const struct sp_stream_events *events, void *owner,
                                    size_t queue_bytes_max)
@@ -64,9 +76,9 @@ struct sp_stream *sp_stream_create(uv_loop_t *loop, const struct sp_stream_event
         return NULL;
     }
     (void)uv_timer_init(loop, &stream->linger);
-    stream->handles = 2;
-    stream->tcp.data = stream;
-    stream->linger.data = stream;
+    (void)uv_idle_init(loop, &stream->again);
+    stream->handles = 3;
+    stream->tcp.data = stream->linger.data = stream->again.data = stream;
     return stream;
 }
 
@@ -84,6 +96,7 @@ static void on_closed(uv_handle_t *handle)
         stream->unused = pending->next;
         free(pending);
     }
+    sp_tls_destroy(stream->tls);
     free(stream);
     if (closed != NULL)
         closed(owner);
@@ -98,6 +111,7 @@ void sp_stream_close(struct sp_stream *stream)
     let_go(stream);
     uv_close((uv_handle_t *)&stream->tcp, on_closed);
     uv_close((uv_handle_t *)&stream->linger, on_closed);
+    uv_close((uv_handle_t *)&stream->again, on_closed);
 }
 
 /* While the stream is open its owner hears of a failure, once; while it is finishing there is nothing left to say. */
@@ -130,8 +144,25 @@ static void become_connected(struct sp_stream *stream)
     int length = (int)sizeof address;
 
     (void)uv_tcp_nodelay(&stream->tcp, 1);
-    if (uv_tcp_getpeername(&stream->tcp, (struct sockaddr *)&address, &length) == 0)
+    if (uv_tcp_getpeername(&stream->tcp, (struct sockaddr *)&address, &length) == 0) {
         sp_address_text((const struct sockaddr *)&address, stream->peer);
+        stream->group = sp_address_group((const struct sockaddr *)&address);
+    }
+    if (stream->tls != NULL)
+        start_reading(stream);
+}
+
+void sp_stream_secure(struct sp_stream *stream, struct sp_tls *tls)
+{
+    sp_assert(stream->tls == NULL && stream->received == 0);
+    stream->tls = tls;
+    if (uv_is_readable((uv_stream_t *)&stream->tcp))
+        start_reading(stream);
+}
+
+const struct sp_tls *sp_stream_tls(const struct sp_stream *stream)
+{
+    return stream->tls;
 }
 
 int sp_stream_accept(struct sp_stream *stream, uv_stream_t *listener, struct sp_error *error)
@@ -155,13 +186,17 @@ static void on_connected(uv_connect_t *request, int status)
         return;
     }
     become_connected(stream);
-    stream->events->connected(stream->owner);
+    if (stream->tls != NULL)
+        advance(stream);
+    else
+        stream->events->connected(stream->owner);
 }
 
 int sp_stream_connect(struct sp_stream *stream, const struct sockaddr *address, struct sp_error *error)
 {
     int rc;
 
+    stream->connects = true;
     stream->connect.data = stream;
     sp_address_text(address, stream->peer);
     rc = uv_tcp_connect(&stream->connect, &stream->tcp, address, on_connected);
@@ -175,7 +210,12 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     struct sp_stream *stream = handle->data;
 
     (void)suggested;
-    if (stream->state == STATE_OPEN)
+    if (stream->state == STATE_OPEN && stream->tls != NULL) {
+        size_t room;
+        uint8_t *at = sp_tls_room(stream->tls, &room);
+
+        *buf = uv_buf_init((char *)at, (unsigned)room);
+    } else if (stream->state == STATE_OPEN)
         *buf = uv_buf_init((char *)stream->next, (unsigned)stream->missing);
     else
         *buf = uv_buf_init((char *)stream->discard, DISCARD_BYTES);
@@ -193,6 +233,11 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     if (n == 0 || stream->state != STATE_OPEN)
         return;
     stream->received += (uint64_t)n;
+    if (stream->tls != NULL) {
+        sp_tls_received(stream->tls, (size_t)n);
+        advance(stream);
+        return;
+    }
     stream->next += n;
     stream->missing -= (size_t)n;
     if (stream->missing > 0)
@@ -203,6 +248,8 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
         (void)uv_read_stop(handle);
     }
 }
+
+static void look_again(struct sp_stream *stream);
 
 static void start_reading(struct sp_stream *stream)
 {
@@ -221,8 +268,102 @@ void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
         return;
     stream->next = destination;
     stream->missing = bytes;
+    if (stream->tls != NULL && !stream->advancing)
+        look_again(stream);
     if (!stream->reading && !stream->paused)
         start_reading(stream);
+}
+
+/* --- TLS -------------------------------------------------------------------------------------------------------------
+ */
+
+static void fail_tls(struct sp_stream *stream, const struct sp_error *error)
+{
+    if (error->code == SP_E_CLOSED) {
+        fail_uv(stream, UV_EOF);
+        return;
+    }
+    stream->alerted = send_out(stream) == SP_OK;
+    fail(stream, error->code, error->text);
+}
+
+/* True when it is over, and the owner, if it connected, knows. */
+static bool shake(struct sp_stream *stream, struct sp_error *error)
+{
+    int rc = sp_tls_shake(stream->tls, error);
+
+    if (rc != SP_OK && rc != SP_TLS_MORE) {
+        fail_tls(stream, error);
+        return false;
+    }
+    if (send_out(stream) != SP_OK) {
+        fail(stream, SP_E_IO, "the connection broke in the handshake of TLS");
+        return false;
+    }
+    if (rc == SP_TLS_MORE)
+        return false;
+    stream->shaken = true;
+    if (stream->connects)
+        stream->events->connected(stream->owner);
+    return true;
+}
+
+static bool is_wanted(const struct sp_stream *stream)
+{
+    return stream->state == STATE_OPEN && !stream->failed && !stream->paused && stream->missing > 0;
+}
+
+static void decrypt(struct sp_stream *stream, struct sp_error *error)
+{
+    while (is_wanted(stream)) {
+        size_t got;
+
+        if (sp_tls_read(stream->tls, stream->next, stream->missing, &got, error) != SP_OK) {
+            fail_tls(stream, error);
+            return;
+        }
+        if (got == 0)
+            break;
+        stream->next += got;
+        stream->missing -= got;
+        if (stream->missing == 0)
+            stream->events->filled(stream->owner);
+    }
+    /* What TLS itself answers, such as a change of keys. */
+    if (stream->state == STATE_OPEN && !stream->failed && send_out(stream) != SP_OK)
+        stream->mute = true;
+}
+
+/* As far as the bytes go that are there. */
+static void advance(struct sp_stream *stream)
+{
+    struct sp_error error = {0};
+
+    if (stream->state != STATE_OPEN || stream->failed || stream->paused)
+        return;
+    stream->advancing = true;
+    if (stream->shaken || shake(stream, &error))
+        decrypt(stream, &error);
+    stream->advancing = false;
+    if (stream->state != STATE_OPEN || stream->failed || !stream->shaken)
+        return;
+    if (stream->missing == 0 && stream->reading) {
+        stream->reading = false;
+        (void)uv_read_stop((uv_stream_t *)&stream->tcp);
+    }
+}
+
+static void on_again(uv_idle_t *idle)
+{
+    (void)uv_idle_stop(idle);
+    advance(idle->data);
+}
+
+/* The owner must not hear of what it asked for while it still asks. */
+static void look_again(struct sp_stream *stream)
+{
+    if (stream->shaken && sp_tls_unread(stream->tls) > 0)
+        (void)uv_idle_start(&stream->again, on_again);
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -330,6 +471,70 @@ static int queue_held(struct sp_stream *stream, size_t sent)
     return rc;
 }
 
+/* What TLS has for the line: at once what the socket takes of it, the rest from a copy. */
+static int send_out(struct sp_stream *stream)
+{
+    const uint8_t *bytes;
+    size_t count = sp_tls_out(stream->tls, &bytes), sent = 0;
+    struct sp_buffer *rest;
+    int rc;
+
+    if (count == 0)
+        return SP_OK;
+    if (stream->queued == 0) {
+        uv_buf_t all = uv_buf_init((char *)bytes, (unsigned)count);
+        int n = uv_try_write((uv_stream_t *)&stream->tcp, &all, 1);
+
+        if (n < 0 && n != UV_EAGAIN)
+            return SP_E_CLOSED;
+        sent = n > 0 ? (size_t)n : 0;
+    }
+    if (sent == count) {
+        sp_tls_sent(stream->tls);
+        return SP_OK;
+    }
+    rest = sp_buffer_create(count - sent);
+    if (rest == NULL)
+        return SP_E_NOMEM;
+    memcpy(rest->data, bytes + sent, count - sent);
+    sp_tls_sent(stream->tls);
+    rc = queue_rest(stream, rest, 0);
+    sp_buffer_release(rest);
+    return rc;
+}
+
+static int write_encrypted(struct sp_stream *stream, const struct sp_buffer *buffer)
+{
+    const uint8_t *bytes;
+    int rc = sp_tls_write(stream->tls, buffer->data, buffer->bytes);
+
+    return rc == SP_OK && sp_tls_out(stream->tls, &bytes) >= ENCRYPTED_BATCH_BYTES ? send_out(stream) : rc;
+}
+
+/* Once a byte is encrypted the next one must follow: after a failure nothing can. */
+static int send_encrypted(struct sp_stream *stream)
+{
+    int rc = SP_OK;
+
+    if (!stream->shaken)
+        return SP_E_CLOSED;
+    for (unsigned i = 0; i < stream->held_count && rc == SP_OK; i++)
+        rc = write_encrypted(stream, stream->held[i]);
+    if (rc == SP_OK)
+        rc = send_out(stream);
+    if (rc == SP_E_CLOSED)
+        stream->mute = true;
+    else if (rc != SP_OK)
+        stream->failed = true;
+    return rc;
+}
+
+/* A word at the door is for those that do not speak TLS, and does no harm to others. */
+static bool goes_plainly(const struct sp_stream *stream)
+{
+    return stream->tls == NULL || (!stream->shaken && (stream->received == 0 || stream->alerted) && !stream->connects);
+}
+
 int sp_stream_flush(struct sp_stream *stream)
 {
     size_t sent = 0;
@@ -337,12 +542,16 @@ int sp_stream_flush(struct sp_stream *stream)
 
     if (stream->held_count == 0)
         return SP_OK;
-    if (stream->state != STATE_OPEN || stream->failed || stream->mute)
+    if (stream->state != STATE_OPEN || (stream->failed && !stream->alerted) || stream->mute)
         rc = SP_E_CLOSED;
-    else if (stream->queued == 0)
-        rc = try_held(stream, &sent);
-    else if (stream->queued + held_bytes(stream) > stream->queue_max)
+    else if (stream->queued > 0 && stream->queued + held_bytes(stream) > stream->queue_max)
         rc = SP_E_BACKLOG;
+    else if (!goes_plainly(stream)) {
+        rc = send_encrypted(stream);
+        let_go(stream);
+        return rc;
+    } else if (stream->queued == 0)
+        rc = try_held(stream, &sent);
     if (rc == SP_OK)
         rc = queue_held(stream, sent);
     /* A frame is lost that was taken before: nothing may follow. */
@@ -366,7 +575,7 @@ int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer)
 
 int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
 {
-    if (stream->state != STATE_OPEN || stream->failed || stream->mute)
+    if (stream->state != STATE_OPEN || (stream->failed && !stream->alerted) || stream->mute)
         return SP_E_CLOSED;
     stream->held[stream->held_count++] = sp_buffer_hold(buffer); /* for which there is always room */
     return sp_stream_flush(stream);
@@ -382,6 +591,8 @@ void sp_stream_pause(struct sp_stream *stream, bool pause)
         stream->reading = false;
     } else if (!pause && stream->missing > 0) {
         start_reading(stream);
+        if (stream->tls != NULL)
+            look_again(stream);
     }
 }
 
@@ -401,13 +612,18 @@ size_t sp_stream_unread(const struct sp_stream *stream)
     int bytes = 0;
 
     if (uv_fileno((const uv_handle_t *)&stream->tcp, &socket) != 0 || ioctl(socket, FIONREAD, &bytes) != 0 || bytes < 0)
-        return 0;
-    return (size_t)bytes;
+        bytes = 0;
+    return (size_t)bytes + (stream->tls != NULL ? sp_tls_unread(stream->tls) : 0);
 }
 
 uint64_t sp_stream_bytes_received(const struct sp_stream *stream)
 {
     return stream->received;
+}
+
+uint64_t sp_stream_group(const struct sp_stream *stream)
+{
+    return stream->group;
 }
 
 const char *sp_stream_peer(const struct sp_stream *stream)
@@ -445,9 +661,14 @@ void sp_stream_finish(struct sp_stream *stream)
 {
     if (stream->state != STATE_OPEN)
         return;
-    if (sp_stream_flush(stream) != SP_OK || stream->failed || !uv_is_readable((uv_stream_t *)&stream->tcp)) {
+    if ((!stream->alerted && (sp_stream_flush(stream) != SP_OK || stream->failed)) ||
+        !uv_is_readable((uv_stream_t *)&stream->tcp)) {
         sp_stream_close(stream);
         return;
+    }
+    if (stream->shaken && !stream->alerted) {
+        sp_tls_end(stream->tls);
+        (void)send_out(stream);
     }
     stream->state = STATE_FINISHING;
     stream->missing = 0;

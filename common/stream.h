@@ -1,9 +1,13 @@
-/* One byte stream to a peer, on a libuv loop: exact reads into the destination, a bounded write queue, an orderly end.
+/* One byte stream to a peer, on a libuv loop: exact reads into the destination, a bounded write queue, an orderly end;
+ * with or without TLS, which its owner does not notice further.
  *
  * Happy path: create, accept or connect; then again and again `sp_stream_read(dst, n)` and, when all n bytes are there,
  * the event `filled`. Nothing is read while no read is asked for: TCP then holds the peer back. Frames go out by
  * `sp_stream_send()`, tried at once and queued if the socket is full. At the end `sp_stream_finish()` sends what is
  * queued, says end of stream, waits for the peer's own for at most LINGER_MS, and closes.
+ *
+ * With TLS (sp_stream_secure()) `connected` comes after the handshake, and what is sent before the handshake is over is
+ * dropped; only if the other side has not said anything yet it goes out as it is.
  *
  * Failure: a broken or closed connection, in either direction, gives one event `failed`; the owner then calls
  * `sp_stream_close()`. After `sp_stream_close()` or `sp_stream_finish()` the only event still to come is `closed`; the
@@ -20,6 +24,7 @@
 
 struct sockaddr;
 struct sp_stream;
+struct sp_tls;
 struct uv_loop_s;
 struct uv_stream_s;
 
@@ -35,6 +40,12 @@ struct sp_stream_events {
  * memory. */
 struct sp_stream *sp_stream_create(struct uv_loop_s *loop, const struct sp_stream_events *events, void *owner,
                                    size_t queue_bytes_max);
+
+/* TLS from the first byte on: `tls`, which the stream owns from here on. Right after sp_stream_accept(), or before
+ * sp_stream_connect(). */
+void sp_stream_secure(struct sp_stream *stream, struct sp_tls *tls);
+/* Its TLS, with which nothing is to be read or written; NULL: none. */
+const struct sp_tls *sp_stream_tls(const struct sp_stream *stream);
 
 int sp_stream_accept(struct sp_stream *stream, struct uv_stream_s *listener, struct sp_error *error);
 int sp_stream_connect(struct sp_stream *stream, const struct sockaddr *address, struct sp_error *error);
@@ -60,9 +71,12 @@ int sp_stream_flush(struct sp_stream *stream);
 
 void sp_stream_set_queue_max(struct sp_stream *stream, size_t queue_bytes_max);
 size_t sp_stream_queued(const struct sp_stream *stream);
-/* Bytes that lie in the socket and were not asked for yet. */
+/* Bytes that lie in the socket, or behind it, and were not asked for yet. */
 size_t sp_stream_unread(const struct sp_stream *stream);
 uint64_t sp_stream_bytes_received(const struct sp_stream *stream);
+
+/* sp_address_group() of the other side; 0 before there is one. */
+uint64_t sp_stream_group(const struct sp_stream *stream);
 
 /* "127.0.0.1:43210" of the other side; valid as long as the stream. */
 const char *sp_stream_peer(const struct sp_stream *stream);

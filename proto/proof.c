@@ -40,8 +40,18 @@ static void put64(struct input *input, uint64_t value)
     put(input, &value, sizeof value);
 }
 
+int sp_channel_of(const struct sp_tls *tls, struct sp_channel *channel)
+{
+    memset(channel, 0, sizeof *channel);
+    if (tls == NULL)
+        return SP_OK;
+    channel->bytes = sizeof channel->exporter;
+    return sp_tls_exporter(tls, channel->exporter);
+}
+
 int sp_proof_make(const struct sp_secret *secret, enum sp_prover prover, const struct sp_hello *hello,
-                  const uint8_t server_nonce[SP_NONCE_BYTES], uint8_t proof[SP_PROOF_BYTES])
+                  const uint8_t server_nonce[SP_NONCE_BYTES], const struct sp_channel *channel,
+                  uint8_t proof[SP_PROOF_BYTES])
 {
     struct input input = {0};
     uint32_t name_bytes = (uint32_t)strnlen(hello->job, sizeof hello->job);
@@ -59,7 +69,8 @@ int sp_proof_make(const struct sp_secret *secret, enum sp_prover prover, const s
     put64(&input, hello->layout_digest);
     put32(&input, name_bytes);
     put(&input, hello->job, name_bytes);
-    put32(&input, 0); /* no TLS, no exporter */
+    put32(&input, channel->bytes);
+    put(&input, channel->exporter, channel->bytes);
     if (HMAC(EVP_sha256(), secret->data, (int)secret->bytes, input.bytes, input.used, proof, &bytes) == NULL)
         return SP_E_NOMEM;
     sp_assert(bytes == SP_PROOF_BYTES);

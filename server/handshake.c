@@ -3,8 +3,8 @@
  * Happy path without a secret: HELLO, LAYOUT, and the round core answers with WELCOME. With one: HELLO (with a nonce),
  * our CHALLENGE (with our proof), PROOF, LAYOUT. An operator's PROOF is followed by ASK in place of LAYOUT.
  *
- * Failure: a frame out of order, no or a wrong proof, or no end within HANDSHAKE_MS_MAX: a BYE that says why. Until the
- * proof is there nothing else of what the peer said is looked at, and no more than a small frame is held for it.
+ * Failure: a frame out of order, no or a wrong proof, or no end within SP_HANDSHAKE_MS_MAX: a BYE that says why. Until
+ * the proof is there nothing else of what the peer said is looked at, and no more than a small frame is held for it.
  */
 #include "common/log.h"
 #include "proto/proof.h"
@@ -58,8 +58,16 @@ static bool may_prove(struct sp_peer *peer, const struct sp_hello *hello)
 {
     bool operates = hello->role == SP_ROLE_OPERATOR;
     bool has_secret = secret_for(peer)->bytes > 0;
+    const struct sp_tls *tls = sp_stream_tls(peer->stream);
 
-    if (operates && !has_secret) {
+    if (tls != NULL && !sp_tls_has_role(tls, operates ? SP_TLS_ROLE_OPERATOR : SP_TLS_ROLE_WORKER)) {
+        sp_peer_bye(peer, SP_REASON_SECRET,
+                    operates
+                        ? "this certificate is not an operator's: its subjectAltName lacks URI:" SP_TLS_ROLE_OPERATOR
+                        : "this certificate is not a worker's: its subjectAltName lacks URI:" SP_TLS_ROLE_WORKER);
+        return false;
+    }
+    if (operates && !has_secret && tls == NULL) {
         sp_peer_bye(peer, SP_REASON_OPERATOR,
                     "this server takes no operators over the network: set security.operator_token_file in its job "
                     "file, or name the run's folder on its machine");
@@ -73,11 +81,23 @@ static bool may_prove(struct sp_peer *peer, const struct sp_hello *hello)
     }
     if (!has_secret && hello->has_nonce) {
         sp_peer_bye(peer, SP_REASON_SECRET,
-                    "this server runs without a secret, and the worker has one: set security.token_file on both sides "
-                    "or on neither");
+                    operates
+                        ? "this server has no secret for operators, and this one brings one: leave --token-file out"
+                        : "this server runs without a secret, and the worker has one: set security.token_file on "
+                          "both sides or on neither");
         return false;
     }
     return true;
+}
+
+static int make_proof(const struct sp_peer *peer, enum sp_prover prover, uint8_t proof[SP_PROOF_BYTES])
+{
+    struct sp_channel channel;
+    int rc = sp_channel_of(sp_stream_tls(peer->stream), &channel);
+
+    if (rc == SP_OK)
+        rc = sp_proof_make(secret_for(peer), prover, &peer->hello, peer->server_nonce, &channel, proof);
+    return rc;
 }
 
 static int challenge(struct sp_peer *peer, struct sp_error *error)
@@ -88,7 +108,7 @@ static int challenge(struct sp_peer *peer, struct sp_error *error)
     if (rc != SP_OK)
         return rc;
     memcpy(message.challenge.nonce, peer->server_nonce, sizeof peer->server_nonce);
-    rc = sp_proof_make(secret_for(peer), SP_PROVER_SERVER, &peer->hello, peer->server_nonce, message.challenge.proof);
+    rc = make_proof(peer, SP_PROVER_SERVER, message.challenge.proof);
     if (rc != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "the server has no memory for a proof");
     peer->stage = SP_PEER_PROOF;
@@ -106,7 +126,7 @@ static int got_hello(struct sp_peer *peer, const struct sp_hello *hello, struct 
         return SP_OK;
     if (hello->has_nonce)
         return challenge(peer, error);
-    peer->stage = SP_PEER_LAYOUT;
+    peer->stage = hello->role == SP_ROLE_OPERATOR ? SP_PEER_OPERATOR : SP_PEER_LAYOUT;
     return SP_OK;
 }
 
@@ -115,7 +135,7 @@ static int got_proof(struct sp_peer *peer, const uint8_t *proof, struct sp_error
     bool operates = peer->hello.role == SP_ROLE_OPERATOR;
     uint8_t right[SP_PROOF_BYTES];
 
-    if (sp_proof_make(secret_for(peer), SP_PROVER_CLIENT, &peer->hello, peer->server_nonce, right) != SP_OK)
+    if (make_proof(peer, SP_PROVER_CLIENT, right) != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "the server has no memory for a proof");
     if (!sp_proof_equal(proof, right)) {
         sp_peer_bye(peer, SP_REASON_SECRET,

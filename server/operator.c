@@ -182,7 +182,7 @@ static void on_connection(uv_stream_t *listener, int status)
     (void)uv_pipe_init(&server->loop, &op->pipe, 0);
     (void)uv_timer_init(&server->loop, &op->timer);
     op->pipe.data = op->timer.data = op;
-    if (uv_accept(listener, (uv_stream_t *)&op->pipe) != 0 || server->operators_count > OPERATORS_MAX ||
+    if (uv_accept(listener, (uv_stream_t *)&op->pipe) != 0 || server->operators_count > SP_OPERATORS_MAX ||
         uv_read_start((uv_stream_t *)&op->pipe, on_alloc, on_read) != 0) {
         end(op);
         return;

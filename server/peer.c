@@ -15,7 +15,7 @@
 
 #define QUEUE_BYTES_FIRST (1024u * 1024u)
 #define FULL_SAY_MS 10000
-#define STRANGERS_SAID_MAX 20 /* a second */
+#define STRANGERS_SAID_MAX 20 /* in SP_LIMITS_SAY_MS */
 
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id)
 {
@@ -50,6 +50,38 @@ static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
         peer->server->bytes.other_out += frame->bytes;
 }
 
+/* Of all that waits, most waits for one. */
+static struct sp_peer *slowest(struct sp_server *server)
+{
+    struct sp_peer *found = NULL;
+
+    server->queued = 0;
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        peer->queued = sp_stream_queued(peer->stream);
+        server->queued += peer->queued;
+        if (!peer->ending && (found == NULL || peer->queued > found->queued))
+            found = peer;
+    }
+    return found;
+}
+
+/* What was written since a peer was looked at last is not known here: the sum is then too large, never too small. */
+static void account(struct sp_peer *peer)
+{
+    struct sp_server *server = peer->server;
+    size_t queued = sp_stream_queued(peer->stream);
+
+    server->queued += queued - peer->queued;
+    peer->queued = queued;
+    if (server->queued <= server->limits.buffered_bytes)
+        return;
+    peer = slowest(server);
+    if (server->queued > server->limits.buffered_bytes && peer != NULL)
+        sp_peer_bye(peer, SP_REASON_BACKLOG,
+                    "the workers read too slowly: more waits for all of them together than server.limits.buffered "
+                    "allows, and most of it for this one");
+}
+
 static void check_sent(struct sp_peer *peer, int rc)
 {
     if (rc == SP_E_BACKLOG)
@@ -70,6 +102,8 @@ static void send_or_hold(struct sp_peer *peer, struct sp_buffer *frame, bool hol
     if (rc == SP_OK)
         count_sent(peer, frame);
     check_sent(peer, rc);
+    if (!peer->ending)
+        account(peer);
 }
 
 void sp_peer_send(struct sp_peer *peer, struct sp_buffer *frame)
@@ -84,8 +118,11 @@ void sp_peer_hold(struct sp_peer *peer, struct sp_buffer *frame)
 
 void sp_peer_flush(struct sp_peer *peer)
 {
+    if (peer->ending)
+        return;
+    check_sent(peer, sp_stream_flush(peer->stream));
     if (!peer->ending)
-        check_sent(peer, sp_stream_flush(peer->stream));
+        account(peer);
 }
 
 void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message)
@@ -104,14 +141,14 @@ void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message
 static bool may_say(struct sp_peer *peer)
 {
     struct sp_server *server = peer->server;
-    uint64_t second = sp_server_now_ms() / 1000;
+    uint64_t now = sp_server_now_ms();
 
     if (peer->stage == SP_PEER_WORKER)
         return true;
-    if (second != server->strangers_second) {
+    if (now - server->strangers_since_ms >= SP_LIMITS_SAY_MS) {
         if (server->strangers > STRANGERS_SAID_MAX)
-            sp_log_warn("peer", "and %u more strangers in that second", server->strangers - STRANGERS_SAID_MAX);
-        server->strangers_second = second;
+            sp_log_warn("peer", "and %u more strangers before this one", server->strangers - STRANGERS_SAID_MAX);
+        server->strangers_since_ms = now;
         server->strangers = 0;
     }
     return ++server->strangers <= STRANGERS_SAID_MAX;
@@ -120,6 +157,8 @@ static bool may_say(struct sp_peer *peer)
 static void forget(struct sp_peer *peer, const char *words)
 {
     peer->ending = true;
+    peer->server->queued -= peer->queued;
+    peer->queued = 0;
     sp_peer_follow(peer, false);
     sp_reader_finish(&peer->reader);
     if (peer->stage == SP_PEER_WORKER)
@@ -148,24 +187,52 @@ static struct sp_buffer *encode_bye(struct sp_server *server, const struct sp_me
     return frame;
 }
 
-void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
+/* Which limit a goodbye is for. */
+static enum sp_limit limit_of(const struct sp_peer *peer, enum sp_reason reason)
+{
+    switch (reason) {
+    case SP_REASON_PROTOCOL:
+    case SP_REASON_VERSION:
+        return SP_LIMIT_PROTOCOL;
+    case SP_REASON_SECRET:
+    case SP_REASON_OPERATOR:
+        return SP_LIMIT_SECRET;
+    case SP_REASON_SILENT:
+        return peer->stage == SP_PEER_WORKER ? SP_LIMIT_SILENCE : SP_LIMIT_HANDSHAKE_TIME;
+    case SP_REASON_BACKLOG:
+        return SP_LIMIT_QUEUE;
+    default:
+        return SP_LIMITS_COUNT;
+    }
+}
+
+static void send_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_BYE}};
     struct sp_buffer *frame;
 
-    if (peer->ending)
-        return;
     message.bye.reason = reason;
     (void)snprintf(message.bye.words, sizeof message.bye.words, "%s", words);
+    frame = encode_bye(peer->server, &message);
+    if (frame == NULL)
+        return;
+    if (sp_stream_send(peer->stream, frame) == SP_OK)
+        count_sent(peer, frame);
+    sp_buffer_release(frame);
+}
+
+void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
+{
+    enum sp_limit limit = limit_of(peer, reason);
+
+    if (peer->ending)
+        return;
+    if (limit != SP_LIMITS_COUNT)
+        peer->server->limits.state[limit].hits++;
     if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED &&
         (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER) && may_say(peer))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
-    frame = encode_bye(peer->server, &message);
-    if (frame != NULL) {
-        if (sp_stream_send(peer->stream, frame) == SP_OK)
-            count_sent(peer, frame);
-        sp_buffer_release(frame);
-    }
+    send_bye(peer, reason, words);
     forget(peer, words);
     if (reason == SP_REASON_BACKLOG || reason == SP_REASON_SILENT)
         sp_stream_close(peer->stream);
@@ -309,16 +376,31 @@ static void on_filled(void *owner)
     sp_reader_filled(&peer->reader);
 }
 
+/* Its handshake of TLS failed: an alert may be on its way to it, and who speaks no TLS is told in a BYE. */
+static void refuse_tls(struct sp_peer *peer, int code, const char *words)
+{
+    peer->server->limits.state[SP_LIMIT_TLS].hits++;
+    if (may_say(peer))
+        sp_log_warn("peer", "%s: sent away: TLS: %s", peer->name, words);
+    if (code == SP_E_UNSUPPORTED)
+        send_bye(peer, SP_REASON_SECRET, words);
+    forget(peer, words);
+    sp_stream_finish(peer->stream);
+}
+
 static void on_failed(void *owner, int code, const char *words)
 {
     struct sp_peer *peer = owner;
 
-    (void)code;
-    if (!peer->ending) {
-        forget(peer, words);
-        sp_stream_close(peer->stream);
-        sp_server_drain(peer->server);
+    if (peer->ending)
+        return;
+    if (peer->stage == SP_PEER_HELLO && sp_stream_tls(peer->stream) != NULL && code != SP_E_CLOSED && code != SP_E_IO) {
+        refuse_tls(peer, code, words);
+        return;
     }
+    forget(peer, words);
+    sp_stream_close(peer->stream);
+    sp_server_drain(peer->server);
 }
 
 static void on_closed(void *owner)
@@ -339,6 +421,7 @@ static void on_closed(void *owner)
         }
     }
     server->peers_count--;
+    server->turned_away -= peer->turned_away;
     free(peer);
     sp_server_drain(server);
 }
@@ -379,6 +462,72 @@ static uint32_t next_id(struct sp_server *server)
     }
 }
 
+/* Tells why, if there is room for those that are being told; costs as little as can be. */
+static void turn_away(struct sp_peer *peer, enum sp_limit limit, unsigned max, const char *words)
+{
+    struct sp_server *server = peer->server;
+    uint64_t more;
+
+    if (sp_limits_hit(&server->limits, limit, sp_server_now_ms(), &more))
+        sp_log_warn("peer", "%s: sent away: %s (%u %s; %llu more were sent away before)", peer->name, words, max,
+                    sp_limit_words(limit), (unsigned long long)more);
+    send_bye(peer, SP_REASON_BUSY, words);
+    forget(peer, words);
+    if (server->turned_away >= CONNECTIONS_ENDING) {
+        sp_stream_close(peer->stream);
+        return;
+    }
+    peer->turned_away = true;
+    server->turned_away++;
+    sp_stream_finish(peer->stream);
+}
+
+/* Who has just come in takes the place of the one that has been shaking hands for longest: an honest one takes
+ * milliseconds, unless its line is slow. */
+static void make_place(struct sp_server *server)
+{
+    struct sp_peer *oldest = NULL;
+    unsigned count = 0;
+
+    if (server->peers_count <= server->limits.handshakes)
+        return;
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        if (peer->stage == SP_PEER_WORKER || peer->ending)
+            continue;
+        count++;
+        oldest = peer; /* new ones are in front */
+    }
+    if (count > server->limits.handshakes)
+        turn_away(oldest, SP_LIMIT_HANDSHAKES, server->limits.handshakes,
+                  "too many connections shake hands with this server, and this one has for longest");
+}
+
+/* Whether it may go on to the handshake. */
+static bool admit(struct sp_peer *peer)
+{
+    struct sp_server *server = peer->server;
+    struct sp_limits *limits = &server->limits;
+
+    if (!sp_limits_may_join(limits, sp_stream_group(peer->stream), sp_server_now_ms())) {
+        turn_away(peer, SP_LIMIT_JOINS, limits->joins, "too many connections came from this address within seconds");
+        return false;
+    }
+    if (server->peers_count - server->turned_away > limits->connections) {
+        turn_away(peer, SP_LIMIT_CONNECTIONS, limits->connections, "this server has all the connections that it takes");
+        return false;
+    }
+    if (server->security.tls != NULL) {
+        struct sp_tls *tls = sp_tls_create(server->security.tls, NULL);
+
+        if (tls == NULL) {
+            sp_peer_bye(peer, SP_REASON_FAILED, "the server has no memory for TLS");
+            return false;
+        }
+        sp_stream_secure(peer->stream, tls);
+    }
+    return true;
+}
+
 bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
 {
     struct sp_error error = {0};
@@ -409,10 +558,9 @@ bool sp_peer_accept(struct sp_server *server, uv_stream_t *listener)
         return true;
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", sp_stream_peer(peer->stream));
-    sp_reader_start(&peer->reader, peer->stream, &reader_events, peer);
-    if (server->peers_count > CONNECTIONS_MAX) {
-        say_full(server, "all that this server takes; further ones are sent away");
-        sp_peer_bye(peer, SP_REASON_BUSY, "this server has all the connections that it takes");
+    if (admit(peer)) {
+        sp_reader_start(&peer->reader, peer->stream, &reader_events, peer);
+        make_place(server);
     }
     return true;
 }
@@ -431,7 +579,7 @@ static void beat(struct sp_peer *peer, uint64_t now)
         peer->heard_bytes = bytes;
         peer->heard_ms = now;
     }
-    if (peer->stage != SP_PEER_WORKER && now - peer->since_ms >= HANDSHAKE_MS_MAX) {
+    if (peer->stage != SP_PEER_WORKER && now - peer->since_ms >= SP_HANDSHAKE_MS_MAX) {
         sp_peer_bye(peer, SP_REASON_SILENT,
                     peer->stage == SP_PEER_HELLO ? "no HELLO within 10 s" : "the handshake was not over within 10 s");
     } else if ((double)(now - peer->heard_ms) >= job->server.heartbeat_timeout * 1e3) {

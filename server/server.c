@@ -257,6 +257,7 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     sp_operators_close(server);
     uv_close((uv_handle_t *)&server->term, NULL);
     uv_close((uv_handle_t *)&server->intr, NULL);
+    uv_close((uv_handle_t *)&server->hangup, NULL);
     uv_close((uv_handle_t *)&server->timer, NULL);
 }
 
@@ -411,6 +412,12 @@ static void on_beat(uv_timer_t *timer)
     }
 }
 
+static void say_certificate(const struct sp_server *server)
+{
+    if (server->security.tls != NULL)
+        sp_log_info("server", "TLS: %s", sp_tls_files_words(server->security.tls));
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct sp_server *server = handle->data;
@@ -427,11 +434,26 @@ static void on_signal(uv_signal_t *handle, int number)
     sp_server_drain(server);
 }
 
+/* For certificates that were renewed and secrets that were changed. */
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct sp_server *server = handle->data;
+    struct sp_error error = {0};
+
+    (void)number;
+    if (sp_security_reload(&server->security, &server->job, &error) == SP_OK) {
+        sp_log_info("server", "SIGHUP: secrets and certificates were read again, for connections from now on");
+        say_certificate(server);
+    } else {
+        sp_log_error("server", "SIGHUP: %s; those that were read before stay in force", error.text);
+    }
+}
+
 /* Every connection needs a descriptor, and what else the server opens until the end of the job must find one too: so
  * connections get a number of them, and where that is used up others wait for one. */
 static int limit_connections(struct sp_server *server, struct sp_error *error)
 {
-    const rlim_t wanted = CONNECTIONS_MAX + CONNECTIONS_ENDING + OTHER_DESCRIPTORS;
+    const rlim_t wanted = server->limits.connections + CONNECTIONS_ENDING + OTHER_DESCRIPTORS;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -530,7 +552,8 @@ static int open_clock(struct sp_server *server, struct sp_error *error)
     (void)uv_timer_init(&server->loop, &server->beat);
     (void)uv_prepare_init(&server->loop, &server->prepare);
     uv_unref((uv_handle_t *)&server->prepare);
-    server->prepare.data = server->timer.data = server->beat.data = server->term.data = server->intr.data = server;
+    server->prepare.data = server->timer.data = server->beat.data = server->term.data = server->intr.data =
+        server->hangup.data = server;
     rc = uv_timer_start(&server->beat, on_beat, BEAT_MS, BEAT_MS);
     if (rc == 0)
         rc = uv_prepare_start(&server->prepare, on_prepare);
@@ -542,6 +565,10 @@ static int open_clock(struct sp_server *server, struct sp_error *error)
         rc = uv_signal_start(&server->term, on_signal, SIGTERM);
     if (rc == 0)
         rc = uv_signal_start(&server->intr, on_signal, SIGINT);
+    if (rc == 0)
+        rc = uv_signal_init(&server->loop, &server->hangup);
+    if (rc == 0)
+        rc = uv_signal_start(&server->hangup, on_hangup, SIGHUP);
     return rc == 0 ? SP_OK : sp_error_set(error, SP_E_IO, "cannot watch for signals: %s", uv_strerror(rc));
 }
 
@@ -606,6 +633,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     server->job = *options->job;
     server->exchange_only = options->exchange_only;
     server->next_id = 1;
+    sp_limits_init(&server->limits, &server->job);
     server->started_ms = sp_server_now_ms();
     (void)strcpy(server->out, options->out);
     (void)signal(SIGPIPE, SIG_IGN);
@@ -647,6 +675,7 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
         sp_log_warn("server",
                     "--exchange-only: updates are sent but not applied; this job measures, and learns nothing");
     sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
+    say_certificate(server);
     if (server->job.server.http[0] != '\0')
         sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);
     sp_keep_start(server);

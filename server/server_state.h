@@ -5,6 +5,7 @@
 #include "common/stream.h"
 #include "proto/reader.h"
 #include "server/keep.h"
+#include "server/limit.h"
 #include "server/record.h"
 #include "server/round.h"
 #include "server/security.h"
@@ -12,12 +13,9 @@
 
 #include <uv.h>
 
-#define CONNECTIONS_MAX 2048
 #define PEER_LISTS 1024
 #define CONNECTIONS_ENDING 64 /* more that may be open while they are told that there are too many */
-#define HANDSHAKE_MS_MAX 10000
 #define LISTENERS_MAX 4
-#define OPERATORS_MAX 16
 #define PATH_BYTES 1200
 #define RESERVE_BYTES 65536
 
@@ -41,7 +39,8 @@ struct sp_peer {
     enum sp_peer_stage stage;
     struct sp_hello hello;                /* from HELLO to LAYOUT */
     uint8_t server_nonce[SP_NONCE_BYTES]; /* of our CHALLENGE */
-    bool following, ending;
+    bool following, ending, turned_away;
+    size_t queued; /* bytes that wait for it, when that was looked at last */
     uint64_t since_ms, heard_ms, spoke_ms, heard_bytes;
     uint8_t ticket[SP_TICKET_BYTES];
     char name[80];
@@ -69,13 +68,16 @@ struct sp_server {
     struct sp_round *round;
     struct sp_safetensors *init; /* owned: the file of model.init, or NULL */
     struct sp_security security;
+    struct sp_limits limits;
+    unsigned turned_away; /* connections that are told why they cannot come in */
+    uint64_t queued;      /* sum of all peers' */
     uv_loop_t loop;
     uv_tcp_t listeners[LISTENERS_MAX];
     unsigned listeners_count;
     bool knocks[LISTENERS_MAX]; /* a connection waits there that could not be accepted yet */
     uv_timer_t timer, beat;
     uv_prepare_t prepare; /* before the loop waits: what is held of updates leaves */
-    uv_signal_t term, intr;
+    uv_signal_t term, intr, hangup;
     uv_pipe_t operators;
     bool operators_open, operator_knocks;
     unsigned operators_count;
@@ -92,8 +94,8 @@ struct sp_server {
     struct sp_bytes bytes;
     struct sp_record record;
     uint64_t started_ms, first_round_ms, over_ms;
-    uint64_t history_lost;     /* lines of the history, since it could be written last */
-    uint64_t strangers_second; /* in which second `strangers` were sent away */
+    uint64_t history_lost;       /* lines of the history, since it could be written last */
+    uint64_t strangers_since_ms; /* since when `strangers` were sent away */
     unsigned strangers;
     uint64_t full_said_ms; /* when the log last heard that a connection cannot be taken */
     int code;

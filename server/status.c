@@ -164,9 +164,21 @@ static void set_close(json_t **to, const struct sp_server *server, const struct 
 
 static json_t *security_json(const struct sp_security *security)
 {
-    return json_pack("{s:b, s:b, s:b, s:s}", "secret", security->worker.bytes > 0, "network_operators",
-                     security->operator_.bytes > 0, "insecure", security->insecure, "words",
+    return json_pack("{s:b, s:b, s:b, s:b, s:s*, s:s}", "secret", security->worker.bytes > 0, "network_operators",
+                     security->operator_.bytes > 0 || security->tls != NULL, "insecure", security->insecure, "tls",
+                     security->tls != NULL, "certificate",
+                     security->tls != NULL ? sp_tls_files_words(security->tls) : NULL, "words",
                      sp_security_words(security));
+}
+
+/* How many peers were sent away at each limit. */
+static json_t *limits_json(const struct sp_limits *limits)
+{
+    json_t *hits = json_object();
+
+    for (int i = 0; i < SP_LIMITS_COUNT; i++)
+        sp_json_put(&hits, sp_limit_name((enum sp_limit)i), count(limits->state[i].hits));
+    return hits;
 }
 
 json_t *sp_status_json(struct sp_server *server)
@@ -194,6 +206,7 @@ json_t *sp_status_json(struct sp_server *server)
     set_switches(&status, &view);
     sp_json_put(&status, "keep", sp_keep_json(server));
     sp_json_put(&status, "security", security_json(&server->security));
+    sp_json_put(&status, "sent_away", limits_json(&server->limits));
     sp_json_put(&status, "seconds", sp_json_number(seconds_since(server->started_ms)));
     set_bytes(&status, server, &view);
     sp_json_put(&status, "slots", slots_json(server, &view));

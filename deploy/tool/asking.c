@@ -6,6 +6,21 @@
 
 #define PATH_BYTES 1200
 
+static void check(const struct tool_asking *asking, struct argp_state *state)
+{
+    const struct tool_remote *remote = &asking->remote;
+    const int tls = (remote->cert != NULL) + (remote->key != NULL) + (remote->ca != NULL);
+
+    if ((asking->run == NULL) == (remote->server == NULL))
+        argp_error(state, "name the run (its folder, or its job file), or a server on another machine by --server");
+    if (tls != 0 && tls != 3)
+        argp_error(state, "--cert, --key and --ca belong together");
+    if (remote->server != NULL && remote->token_file == NULL && tls == 0)
+        argp_error(state, "--server needs --token-file, or --cert, --key and --ca, or both");
+    if (remote->server == NULL && (remote->token_file != NULL || tls != 0 || remote->name != NULL))
+        argp_error(state, "--token-file, --cert, --key, --ca and --name are for --server");
+}
+
 error_t tool_parse_asking(int key, char *value, struct argp_state *state)
 {
     struct tool_asking *asking = state->input;
@@ -15,10 +30,22 @@ error_t tool_parse_asking(int key, char *value, struct argp_state *state)
         asking->json = true;
         break;
     case TOOL_KEY_SERVER:
-        asking->server = value;
+        asking->remote.server = value;
         break;
     case TOOL_KEY_TOKEN_FILE:
-        asking->token_file = value;
+        asking->remote.token_file = value;
+        break;
+    case TOOL_KEY_CERT:
+        asking->remote.cert = value;
+        break;
+    case TOOL_KEY_KEY:
+        asking->remote.key = value;
+        break;
+    case TOOL_KEY_CA:
+        asking->remote.ca = value;
+        break;
+    case TOOL_KEY_NAME:
+        asking->remote.name = value;
         break;
     case ARGP_KEY_ARG:
         if (asking->run != NULL)
@@ -26,10 +53,7 @@ error_t tool_parse_asking(int key, char *value, struct argp_state *state)
         asking->run = value;
         break;
     case ARGP_KEY_END:
-        if ((asking->run == NULL) == (asking->server == NULL))
-            argp_error(state, "name the run (its folder, or its job file), or a server on another machine by --server");
-        if ((asking->server == NULL) != (asking->token_file == NULL))
-            argp_error(state, "--server and --token-file belong together");
+        check(asking, state);
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -43,8 +67,8 @@ int tool_ask_again(const struct tool_asking *asking, const char *line, json_t **
     char folder[PATH_BYTES];
     int rc;
 
-    if (asking->server != NULL) {
-        *answer = tool_ask_remote(asking->server, asking->token_file, line, &error);
+    if (asking->remote.server != NULL) {
+        *answer = tool_ask_remote(&asking->remote, line, &error);
         return *answer != NULL ? SP_EXIT_DONE : sp_cli_fail(TOOL, error.text);
     }
     rc = tool_folder(asking->run, folder, sizeof folder);

@@ -97,8 +97,8 @@ static int prove(const struct spares *spares, int fd, const struct sp_hello *hel
     struct sp_message message, proof = {.frame = {.type = SP_FRAME_PROOF}};
     int rc = receive(fd, SP_FRAME_CHALLENGE, &message, error);
 
-    if (rc == SP_OK &&
-        sp_proof_make(&spares->secret, SP_PROVER_CLIENT, hello, message.challenge.nonce, proof.proof) != SP_OK)
+    if (rc == SP_OK && sp_proof_make(&spares->secret, SP_PROVER_CLIENT, hello, message.challenge.nonce,
+                                     &(struct sp_channel){0}, proof.proof) != SP_OK)
         rc = sp_error_set(error, SP_E_NOMEM, "no memory for a proof");
     if (rc == SP_OK)
         rc = send_message(fd, &proof, error);

@@ -3,6 +3,7 @@
 #include "common/init.h"
 #include "common/rules.h"
 #include "common/secret.h"
+#include "common/tls.h"
 #include "deploy/tool/tool.h"
 #include "proto/chunks.h"
 #include "worker/train/augment.h"
@@ -306,12 +307,31 @@ static int check_secret(const struct sp_job *job, const char *key, const char *f
     return SP_OK;
 }
 
+/* Good for one of the sides, whichever this machine is going to be. */
+static int check_tls(const struct sp_job *job, struct sp_error *error)
+{
+    struct sp_tls_files *files = NULL;
+    struct sp_tls_paths paths;
+
+    if (!sp_job_tls_paths(job, &paths))
+        return SP_OK;
+    if (sp_tls_files_load(&files, SP_TLS_SERVER, &paths, error) == SP_OK)
+        (void)printf("security.tls: for a server: %s\n", sp_tls_files_words(files));
+    else if (sp_tls_files_load(&files, SP_TLS_CLIENT, &paths, error) == SP_OK)
+        (void)printf("security.tls: for a worker: %s\n", sp_tls_files_words(files));
+    else
+        return sp_error_prefix(error, "security.tls");
+    sp_tls_files_free(files);
+    return SP_OK;
+}
+
 static int check_secrets(const struct sp_job *job, struct sp_error *error)
 {
     int rc = check_secret(job, "security.token_file", job->security.token_file, error);
 
-    return rc == SP_OK ? check_secret(job, "security.operator_token_file", job->security.operator_token_file, error)
-                       : rc;
+    if (rc == SP_OK)
+        rc = check_secret(job, "security.operator_token_file", job->security.operator_token_file, error);
+    return rc == SP_OK ? check_tls(job, error) : rc;
 }
 
 int tool_check(int argc, char **argv)

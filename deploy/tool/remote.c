@@ -1,5 +1,7 @@
-/* An operator's question over the network: HELLO, CHALLENGE, PROOF, ASK, ANSWER (proto/README.md). */
+/* An operator's question over the network: HELLO, CHALLENGE, PROOF, ASK, ANSWER (proto/README.md), with or without TLS.
+ */
 #include "common/address.h"
+#include "common/tls.h"
 #include "deploy/tool/tool.h"
 #include "proto/proof.h"
 #include "version.h"
@@ -15,6 +17,9 @@
 struct remote {
     const char *server;
     int fd;
+    struct sp_address address;
+    struct sp_tls *tls; /* owned; NULL: none */
+    struct sp_tls_paths paths;
     struct sp_secret secret;
     struct sp_hello hello;
 };
@@ -23,13 +28,12 @@ static int connect_to(struct remote *remote, struct sp_error *error)
 {
     struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
     struct sockaddr_storage found[SP_ADDRESSES_MAX];
-    struct sp_address address;
     size_t count = 0;
     int code = 0;
-    int rc = sp_address_parse(remote->server, &address, error);
+    int rc = sp_address_parse(remote->server, &remote->address, error);
 
     if (rc == SP_OK)
-        rc = sp_address_resolve(&address, false, found, &count, error);
+        rc = sp_address_resolve(&remote->address, false, found, &count, error);
     for (size_t i = 0; rc == SP_OK && i < count; i++) {
         socklen_t bytes = found[i].ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
@@ -48,6 +52,103 @@ static int connect_to(struct remote *remote, struct sp_error *error)
     return rc != SP_OK ? rc : sp_error_set(error, SP_E_IO, "cannot connect to %s: %s", remote->server, strerror(code));
 }
 
+static int send_bytes(struct remote *remote, const void *bytes, size_t count, struct sp_error *error)
+{
+    if (tool_send_all(remote->fd, bytes, count))
+        return SP_OK;
+    return sp_error_set(error, SP_E_IO, "cannot write to %s: %s", remote->server, strerror(errno));
+}
+
+/* Some bytes, at least one. */
+static int receive_bytes(struct remote *remote, void *to, size_t room, size_t *got, struct sp_error *error)
+{
+    ssize_t n;
+
+    do
+        n = recv(remote->fd, to, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return sp_error_set(error, SP_E_CLOSED, "%s closed the connection without an answer", remote->server);
+    if (n < 0)
+        return sp_error_set(error, SP_E_IO, "no answer from %s: %s", remote->server,
+                            errno == EAGAIN ? "nothing came within 5 s" : strerror(errno));
+    *got = (size_t)n;
+    return SP_OK;
+}
+
+/* --- TLS -------------------------------------------------------------------------------------------------------------
+ */
+
+static int send_encrypted(struct remote *remote, struct sp_error *error)
+{
+    const uint8_t *bytes;
+    size_t count = sp_tls_out(remote->tls, &bytes);
+    int rc = count > 0 ? send_bytes(remote, bytes, count, error) : SP_OK;
+
+    sp_tls_sent(remote->tls);
+    return rc;
+}
+
+static int receive_encrypted(struct remote *remote, struct sp_error *error)
+{
+    size_t room, got = 0;
+    uint8_t *at = sp_tls_room(remote->tls, &room);
+    int rc = receive_bytes(remote, at, room, &got, error);
+
+    sp_tls_received(remote->tls, got);
+    return rc;
+}
+
+static int begin_tls(struct remote *remote, const struct tool_remote *with, struct sp_error *error)
+{
+    const struct {
+        const char *from;
+        char *to;
+    } files[] = {{with->cert, remote->paths.cert}, {with->key, remote->paths.key}, {with->ca, remote->paths.ca}};
+    struct sp_tls_files *loaded;
+    int rc;
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        (void)snprintf(files[i].to, sizeof remote->paths.cert, "%s", files[i].from);
+    rc = sp_tls_files_load(&loaded, SP_TLS_CLIENT, &remote->paths, error);
+    if (rc != SP_OK)
+        return rc;
+    remote->tls = sp_tls_create(loaded, with->name != NULL ? with->name : remote->address.host);
+    sp_tls_files_free(loaded);
+    if (remote->tls == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory");
+    while ((rc = sp_tls_shake(remote->tls, error)) == SP_TLS_MORE) {
+        rc = send_encrypted(remote, error);
+        if (rc == SP_OK)
+            rc = receive_encrypted(remote, error);
+        if (rc != SP_OK)
+            return rc;
+    }
+    if (rc != SP_OK) {
+        (void)sp_error_prefix(error, "TLS with %s", remote->server);
+        (void)send_encrypted(remote, NULL);
+        return rc;
+    }
+    return send_encrypted(remote, error);
+}
+
+static int read_some(struct remote *remote, uint8_t *to, size_t room, size_t *got, struct sp_error *error)
+{
+    int rc = SP_OK;
+
+    if (remote->tls == NULL)
+        return receive_bytes(remote, to, room, got, error);
+    while ((rc = sp_tls_read(remote->tls, to, room, got, error)) == SP_OK && *got == 0) {
+        rc = receive_encrypted(remote, error);
+        if (rc != SP_OK)
+            return rc;
+    }
+    return rc == SP_OK ? SP_OK : sp_error_prefix(error, "TLS with %s", remote->server);
+}
+
+/* --- frames ----------------------------------------------------------------------------------------------------------
+ */
+
 static int send_message(struct remote *remote, const struct sp_message *message, struct sp_error *error)
 {
     struct sp_buffer *frame = sp_codec_encode(message, NULL, 0);
@@ -55,28 +156,28 @@ static int send_message(struct remote *remote, const struct sp_message *message,
 
     if (frame == NULL)
         return sp_error_set(error, SP_E_NOMEM, "out of memory");
-    if (!tool_send_all(remote->fd, frame->data, frame->bytes))
-        rc = sp_error_set(error, SP_E_IO, "cannot write to %s: %s", remote->server, strerror(errno));
+    if (remote->tls == NULL)
+        rc = send_bytes(remote, frame->data, frame->bytes, error);
+    else if (sp_tls_write(remote->tls, frame->data, frame->bytes) != SP_OK)
+        rc = sp_error_set(error, SP_E_NOMEM, "out of memory");
+    else
+        rc = send_encrypted(remote, error);
     sp_buffer_release(frame);
     return rc;
 }
 
 static int read_exactly(struct remote *remote, uint8_t *to, size_t bytes, struct sp_error *error)
 {
-    while (bytes > 0) {
-        ssize_t n = recv(remote->fd, to, bytes, 0);
+    int rc = SP_OK;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n == 0)
-            return sp_error_set(error, SP_E_CLOSED, "%s closed the connection without an answer", remote->server);
-        if (n < 0)
-            return sp_error_set(error, SP_E_IO, "no answer from %s: %s", remote->server,
-                                errno == EAGAIN ? "nothing came within 5 s" : strerror(errno));
-        to += n;
-        bytes -= (size_t)n;
+    while (bytes > 0 && rc == SP_OK) {
+        size_t got = 0;
+
+        rc = read_some(remote, to, bytes, &got, error);
+        to += got;
+        bytes -= got;
     }
-    return SP_OK;
+    return rc;
 }
 
 /* The next frame, which is of the awaited type or, with its words as the error, a BYE. */
@@ -113,24 +214,29 @@ static int shake_hands(struct remote *remote, struct sp_error *error)
 {
     struct sp_message hello = {.frame = {.type = SP_FRAME_HELLO}}, proof = {.frame = {.type = SP_FRAME_PROOF}};
     struct sp_message challenge;
+    struct sp_channel channel;
     uint8_t right[SP_PROOF_BYTES];
     int rc;
 
     (void)strcpy(remote->hello.program, TOOL " " SP_VERSION);
     remote->hello.role = SP_ROLE_OPERATOR;
     remote->hello.wanted_slot = SP_ANY_SLOT;
-    remote->hello.has_nonce = true;
+    remote->hello.has_nonce = remote->secret.bytes > 0;
     rc = sp_random_bytes(remote->hello.nonce, sizeof remote->hello.nonce, error);
     hello.hello = remote->hello;
     if (rc == SP_OK)
         rc = send_message(remote, &hello, error);
+    if (rc == SP_OK && !remote->hello.has_nonce)
+        return SP_OK;
     if (rc == SP_OK)
         rc = read_message(remote, SP_FRAME_CHALLENGE, &challenge, error);
     if (rc != SP_OK)
         return rc;
-    if (sp_proof_make(&remote->secret, SP_PROVER_SERVER, &remote->hello, challenge.challenge.nonce, right) != SP_OK ||
-        sp_proof_make(&remote->secret, SP_PROVER_CLIENT, &remote->hello, challenge.challenge.nonce, proof.proof) !=
-            SP_OK)
+    if (sp_channel_of(remote->tls, &channel) != SP_OK ||
+        sp_proof_make(&remote->secret, SP_PROVER_SERVER, &remote->hello, challenge.challenge.nonce, &channel, right) !=
+            SP_OK ||
+        sp_proof_make(&remote->secret, SP_PROVER_CLIENT, &remote->hello, challenge.challenge.nonce, &channel,
+                      proof.proof) != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "out of memory");
     if (!sp_proof_equal(challenge.challenge.proof, right))
         return sp_error_set(error, SP_E_REJECTED,
@@ -140,16 +246,18 @@ static int shake_hands(struct remote *remote, struct sp_error *error)
     return send_message(remote, &proof, error);
 }
 
-json_t *tool_ask_remote(const char *server, const char *token_file, const char *command, struct sp_error *error)
+json_t *tool_ask_remote(const struct tool_remote *with, const char *command, struct sp_error *error)
 {
     struct sp_message ask = {.frame = {.type = SP_FRAME_ASK}}, answer = {.frame = {.type = SP_FRAME_ANSWER}};
-    struct remote remote = {.server = server, .fd = -1};
+    struct remote remote = {.server = with->server, .fd = -1};
     json_t *json = NULL;
-    int rc = sp_secret_load(&remote.secret, token_file, error);
+    int rc = with->token_file != NULL ? sp_secret_load(&remote.secret, with->token_file, error) : SP_OK;
 
     (void)snprintf(ask.command, sizeof ask.command, "%s", command);
     if (rc == SP_OK)
         rc = connect_to(&remote, error);
+    if (rc == SP_OK && with->cert != NULL)
+        rc = begin_tls(&remote, with, error);
     if (rc == SP_OK)
         rc = shake_hands(&remote, error);
     if (rc == SP_OK)
@@ -159,11 +267,12 @@ json_t *tool_ask_remote(const char *server, const char *token_file, const char *
     if (rc == SP_OK) {
         json = json_loads(answer.answer, 0, NULL);
         if (json == NULL)
-            (void)sp_error_set(error, SP_E_PROTOCOL, "the answer of %s is not JSON", server);
+            (void)sp_error_set(error, SP_E_PROTOCOL, "the answer of %s is not JSON", with->server);
     }
     sp_message_finish(&answer);
     if (remote.fd >= 0)
         (void)close(remote.fd);
+    sp_tls_destroy(remote.tls);
     sp_secret_forget(&remote.secret);
     return json;
 }

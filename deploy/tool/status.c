@@ -161,7 +161,7 @@ static int command(int argc, char **argv, const char *line, const char *meaning,
     int rc = tool_ask_run(argc, argv, &argp, line, &asking, &answer);
 
     if (rc == SP_EXIT_DONE)
-        (void)printf("%s: %s\n", asking.run != NULL ? asking.run : asking.server, words);
+        (void)printf("%s: %s\n", asking.run != NULL ? asking.run : asking.remote.server, words);
     json_decref(answer);
     return rc;
 }

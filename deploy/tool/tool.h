@@ -39,8 +39,16 @@ int tool_folder(const char *argument, char *folder, size_t bytes);
 
 /* --- remote.c --- */
 
-/* The same over the network, from a server that has security.operator_token_file. */
-json_t *tool_ask_remote(const char *server, const char *token_file, const char *command, struct sp_error *error);
+/* A server on another machine, and what an operator shows it. */
+struct tool_remote {
+    const char *server;          /* HOST:PORT */
+    const char *token_file;      /* NULL: no secret */
+    const char *cert, *key, *ca; /* NULL: no TLS */
+    const char *name;            /* that its certificate must have; NULL: HOST */
+};
+
+/* The same over the network, from a server that has security.operator_token_file or security.tls. */
+json_t *tool_ask_remote(const struct tool_remote *remote, const char *command, struct sp_error *error);
 
 /* --- result.c --- */
 

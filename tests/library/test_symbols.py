@@ -18,6 +18,7 @@ NEEDED = {
     'libxxhash.so.0',      # digests
     'libisal.so.2',        # checksums
     'libcrypto.so.3',      # the secret
+    'libssl.so.3',         # TLS
     'ld-linux-x86-64.so.2', 'ld-linux-aarch64.so.1',  # thread-local variables, with some compilers
 }
 

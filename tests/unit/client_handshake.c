@@ -202,9 +202,9 @@ START_TEST(test_proof_of_an_earlier_connection)
     begin(true);
     scripted_take_hello(&play);
     memset(message.challenge.nonce, 5, sizeof message.challenge.nonce);
-    ck_assert_int_eq(
-        sp_proof_make(&play.secret, SP_PROVER_SERVER, &play.hello, message.challenge.nonce, message.challenge.proof),
-        SP_OK);
+    ck_assert_int_eq(sp_proof_make(&play.secret, SP_PROVER_SERVER, &play.hello, message.challenge.nonce,
+                                   &(struct sp_channel){0}, message.challenge.proof),
+                     SP_OK);
     scripted_hang_up(&play);
     scripted_take_hello(&play);
     scripted_send(&play, &message, NULL, 0);

@@ -371,7 +371,9 @@ void scripted_challenge(struct scripted *p, const struct sp_secret *secret, enum
 
     ck_assert_int_eq(sp_random_bytes(p->server_nonce, sizeof p->server_nonce, NULL), SP_OK);
     memcpy(message.challenge.nonce, p->server_nonce, sizeof p->server_nonce);
-    ck_assert_int_eq(sp_proof_make(secret, prover, &p->hello, p->server_nonce, message.challenge.proof), SP_OK);
+    ck_assert_int_eq(
+        sp_proof_make(secret, prover, &p->hello, p->server_nonce, &(struct sp_channel){0}, message.challenge.proof),
+        SP_OK);
     scripted_send(p, &message, NULL, 0);
 }
 
@@ -381,7 +383,8 @@ void scripted_take_proof(struct scripted *p)
     struct sp_message message;
 
     scripted_receive(p, SP_FRAME_PROOF, &message);
-    ck_assert_int_eq(sp_proof_make(&p->secret, SP_PROVER_CLIENT, &p->hello, p->server_nonce, right), SP_OK);
+    ck_assert_int_eq(
+        sp_proof_make(&p->secret, SP_PROVER_CLIENT, &p->hello, p->server_nonce, &(struct sp_channel){0}, right), SP_OK);
     ck_assert(sp_proof_equal(message.proof, right));
     take_layout(p);
 }

@@ -545,9 +545,6 @@ static const struct {
      "t.yaml:3:38: optimizer.switch.step: must be a whole number from 0 to 4000000000, not a group of keys"},
     {HEAD "optimizer: {sign: {step: {epoch: 10}}}\n", SP_E_UNKNOWN,
      "t.yaml:3:27: unknown key 'optimizer.sign.step.epoch'; did you mean 'optimizer.sign.step.epochs'?"},
-    /* later */
-    {HEAD "security: {tls: {key: k}}\n", SP_E_UNSUPPORTED,
-     "t.yaml:3:12: 'security.tls' is not available in this version; leave it out"},
     /* required */
     {"data: {train: {images: i, labels: l}}\n", SP_E_MISSING,
      "t.yaml: 'job' is missing; every job needs it: name of the job; its run folder is `runs/<job>`"},
@@ -797,8 +794,10 @@ START_TEST(test_mistakes_in_security)
     expect_only(HEAD "security: {token_file: a, operator_token_file: a}\n", SP_E_MISMATCH,
                 "t.yaml:3:27: security.operator_token_file: must be another file than security.token_file: else every "
                 "worker could operate the job");
-    expect_only(HEAD "security: {tls: {cert: a}}\n", SP_E_UNSUPPORTED,
-                "t.yaml:3:12: 'security.tls' is not available in this version; leave it out");
+    expect_only(HEAD "security: {tls: {cert: a, ca: b}}\n", SP_E_MISMATCH,
+                "t.yaml:3:18: security.tls.cert: security.tls takes cert, key and ca together, or none of them");
+    expect_only(HEAD "security: {tls: {name: a}}\n", SP_E_MISMATCH,
+                "t.yaml:3:18: security.tls.name: means nothing without security.tls.cert, key and ca");
     expect_only(HEAD "security: {token: a}\n", SP_E_UNKNOWN,
                 "t.yaml:3:12: unknown key 'security.token'; README.md lists all keys");
 }
@@ -826,8 +825,8 @@ START_TEST(test_mistakes_of_set_name_it)
          "'optimizer.sign.step.epochs'"},
         {"tensors=[{match: a, update: all}]", SP_E_RANGE,
          "--set tensors=[{match: a, update: all}]: tensors: rule 1: update: must be vote or full, not 'all'"},
-        {"security.tls.key=1", SP_E_UNSUPPORTED,
-         "--set security.tls.key=1: 'security.tls.key' is not available in this version; leave it out"},
+        {"security.tls.key=1", SP_E_MISMATCH,
+         "--set security.tls.key=1: security.tls.key: security.tls takes cert, key and ca together, or none of them"},
         {"security.insecure=yes", SP_E_SYNTAX,
          "--set security.insecure=yes: security.insecure: must be true or false, not 'yes'"},
         {"server.min_live=9", SP_E_MISMATCH,

@@ -582,19 +582,6 @@ START_TEST(test_lists_bools_and_choices_are_checked)
 }
 END_TEST
 
-START_TEST(test_what_comes_later_is_said_to)
-{
-    static const char *const keys[] = {"security.tls", "security.tls.key", "security.tls.cert"};
-
-    for (size_t i = 0; i < COUNT(keys); i++) {
-        char words[128];
-
-        (void)snprintf(words, sizeof words, "'%s' is not available in this version; leave it out", keys[i]);
-        refuse(keys[i], "x", SP_E_UNSUPPORTED, words);
-    }
-}
-END_TEST
-
 START_TEST(test_unknown_keys_get_a_suggestion)
 {
     static const char *const cases[][2] = {{"sead", "seed"},
@@ -1095,7 +1082,6 @@ static Suite *suite(void)
     tcase_add_test(c, test_data_are_needed_by_who_trains_on_them);
     tcase_add_test(c, test_lists_of_reals);
     tcase_add_test(c, test_lists_bools_and_choices_are_checked);
-    tcase_add_test(c, test_what_comes_later_is_said_to);
     tcase_add_test(c, test_unknown_keys_get_a_suggestion);
     tcase_add_test(c, test_quoting_is_safe_and_bounded);
     tcase_add_test(c, test_quorum_and_close_follow_each_other);

@@ -42,7 +42,7 @@ static void setup(void)
 static void make(uint8_t *proof)
 {
     memset(proof, 0xee, SP_PROOF_BYTES);
-    ck_assert_int_eq(sp_proof_make(&secret, prover, &hello, server_nonce, proof), SP_OK);
+    ck_assert_int_eq(sp_proof_make(&secret, prover, &hello, server_nonce, &(struct sp_channel){0}, proof), SP_OK);
 }
 
 static void expect(const char *digits)

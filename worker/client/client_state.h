@@ -6,6 +6,7 @@
 #include "common/address.h"
 #include "common/secret.h"
 #include "common/stream.h"
+#include "common/tls.h"
 #include "proto/reader.h"
 #include "proto/reason.h"
 #include "worker/client/backoff.h"
@@ -41,6 +42,10 @@ struct signpost {
 
     char job[64], program[64], server[300];
     struct sp_secret secret;
+    struct sp_tls_paths tls_paths;
+    struct sp_tls_files *tls; /* owned; NULL: no TLS */
+    char tls_name[256];
+    bool tls_used;         /* a connection was made with these files */
     struct sp_hello hello; /* of the present connection */
     struct sp_address address;
     uint64_t examples, test_examples, data_digest;

@@ -60,10 +60,12 @@ static int refuse_server(signpost *s)
 int sp_handshake_challenge(signpost *s, const struct sp_challenge *challenge, struct sp_error *error)
 {
     struct sp_message message = {.frame = {.type = SP_FRAME_PROOF}};
+    struct sp_channel channel;
     uint8_t right[SP_PROOF_BYTES];
 
-    if (sp_proof_make(&s->secret, SP_PROVER_SERVER, &s->hello, challenge->nonce, right) != SP_OK ||
-        sp_proof_make(&s->secret, SP_PROVER_CLIENT, &s->hello, challenge->nonce, message.proof) != SP_OK)
+    if (sp_channel_of(sp_stream_tls(s->stream), &channel) != SP_OK ||
+        sp_proof_make(&s->secret, SP_PROVER_SERVER, &s->hello, challenge->nonce, &channel, right) != SP_OK ||
+        sp_proof_make(&s->secret, SP_PROVER_CLIENT, &s->hello, challenge->nonce, &channel, message.proof) != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a proof");
     if (!sp_proof_equal(challenge->proof, right))
         return refuse_server(s);

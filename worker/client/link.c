@@ -129,10 +129,18 @@ static void on_filled(void *owner)
     sp_reader_filled(&s->reader);
 }
 
+/* Certificates that do not fit are a mistake that time does not mend; but once they did fit, they may have to be
+ * renewed, on either side, while this worker waits. */
 static void on_failed(void *owner, int code, const char *words)
 {
-    (void)code;
-    sp_link_lose(owner, words);
+    signpost *s = owner;
+
+    if (code != SP_E_REJECTED || s->has_ticket) {
+        sp_link_lose(s, words);
+        return;
+    }
+    sp_link_drop(s);
+    (void)sp_client_end(s, SP_E_REJECTED, "TLS with the server %s: %s", s->server, words);
 }
 
 static void on_closed(void *owner)
@@ -152,6 +160,37 @@ static size_t queue_bytes_max(const signpost *s)
     const struct sp_layout *layout = &s->learner.layout;
 
     return (size_t)((2 * layout->coordinates + layout->buffers) * sizeof(float) * 5 / 4) + SLACK_BYTES;
+}
+
+/* Who renews certificates writes new files: the next connection takes them, as soon as they are whole. */
+static void renew_tls(signpost *s)
+{
+    struct sp_tls_files *files;
+    struct sp_error error = {0};
+
+    if (!s->tls_used) {
+        s->tls_used = true;
+    } else if (sp_tls_files_load(&files, SP_TLS_CLIENT, &s->tls_paths, &error) == SP_OK) {
+        sp_tls_files_free(s->tls);
+        s->tls = files;
+    } else if (s->reported_ms == 0) {
+        sp_client_say(s, SIGNPOST_LOG_WARN, "%s; going on with what was read before", error.text);
+    }
+}
+
+/* SP_E_NOMEM with words. */
+static int secure(signpost *s, struct sp_error *error)
+{
+    struct sp_tls *tls;
+
+    if (s->tls == NULL)
+        return SP_OK;
+    renew_tls(s);
+    tls = sp_tls_create(s->tls, s->tls_name);
+    if (tls == NULL)
+        return sp_error_set(error, SP_E_NOMEM, "out of memory for TLS");
+    sp_stream_secure(s->stream, tls);
+    return SP_OK;
 }
 
 /* Takes the addresses of the name in turn, one an attempt. */
@@ -175,7 +214,7 @@ static void sp_link_connect(signpost *s)
         return;
     }
     address = (const struct sockaddr *)&found[s->backoff.attempts % count];
-    if (sp_stream_connect(s->stream, address, &error) != SP_OK)
+    if (secure(s, &error) != SP_OK || sp_stream_connect(s->stream, address, &error) != SP_OK)
         sp_link_lose(s, error.text);
 }
 

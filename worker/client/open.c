@@ -191,16 +191,49 @@ static int check_options(const struct signpost_options *options, struct sp_error
     return SP_OK;
 }
 
+static int copy_path(char *to, const char *from, const char *name, struct sp_error *error)
+{
+    if (from == NULL || from[0] == '\0')
+        return sp_error_set(error, SP_E_MISSING,
+                            "options: tls_cert, tls_key and tls_ca belong together; %s is not given", name);
+    if (strlen(from) >= SP_TLS_PATH_BYTES)
+        return sp_error_set(error, SP_E_RANGE, "options: %s has more than %d bytes", name, SP_TLS_PATH_BYTES - 1);
+    (void)strcpy(to, from);
+    return SP_OK;
+}
+
+static int copy_tls(signpost *s, const struct signpost_options *options, struct sp_error *error)
+{
+    const char *name = options->tls_name != NULL ? options->tls_name : s->address.host;
+    int rc;
+
+    if (options->tls_cert == NULL && options->tls_key == NULL && options->tls_ca == NULL)
+        return options->tls_name == NULL
+                   ? SP_OK
+                   : sp_error_set(error, SP_E_MISSING, "options: tls_name means nothing without tls_cert");
+    if (name[0] == '\0' || strlen(name) >= sizeof s->tls_name)
+        return sp_error_set(error, SP_E_RANGE, "options: tls_name must have 1 to %zu bytes", sizeof s->tls_name - 1);
+    (void)strcpy(s->tls_name, name);
+    rc = copy_path(s->tls_paths.cert, options->tls_cert, "tls_cert", error);
+    if (rc == SP_OK)
+        rc = copy_path(s->tls_paths.key, options->tls_key, "tls_key", error);
+    if (rc == SP_OK)
+        rc = copy_path(s->tls_paths.ca, options->tls_ca, "tls_ca", error);
+    return rc == SP_OK ? sp_tls_files_load(&s->tls, SP_TLS_CLIENT, &s->tls_paths, error) : rc;
+}
+
 /* The members that came later; of a program which does not know them they have their defaults. */
 static int copy_later_options(signpost *s, const struct signpost_options *options, struct sp_error *error)
 {
     struct signpost_options all = SIGNPOST_OPTIONS_INIT;
     const char *folder;
+    int rc;
 
     memcpy(&all, options, options->size < sizeof all ? options->size : sizeof all);
+    rc = copy_tls(s, &all, error);
     folder = all.momentum_folder;
-    if (folder == NULL)
-        return SP_OK;
+    if (rc != SP_OK || folder == NULL)
+        return rc;
     if (folder[0] == '\0')
         return sp_error_set(error, SP_E_RANGE,
                             "options: momentum_folder is empty; give NULL if the momentum is not to be saved");
@@ -282,6 +315,7 @@ static void free_client(signpost *s)
     sp_learner_finish(&s->learner);
     sp_buffers_finish(&s->frames);
     sp_secret_forget(&s->secret);
+    sp_tls_files_free(s->tls);
     free(s);
 }
 

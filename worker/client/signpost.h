@@ -160,17 +160,23 @@ struct signpost_options {
      * be written or read is said in the log; the training goes on. It is deleted when the job is done. */
     const char *momentum_folder;
     uint64_t momentum_every;
+    /* PEM files for TLS 1.3 with certificates on both sides: all three, or NULL: no TLS. The certificate must have
+     * URI:signpost:worker in its subjectAltName; `tls_ca` has who may sign the server's. They are read anew before
+     * every further connection, so they may be renewed meanwhile. */
+    const char *tls_cert, *tls_key, *tls_ca;
+    const char *tls_name; /* that the server's certificate must have; NULL: the host in `server` */
 };
 
 #define SIGNPOST_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(struct signpost_options), SIGNPOST_ANY_SLOT, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0.0, NULL, NULL, \
-            NULL, 0                                                                                                    \
+            NULL, 0, NULL, NULL, NULL, NULL                                                                            \
     }
 
 /* Makes a client; nothing is sent yet. On success *out is the caller's, to be closed. On failure *out is NULL and
  * `words` (may be NULL) holds what is wrong, ending with 0, cut to `words_bytes`. E_MISSING, E_SYNTAX (server), E_RANGE
- * (names, shapes, slot, a token file that others can read), E_IO (token file), E_NOMEM. */
+ * (names, shapes, slot, a token file or key that others can read, a certificate that is not valid), E_IO (token file,
+ * files of TLS), E_NOMEM. */
 SIGNPOST_API int signpost_open(signpost **out, const struct signpost_options *options, char *words, size_t words_bytes);
 
 /* Says goodbye to the server if there is a connection, waits for that to be sent (3 s at most), frees everything. NULL

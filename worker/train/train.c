@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/tls.h"
 #include "version.h"
 #include "worker/client/signpost.h"
 #include "worker/train/augment.h"
@@ -335,6 +336,7 @@ static int join(struct trainer *t, const struct sp_train_options *options, struc
     struct signpost_options client = SIGNPOST_OPTIONS_INIT;
     struct signpost_tensor *tensors = describe(sp_model_layout(t->model));
     char token_file[2 * SP_STRING_BYTES], momentum[2 * SP_STRING_BYTES];
+    struct sp_tls_paths tls;
     int rc;
 
     if (tensors == NULL)
@@ -353,6 +355,12 @@ static int join(struct trainer *t, const struct sp_train_options *options, struc
     client.give_up_s = t->job.worker.give_up;
     client.momentum_folder = momentum_folder(&t->job, options->folder, momentum, sizeof momentum);
     client.momentum_every = t->job.worker.momentum.every;
+    if (sp_job_tls_paths(&t->job, &tls)) {
+        client.tls_cert = tls.cert;
+        client.tls_key = tls.key;
+        client.tls_ca = tls.ca;
+        client.tls_name = t->job.security.tls.name[0] != '\0' ? t->job.security.tls.name : NULL;
+    }
     client.log = on_log;
     error->code = SP_OK;
     rc = signpost_open(&t->client, &client, error->text, sizeof error->text);

@@ -1,0 +1,411 @@
+/* One connection's TLS. */
+#include "common/check.h"
+#include "common/tls_files.h"
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORTER_LABEL "EXPORTER-Signpost-proof"
+#define FRAME_MAGIC "SGNP" /* how a side that speaks without TLS begins: proto/frame.h */
+#define MAGIC_BYTES (sizeof FRAME_MAGIC - 1)
+#define OUT_FIRST 4096u
+#define READ_ERROR "what came is no TLS, or was changed on its way"
+
+struct sp_tls {
+    SSL *ssl; /* owned */
+    enum sp_tls_side side;
+    char ca[200];
+    char name[256]; /* whom the certificate must name */
+    bool judged, shaken;
+    uint8_t *in; /* owned: what came, from in_first to in_end */
+    size_t in_first, in_end, in_room;
+    uint8_t *out; /* owned: what is to go */
+    size_t out_used, out_room;
+};
+
+/* --- the line, as OpenSSL sees it ------------------------------------------------------------------------------------
+ */
+
+static int line_read(BIO *line, char *to, size_t bytes, size_t *got)
+{
+    struct sp_tls *tls = BIO_get_data(line);
+    size_t n = tls->in_end - tls->in_first;
+
+    BIO_clear_retry_flags(line);
+    *got = 0;
+    if (n == 0) {
+        BIO_set_retry_read(line);
+        return 0;
+    }
+    *got = n < bytes ? n : bytes;
+    memcpy(to, tls->in + tls->in_first, *got);
+    tls->in_first += *got;
+    return 1;
+}
+
+static bool make_room(struct sp_tls *tls, size_t bytes)
+{
+    size_t room = tls->out_room > 0 ? tls->out_room : OUT_FIRST;
+    uint8_t *grown;
+
+    if (bytes > SP_TLS_OUT_MAX - tls->out_used)
+        return false;
+    while (room < tls->out_used + bytes)
+        room *= 2;
+    if (room == tls->out_room)
+        return true;
+    grown = realloc(tls->out, room);
+    if (grown == NULL)
+        return false;
+    tls->out = grown;
+    tls->out_room = room;
+    return true;
+}
+
+static int line_write(BIO *line, const char *from, size_t bytes, size_t *written)
+{
+    struct sp_tls *tls = BIO_get_data(line);
+
+    BIO_clear_retry_flags(line);
+    *written = 0;
+    if (!make_room(tls, bytes))
+        return 0;
+    memcpy(tls->out + tls->out_used, from, bytes);
+    tls->out_used += bytes;
+    *written = bytes;
+    return 1;
+}
+
+static long line_control(BIO *line, int command, long number, void *pointer)
+{
+    (void)line;
+    (void)number;
+    (void)pointer;
+    return command == BIO_CTRL_FLUSH;
+}
+
+/* Made once, kept for ever. */
+static BIO_METHOD *line_method(void)
+{
+    static BIO_METHOD *method;
+    BIO_METHOD *made = __atomic_load_n(&method, __ATOMIC_ACQUIRE), *nobody = NULL;
+
+    if (made != NULL)
+        return made;
+    made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "signpost's line");
+    if (made == NULL)
+        return NULL;
+    (void)BIO_meth_set_read_ex(made, line_read);
+    (void)BIO_meth_set_write_ex(made, line_write);
+    (void)BIO_meth_set_ctrl(made, line_control);
+    if (__atomic_compare_exchange_n(&method, &nobody, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return made;
+    BIO_meth_free(made);
+    return nobody;
+}
+
+/* --- beginning and end -----------------------------------------------------------------------------------------------
+ */
+
+static bool is_address(const char *name)
+{
+    uint8_t bytes[16];
+
+    return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+static bool expect_name(struct sp_tls *tls, const char *name)
+{
+    (void)snprintf(tls->name, sizeof tls->name, "%s", name);
+    if (is_address(name))
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), name) == 1;
+    SSL_set_hostflags(tls->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    return SSL_set1_host(tls->ssl, name) == 1;
+}
+
+static bool begin(struct sp_tls *tls, const struct sp_tls_files *files, const char *name)
+{
+    BIO_METHOD *method = line_method();
+    BIO *line = method != NULL ? BIO_new(method) : NULL;
+
+    tls->in = malloc(SP_TLS_ROOM_FIRST);
+    tls->in_room = SP_TLS_ROOM_FIRST;
+    tls->ssl = SSL_new(files->context);
+    if (line == NULL || tls->in == NULL || tls->ssl == NULL) {
+        BIO_free(line);
+        return false;
+    }
+    BIO_set_data(line, tls);
+    BIO_set_init(line, 1);
+    SSL_set_bio(tls->ssl, line, line); /* which owns it */
+    if (files->side == SP_TLS_SERVER)
+        SSL_set_accept_state(tls->ssl);
+    else
+        SSL_set_connect_state(tls->ssl);
+    return name == NULL || expect_name(tls, name);
+}
+
+struct sp_tls *sp_tls_create(const struct sp_tls_files *files, const char *name)
+{
+    struct sp_tls *tls = calloc(1, sizeof *tls);
+
+    sp_assert((name != NULL) == (files->side == SP_TLS_CLIENT));
+    if (tls == NULL)
+        return NULL;
+    tls->side = files->side;
+    memcpy(tls->ca, files->ca, sizeof tls->ca);
+    if (!begin(tls, files, name)) {
+        sp_tls_destroy(tls);
+        ERR_clear_error();
+        return NULL;
+    }
+    return tls;
+}
+
+void sp_tls_destroy(struct sp_tls *tls)
+{
+    if (tls == NULL)
+        return;
+    SSL_free(tls->ssl);
+    free(tls->in);
+    free(tls->out);
+    free(tls);
+}
+
+/* --- bytes of the line -----------------------------------------------------------------------------------------------
+ */
+
+/* A line that filled all of the room brings more than that at once: fewer calls, if there is more of it. */
+static void widen(struct sp_tls *tls)
+{
+    uint8_t *grown;
+
+    if (!tls->shaken || tls->in_end < tls->in_room || tls->in_room >= SP_TLS_ROOM_MAX)
+        return;
+    grown = realloc(tls->in, 2 * tls->in_room);
+    if (grown == NULL)
+        return; /* it goes on with what there is */
+    tls->in = grown;
+    tls->in_room *= 2;
+}
+
+uint8_t *sp_tls_room(struct sp_tls *tls, size_t *bytes)
+{
+    if (tls->in_first == tls->in_end) {
+        widen(tls);
+        tls->in_first = tls->in_end = 0;
+    }
+    *bytes = tls->in_room - tls->in_end;
+    return tls->in + tls->in_end;
+}
+
+void sp_tls_received(struct sp_tls *tls, size_t bytes)
+{
+    sp_assert(bytes <= tls->in_room - tls->in_end);
+    tls->in_end += bytes;
+}
+
+size_t sp_tls_unread(const struct sp_tls *tls)
+{
+    return tls->in_end - tls->in_first + (size_t)SSL_pending(tls->ssl);
+}
+
+size_t sp_tls_out(const struct sp_tls *tls, const uint8_t **bytes)
+{
+    *bytes = tls->out;
+    return tls->out_used;
+}
+
+void sp_tls_sent(struct sp_tls *tls)
+{
+    tls->out_used = 0;
+}
+
+/* --- what went wrong -------------------------------------------------------------------------------------------------
+ */
+
+static int refuse(const struct sp_tls *tls, long why, struct sp_error *error)
+{
+    const char *text = X509_verify_cert_error_string(why);
+
+    switch (why) {
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return sp_error_set(error, SP_E_REJECTED,
+                            "its certificate does not name '%s': reach it by a name that the certificate has, or say "
+                            "which one is meant with security.tls.name",
+                            tls->name);
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return sp_error_set(error, SP_E_REJECTED,
+                            "its certificate is not valid now (%s): make another one, or set the clock of this machine "
+                            "or that one right",
+                            text);
+    case X509_V_ERR_INVALID_PURPOSE:
+        return sp_error_set(error, SP_E_REJECTED, "its certificate is not that of a %s (extendedKeyUsage)",
+                            tls->side == SP_TLS_CLIENT ? "server" : "worker or operator");
+    default:
+        return sp_error_set(error, SP_E_REJECTED, "its certificate is not trusted: %s (who signs is in %s)", text,
+                            tls->ca);
+    }
+}
+
+/* Alerts: what the other side holds against us. */
+static int heed_alert(unsigned long code, struct sp_error *error)
+{
+    switch (ERR_GET_REASON(code)) {
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return sp_error_set(error, SP_E_REJECTED, "the other side wants a certificate: set security.tls");
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+        return sp_error_set(error, SP_E_REJECTED,
+                            "the other side says that our certificate has expired: make another "
+                            "one, or set the clocks right");
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return sp_error_set(error, SP_E_REJECTED,
+                            "the other side does not know who signed our certificate: both must "
+                            "have the same security.tls.ca, or each that of the other");
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+    case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:
+    case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
+        return sp_error_set(error, SP_E_REJECTED, "the other side does not take our certificate (%s)",
+                            ERR_reason_error_string(code));
+    default:
+        return SP_OK;
+    }
+}
+
+/* The code and words of a call that failed for good. */
+static int explain(struct sp_tls *tls, int rc, struct sp_error *error)
+{
+    int kind = SSL_get_error(tls->ssl, rc);
+    long verified = SSL_get_verify_result(tls->ssl);
+    unsigned long code = ERR_peek_error();
+    int reason = ERR_GET_REASON(code);
+    const char *text = code != 0 ? ERR_reason_error_string(code) : NULL;
+    int found;
+
+    ERR_clear_error();
+    if (kind == SSL_ERROR_ZERO_RETURN)
+        return sp_error_set(error, SP_E_CLOSED, "the other side closed the connection");
+    if (reason == ERR_R_MALLOC_FAILURE)
+        return sp_error_set(error, SP_E_NOMEM, "no memory for TLS");
+    if (verified != X509_V_OK)
+        return refuse(tls, verified, error);
+    if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+        return sp_error_set(error, SP_E_REJECTED, "it showed no certificate: set security.tls there");
+    found = heed_alert(code, error);
+    if (found != SP_OK)
+        return found;
+    if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION ||
+        reason == SSL_R_UNKNOWN_PROTOCOL || reason == SSL_R_WRONG_SSL_VERSION)
+        return sp_error_set(error, SP_E_UNSUPPORTED, "it does not speak TLS 1.3");
+    if (tls->shaken)
+        return sp_error_set(error, SP_E_CORRUPT, READ_ERROR " (%s)", text != NULL ? text : "no reason given");
+    return sp_error_set(error, SP_E_PROTOCOL, READ_ERROR " (%s)", text != NULL ? text : "no reason given");
+}
+
+/* --- the connection --------------------------------------------------------------------------------------------------
+ */
+
+/* A side that is set up without TLS must hear of that, and not of a wrong version number. No record of TLS begins as a
+ * frame does. */
+static int judge_first_bytes(struct sp_tls *tls, struct sp_error *error)
+{
+    size_t n = tls->in_end - tls->in_first;
+
+    if (tls->judged || n == 0)
+        return SP_OK;
+    if (memcmp(tls->in + tls->in_first, FRAME_MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) != 0) {
+        tls->judged = true;
+        return SP_OK;
+    }
+    if (n < MAGIC_BYTES)
+        return SP_TLS_MORE;
+    return sp_error_set(error, SP_E_UNSUPPORTED,
+                        tls->side == SP_TLS_SERVER
+                            ? "it speaks without TLS, which this server asks for: set security.tls there"
+                            : "it answers without TLS: it has no security.tls, or it turned us away at the door");
+}
+
+int sp_tls_shake(struct sp_tls *tls, struct sp_error *error)
+{
+    int rc = judge_first_bytes(tls, error);
+
+    if (rc != SP_OK)
+        return rc;
+    ERR_clear_error();
+    rc = SSL_do_handshake(tls->ssl);
+    if (rc == 1) {
+        tls->shaken = true;
+        return SP_OK;
+    }
+    if (SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ)
+        return SP_TLS_MORE;
+    return explain(tls, rc, error);
+}
+
+int sp_tls_read(struct sp_tls *tls, void *to, size_t bytes, size_t *got, struct sp_error *error)
+{
+    int rc;
+
+    ERR_clear_error();
+    rc = SSL_read_ex(tls->ssl, to, bytes, got);
+    if (rc == 1)
+        return SP_OK;
+    *got = 0;
+    if (SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ)
+        return SP_OK;
+    return explain(tls, rc, error);
+}
+
+int sp_tls_write(struct sp_tls *tls, const void *from, size_t bytes)
+{
+    size_t written = 0;
+
+    ERR_clear_error();
+    if (SSL_write_ex(tls->ssl, from, bytes, &written) == 1 && written == bytes)
+        return SP_OK;
+    ERR_clear_error();
+    return tls->out_used + bytes > SP_TLS_OUT_MAX ? SP_E_NOMEM : SP_E_CLOSED;
+}
+
+void sp_tls_end(struct sp_tls *tls)
+{
+    if (tls->shaken)
+        (void)SSL_shutdown(tls->ssl);
+    ERR_clear_error();
+}
+
+bool sp_tls_has_role(const struct sp_tls *tls, const char *uri)
+{
+    const X509 *cert = SSL_get0_peer_certificate(tls->ssl);
+    GENERAL_NAMES *names = cert != NULL ? X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL) : NULL;
+    bool found = false;
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+        if (name->type == GEN_URI)
+            found = (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier) == strlen(uri) &&
+                    memcmp(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier), uri, strlen(uri)) == 0;
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+int sp_tls_exporter(const struct sp_tls *tls, uint8_t bytes[SP_TLS_EXPORTER_BYTES])
+{
+    if (SSL_export_keying_material(tls->ssl, bytes, SP_TLS_EXPORTER_BYTES, EXPORTER_LABEL, sizeof EXPORTER_LABEL - 1,
+                                   NULL, 0, 0) == 1)
+        return SP_OK;
+    ERR_clear_error();
+    return SP_E_NOMEM;
+}

@@ -1,0 +1,72 @@
+#include "server/limit.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name, *words;
+} texts[] = {
+#define SP_LIMIT_TEXT(name, text, words) {text, words},
+    SP_LIMIT_LIST(SP_LIMIT_TEXT)
+#undef SP_LIMIT_TEXT
+};
+
+const char *sp_limit_name(enum sp_limit limit)
+{
+    return texts[limit].name;
+}
+
+const char *sp_limit_words(enum sp_limit limit)
+{
+    return texts[limit].words;
+}
+
+static uint64_t half_of_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / 2 : UINT64_MAX;
+}
+
+void sp_limits_init(struct sp_limits *limits, const struct sp_job *job)
+{
+    memset(limits, 0, sizeof *limits);
+    limits->connections = job->server.limits.connections;
+    limits->handshakes = job->server.limits.handshakes;
+    limits->joins = job->server.limits.joins;
+    limits->buffered_bytes =
+        job->server.limits.buffered > 0.0 ? (uint64_t)(job->server.limits.buffered * 1e6) : half_of_memory();
+}
+
+/* A bucket of tokens for each address, or rather for each that was seen lately: one that takes another's place begins
+ * with a full bucket. */
+bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
+{
+    const double full = (double)limits->joins * SP_LIMITS_BURST_SECONDS;
+    struct sp_limits_address *address =
+        &limits->addresses[(group * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (SP_LIMITS_ADDRESSES - 1)];
+
+    if (address->group != group || address->seen_ms == 0)
+        *address = (struct sp_limits_address){.group = group, .seen_ms = now_ms, .tokens = full};
+    address->tokens += (double)(now_ms - address->seen_ms) * 1e-3 * (double)limits->joins;
+    if (address->tokens > full)
+        address->tokens = full;
+    address->seen_ms = now_ms;
+    if (address->tokens < 1.0)
+        return false;
+    address->tokens -= 1.0;
+    return true;
+}
+
+bool sp_limits_hit(struct sp_limits *limits, enum sp_limit limit, uint64_t now_ms, uint64_t *more)
+{
+    struct sp_limit_state *state = &limits->state[limit];
+
+    state->hits++;
+    if (state->said_ms != 0 && now_ms - state->said_ms < SP_LIMITS_SAY_MS)
+        return false;
+    *more = state->hits - state->said - 1;
+    state->said = state->hits;
+    state->said_ms = now_ms;
+    return true;
+}

@@ -59,6 +59,7 @@ static void let_go(struct sp_stream *stream);
 static void advance(struct sp_stream *stream);
 static int send_out(struct sp_stream *stream);
 static void start_reading(struct sp_stream *stream);
+static void go_on_reading(struct sp_stream *stream);
 
 struct sp_stream *sp_stream_create(uv_loop_t *loop, const struct sp_stream_events *events, void *owner,
                                    size_t queue_bytes_max)
@@ -249,8 +250,6 @@ static void on_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-static void look_again(struct sp_stream *stream);
-
 static void start_reading(struct sp_stream *stream)
 {
     int rc = uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read);
@@ -268,10 +267,7 @@ void sp_stream_read(struct sp_stream *stream, void *destination, size_t bytes)
         return;
     stream->next = destination;
     stream->missing = bytes;
-    if (stream->tls != NULL && !stream->advancing)
-        look_again(stream);
-    if (!stream->reading && !stream->paused)
-        start_reading(stream);
+    go_on_reading(stream);
 }
 
 /* --- TLS -------------------------------------------------------------------------------------------------------------
@@ -350,6 +346,8 @@ static void advance(struct sp_stream *stream)
     if (stream->missing == 0 && stream->reading) {
         stream->reading = false;
         (void)uv_read_stop((uv_stream_t *)&stream->tcp);
+    } else if (is_wanted(stream) && !stream->reading) {
+        start_reading(stream);
     }
 }
 
@@ -359,11 +357,20 @@ static void on_again(uv_idle_t *idle)
     advance(idle->data);
 }
 
-/* The owner must not hear of what it asked for while it still asks. */
-static void look_again(struct sp_stream *stream)
+/* The owner must not hear of what it asked for while it still asks. What was read before it comes first: there may be
+ * no room for more. */
+static bool looks_again(struct sp_stream *stream)
 {
-    if (stream->shaken && sp_tls_unread(stream->tls) > 0)
-        (void)uv_idle_start(&stream->again, on_again);
+    if (stream->tls == NULL || !stream->shaken || stream->advancing || sp_tls_unread(stream->tls) == 0)
+        return false;
+    (void)uv_idle_start(&stream->again, on_again);
+    return true;
+}
+
+static void go_on_reading(struct sp_stream *stream)
+{
+    if (!stream->paused && !looks_again(stream) && !stream->reading)
+        start_reading(stream);
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -590,9 +597,7 @@ void sp_stream_pause(struct sp_stream *stream, bool pause)
         (void)uv_read_stop((uv_stream_t *)&stream->tcp);
         stream->reading = false;
     } else if (!pause && stream->missing > 0) {
-        start_reading(stream);
-        if (stream->tls != NULL)
-            look_again(stream);
+        go_on_reading(stream);
     }
 }
 

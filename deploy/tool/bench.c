@@ -33,7 +33,7 @@ struct bench {
     struct bench_shared *shared;
     struct bench_part part;
     struct bench_result result;
-    char folder[BENCH_PATH_BYTES], run[BENCH_PATH_BYTES + 8];
+    char folder[BENCH_PATH_BYTES], run[BENCH_PATH_BYTES + 8], tls[BENCH_PATH_BYTES];
     char server_path[BENCH_PATH_BYTES], self[BENCH_PATH_BYTES];
 };
 
@@ -276,6 +276,13 @@ static int prepare(struct bench *b, struct sp_error *error)
     (void)snprintf(b->part.folder, sizeof b->part.folder, "%s", b->folder);
     if (b->options.listen != NULL)
         (void)snprintf(b->part.token_file, sizeof b->part.token_file, "%.*s/token", BENCH_PATH_BYTES - 8, b->folder);
+    if (b->options.tls != NULL && realpath(b->options.tls, b->tls) == NULL)
+        return sp_error_set(error, SP_E_IO, "--tls %s: %s (deploy/make-certs.sh makes such a folder)", b->options.tls,
+                            strerror(errno));
+    if (b->options.tls != NULL) {
+        b->options.tls = b->tls;
+        (void)snprintf(b->part.tls, sizeof b->part.tls, "%s", b->tls);
+    }
     b->part.params = b->options.params;
     b->part.rounds = b->options.rounds;
     b->part.warmup = b->options.warmup;

@@ -40,6 +40,7 @@ struct bench_options {
     double sigma;
     bool compute, json, keep;
     const char *listen; /* NULL: loopback */
+    const char *tls;    /* folder of deploy/make-certs.sh; NULL: no TLS */
     const char *server_prefix, *worker_prefix;
     bool advise;
     double link, server_link; /* of --advise: bits per second; 0: none is given */
@@ -51,8 +52,9 @@ struct bench_options {
 struct bench_part {
     char folder[BENCH_PATH_BYTES]; /* where `shared` lies, and its result goes */
     char server[300], token_file[BENCH_PATH_BYTES];
-    uint32_t number;       /* of the process; the first has number 0 */
-    uint32_t first, count; /* its workers are these slots; or how many spares it holds */
+    char tls[BENCH_PATH_BYTES]; /* folder of certificates; "": no TLS */
+    uint32_t number;            /* of the process; the first has number 0 */
+    uint32_t first, count;      /* its workers are these slots; or how many spares it holds */
     uint64_t params;
     uint32_t rounds, warmup;
     bool compute;

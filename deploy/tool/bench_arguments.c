@@ -21,6 +21,7 @@ enum {
     KEY_PROCESSES,
     KEY_SPARES,
     KEY_LISTEN,
+    KEY_TLS,
     KEY_SERVER_PREFIX,
     KEY_WORKER_PREFIX,
     KEY_TIMEOUT,
@@ -44,6 +45,7 @@ static const struct argp_option options_list[] = {
     {"dither", KEY_DITHER, "SIGMA0", 0, "Strength of the noise before the sign; default 1, 0 is none", 1},
     {"spares", KEY_SPARES, "S", 0, "Connections of workers without a slot beside them; default 0", 2},
     {"processes", KEY_PROCESSES, "N", 0, "Processes that hold the workers; default: as many as processors", 2},
+    {"tls", KEY_TLS, "FOLDER", 0, "TLS, with the certificates of this folder (deploy/make-certs.sh makes them)", 2},
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where the server listens; default: loopback, any free port", 2},
     {"server-prefix", KEY_SERVER_PREFIX, "WORDS", 0,
      "Put before the server's command, such as 'ip netns exec sp-h1'; %d is 1", 2},
@@ -151,6 +153,8 @@ static void check(struct bench_options *o, struct argp_state *state)
         argp_error(state, "without warm-up rounds say how many --rounds to measure");
     if (o->wire != SP_WIRE_F32 && o->phase != SP_PHASE_SGD)
         argp_error(state, "--wire belongs to --phase sgd; signs take a bit each");
+    if (o->tls != NULL && o->spares > 0)
+        argp_error(state, "--spares and --tls do not go together");
     if (o->worker_prefix != NULL &&
         (o->listen == NULL || strncmp(o->listen, "127.", 4) == 0 || strncmp(o->listen, "0.0.0.0:", 8) == 0))
         argp_error(state, "with --worker-prefix, --listen has to be an address that the workers can reach");
@@ -175,6 +179,9 @@ static error_t parse_place(int key, char *value, struct argp_state *state)
         break;
     case KEY_LISTEN:
         o->listen = value;
+        break;
+    case KEY_TLS:
+        o->tls = value;
         break;
     case KEY_SERVER_PREFIX:
         o->server_prefix = value;

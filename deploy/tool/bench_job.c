@@ -126,7 +126,20 @@ static void write_keys(FILE *to, const struct bench_options *options)
     (void)fprintf(to, "  margin: {lr: 1.0e-4, sigma0: %.9g}\n", options->sigma);
     (void)fprintf(to, "  sgd: {lr: 1.0e-3, schedule: constant, wire: %s}\n", wire_name(options->wire));
     (void)fprintf(to, "server:\n  start_timeout: 1000000\n  init_timeout: 100000\n  heartbeat: {timeout: 3600}\n");
-    (void)fprintf(to, "  journal: {enabled: false}\n  checkpoint: {enabled: false}\n  quarantine: off\n");
+    (void)fprintf(to, "  journal: {enabled: false}\n  checkpoint: {enabled: false}\n  quarantine: off\n"
+                      "  limits: {joins: 1000000}\n");
+}
+
+static void write_security(FILE *to, const struct bench_options *options)
+{
+    const char *folder = options->tls;
+
+    (void)fprintf(to, "security:\n");
+    if (options->listen != NULL)
+        (void)fprintf(to, "  token_file: token\n  insecure: true\n");
+    if (folder != NULL)
+        (void)fprintf(to, "  tls: {cert: \"%s/server.crt\", key: \"%s/server.key\", ca: \"%s/ca.crt\"}\n", folder,
+                      folder, folder);
 }
 
 int bench_job_write(const struct bench_options *options, const char *folder, struct sp_error *error)
@@ -142,8 +155,8 @@ int bench_job_write(const struct bench_options *options, const char *folder, str
     if (file == NULL)
         return cannot_write(path, error);
     write_keys(file, options);
-    if (options->listen != NULL)
-        (void)fprintf(file, "security: {token_file: token, insecure: true}\n");
+    if (options->listen != NULL || options->tls != NULL)
+        write_security(file, options);
     return fclose(file) == 0 ? SP_OK : cannot_write(path, error);
 }
 
@@ -193,11 +206,11 @@ struct bench_shared *bench_share(const char *folder, bool create, struct sp_erro
 
 int bench_part_write(const struct bench_part *part, const char *path, struct sp_error *error)
 {
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:i, s:i, s:b, s:i}", "folder", part->folder, "server",
-                  part->server, "token_file", part->token_file, "number", (int)part->number, "first", (int)part->first,
-                  "count", (int)part->count, "params", (json_int_t)part->params, "rounds", (int)part->rounds, "warmup",
-                  (int)part->warmup, "compute", part->compute, "server_pid", (int)part->server_pid);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:i, s:i, s:b, s:i}", "folder", part->folder,
+                             "server", part->server, "token_file", part->token_file, "tls", part->tls, "number",
+                             (int)part->number, "first", (int)part->first, "count", (int)part->count, "params",
+                             (json_int_t)part->params, "rounds", (int)part->rounds, "warmup", (int)part->warmup,
+                             "compute", part->compute, "server_pid", (int)part->server_pid);
     int rc = json != NULL ? json_dump_file(json, path, 0) : -1;
 
     json_decref(json);
@@ -208,17 +221,17 @@ int bench_part_read(struct bench_part *part, const char *path, struct sp_error *
 {
     json_error_t where;
     json_t *json = json_load_file(path, 0, &where);
-    const char *folder, *server, *token;
+    const char *folder, *server, *token, *tls;
     json_int_t params;
     int compute, pid;
 
     memset(part, 0, sizeof *part);
     if (json == NULL)
         return sp_error_set(error, SP_E_SYNTAX, "%s: %s", path, where.text);
-    if (json_unpack_ex(json, &where, 0, "{s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:i, s:i, s:b, s:i}", "folder", &folder,
-                       "server", &server, "token_file", &token, "number", &part->number, "first", &part->first, "count",
-                       &part->count, "params", &params, "rounds", &part->rounds, "warmup", &part->warmup, "compute",
-                       &compute, "server_pid", &pid) != 0) {
+    if (json_unpack_ex(json, &where, 0, "{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:i, s:i, s:b, s:i}", "folder",
+                       &folder, "server", &server, "token_file", &token, "tls", &tls, "number", &part->number, "first",
+                       &part->first, "count", &part->count, "params", &params, "rounds", &part->rounds, "warmup",
+                       &part->warmup, "compute", &compute, "server_pid", &pid) != 0) {
         json_decref(json);
         return sp_error_set(error, SP_E_SYNTAX, "%s: %s", path, where.text);
     }
@@ -228,6 +241,7 @@ int bench_part_read(struct bench_part *part, const char *path, struct sp_error *
     (void)snprintf(part->folder, sizeof part->folder, "%s", folder);
     (void)snprintf(part->server, sizeof part->server, "%s", server);
     (void)snprintf(part->token_file, sizeof part->token_file, "%s", token);
+    (void)snprintf(part->tls, sizeof part->tls, "%s", tls);
     json_decref(json);
     return SP_OK;
 }

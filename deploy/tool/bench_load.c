@@ -190,12 +190,21 @@ static void on_log(void *arg, int level, const char *line)
 static int open_worker(struct load *load, struct worker *worker, const struct signpost_tensor *tensors, uint32_t count)
 {
     struct signpost_options options = SIGNPOST_OPTIONS_INIT;
-    char words[256];
+    char words[256], cert[BENCH_PATH_BYTES + 16], key[BENCH_PATH_BYTES + 16], ca[BENCH_PATH_BYTES + 16];
 
     options.server = load->part.server;
     options.job = BENCH_JOB;
     options.program = "signpost bench";
     options.token_file = load->part.token_file[0] != '\0' ? load->part.token_file : NULL;
+    if (load->part.tls[0] != '\0') {
+        (void)snprintf(cert, sizeof cert, "%s/worker.crt", load->part.tls);
+        (void)snprintf(key, sizeof key, "%s/worker.key", load->part.tls);
+        (void)snprintf(ca, sizeof ca, "%s/ca.crt", load->part.tls);
+        options.tls_cert = cert;
+        options.tls_key = key;
+        options.tls_ca = ca;
+        options.tls_name = "localhost";
+    }
     options.tensors = tensors;
     options.tensors_count = count;
     options.slot = (int)worker->slot;

@@ -199,7 +199,7 @@ static void products(const struct sp_robust *robust, const struct chosen *chosen
 /* How far each value is from their median, in median distances; kept where it is farther than `far` has it. */
 static void measure(const double *values, unsigned n, double *far)
 {
-    double distance[SP_SLOTS_MAX], middle = median(values, n), unit;
+    double distance[SP_SLOTS_MAX] = {0}, middle = median(values, n), unit;
 
     for (unsigned i = 0; i < n; i++)
         distance[i] = fabs(values[i] - middle);

@@ -137,13 +137,14 @@ void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message
     sp_buffer_release(frame);
 }
 
-/* Strangers may come and go many times a second: the log hears of some of them, and how many more there were. */
+/* Strangers, and workers that have no slot, may come and go many times a second: the log hears of some of them, and how
+ * many more there were. */
 static bool may_say(struct sp_peer *peer)
 {
     struct sp_server *server = peer->server;
     uint64_t now = sp_server_now_ms();
 
-    if (peer->stage == SP_PEER_WORKER)
+    if (peer->seated)
         return true;
     if (now - server->strangers_since_ms >= SP_LIMITS_SAY_MS) {
         if (server->strangers > STRANGERS_SAID_MAX)

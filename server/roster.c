@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPARES_SAID_MAX 20 /* a second */
+
 /* A worker sits at its number's place, or the next free one: with numbers given one after another it is found at once,
  * however many others are connected. */
 static int find_index(const struct sp_round *r, uint32_t peer)
@@ -293,6 +295,18 @@ static void begin_slot(struct sp_round *r, int slot)
     r->pairs_changed = true;
 }
 
+/* They may come and go many times a second. */
+static enum sp_note spare_level(struct sp_round *r)
+{
+    uint64_t second = r->now_ms / 1000;
+
+    if (second != r->spares_second) {
+        r->spares_second = second;
+        r->spares_said = 0;
+    }
+    return ++r->spares_said <= SPARES_SAID_MAX ? SP_NOTE_INFO : SP_NOTE_DEBUG;
+}
+
 enum { NO_ROOM = -1, NO_MEMORY = -2 };
 
 /* An index, or one of the two above. */
@@ -358,7 +372,7 @@ void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const s
     }
     if (slot < 0) {
         r->spares++;
-        sp_round_note(r, SP_NOTE_INFO, "worker %s is a spare: %s", name,
+        sp_round_note(r, spare_level(r), "worker %s is a spare: %s", name,
                       hello->wanted_slot >= 0 ? "the slot it wants is taken" : "all slots are taken");
         welcome(r, w, true);
         return;

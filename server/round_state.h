@@ -111,6 +111,8 @@ struct sp_round {
 
     struct worker *workers[SP_PEERS_MAX]; /* owned; NULL: free */
     unsigned spares;
+    unsigned spares_said; /* in that second, to the log */
+    uint64_t spares_second;
     int kept_slot; /* being taken over by ticket; -1: none */
     uint64_t order_next;
     struct slot slots[SP_SLOTS_MAX];

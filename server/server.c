@@ -46,6 +46,7 @@ static void do_welcome(struct sp_server *server, const struct sp_action *action)
             plan[n].value = text[n];
             n++;
         }
+        peer->seated = !action->welcome.spare;
         message.welcome.spare = action->welcome.spare;
         message.welcome.slot = action->welcome.slot;
         memcpy(message.welcome.ticket, peer->ticket, SP_TICKET_BYTES);

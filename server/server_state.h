@@ -39,6 +39,7 @@ struct sp_peer {
     enum sp_peer_stage stage;
     struct sp_hello hello;                /* from HELLO to LAYOUT */
     uint8_t server_nonce[SP_NONCE_BYTES]; /* of our CHALLENGE */
+    bool seated;                          /* it has, or had, a slot */
     bool following, ending, turned_away;
     size_t queued; /* bytes that wait for it, when that was looked at last */
     uint64_t since_ms, heard_ms, spoke_ms, heard_bytes;

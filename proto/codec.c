@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DECODED_BYTES_MAX (4u * SP_CONTROL_BYTES_MAX)
+
 const char *sp_phase_name(enum sp_phase phase)
 {
     static const char *const names[SP_PHASES] = {
@@ -706,10 +708,12 @@ static int take(struct sp_message *message, const ProtobufCMessage *control, str
 }
 
 /* protobuf-c answers NULL to bytes that are no message and to the lack of memory alike: this tells them apart. What the
- * arena has no room for comes from the heap. */
+ * arena has no room for comes from the heap, up to DECODED_BYTES_MAX: a MiB of messages of two bytes, each of them
+ * empty, would else become fifty. */
 struct allocation {
     struct sp_arena *arena;
-    bool failed;
+    size_t taken;
+    bool failed, too_much;
 };
 
 static void *allocate(void *arg, size_t bytes)
@@ -717,8 +721,14 @@ static void *allocate(void *arg, size_t bytes)
     struct allocation *allocation = arg;
     void *memory = allocation->arena != NULL ? sp_arena_take(allocation->arena, bytes) : NULL;
 
-    if (memory == NULL)
+    if (memory == NULL && bytes > DECODED_BYTES_MAX - allocation->taken) {
+        allocation->too_much = true;
+        return NULL;
+    }
+    if (memory == NULL) {
+        allocation->taken += bytes;
         memory = malloc(bytes);
+    }
     allocation->failed = allocation->failed || memory == NULL;
     return memory;
 }
@@ -756,6 +766,8 @@ int sp_codec_decode_in(struct sp_arena *arena, struct sp_message *message, const
     if (type == NULL)
         return SP_OK;
     m = protobuf_c_message_unpack(type, &allocator, frame.control_bytes, control);
+    if (m == NULL && allocation.too_much)
+        return refuse(&frame, error, "its control message has too many parts");
     if (m == NULL && allocation.failed)
         return sp_error_set(error, SP_E_NOMEM, "no memory to decode a %s frame", sp_frame_name(frame.type));
     if (m == NULL)

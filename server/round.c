@@ -317,6 +317,9 @@ int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *me
     if ((frame->flags & SP_FRAME_ABSTAIN) != 0) {
         struct slot *s = &r->slots[worker->slot];
 
+        if (worker->state == WORKER_READY && frame->round > r->round)
+            return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round,
+                                r->round);
         if (r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains && !s->dropped)
             abstain(r, worker->slot, "its gradient was not finite");
         sp_round_advance(r);

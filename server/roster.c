@@ -496,6 +496,7 @@ void sp_roster_give_weights(struct sp_round *r)
         if (r->workers[i] == NULL || r->workers[i]->state != WORKER_WAITING)
             continue;
         r->workers[i]->state = WORKER_RECEIVING;
+        r->workers[i]->given = r->committed;
         action = sp_round_act(r, SP_ACTION_WEIGHTS, r->workers[i]->peer);
         action->round = r->committed;
         action->started = r->stage >= SP_STAGE_RUNNING;
@@ -560,8 +561,9 @@ int sp_round_ready(struct sp_round *r, uint32_t peer, uint32_t round, uint64_t d
     struct worker *worker = sp_roster_find(r, peer);
 
     r->now_ms = now_ms;
-    if (worker == NULL || worker->state != WORKER_RECEIVING || round > r->committed)
-        return sp_error_set(error, SP_E_PROTOCOL, "READY without weights, or for a round that was not committed");
+    if (worker == NULL || worker->state != WORKER_RECEIVING || round != worker->given)
+        return sp_error_set(error, SP_E_PROTOCOL,
+                            "READY without weights, or for another round than that of the weights");
     sp_round_settle(r);
     if (round == r->committed && digest != sp_weights_digest(r->theta, r->layout.coordinates))
         return sp_error_set(error, SP_E_CORRUPT, "READY with weights that differ from the server's");

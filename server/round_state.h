@@ -28,6 +28,7 @@ struct worker {
     int wanted; /* slot, or SP_ANY_SLOT */
     uint8_t ticket[SP_TICKET_BYTES];
     bool evaluates;
+    uint32_t given;   /* the round of the weights that it was sent last; 0 for its own initial ones */
     bool held;        /* waits for SP_ACTION_RESUME */
     uint32_t counted; /* the last round whose push is counted as late or abstained: once a round */
     uint64_t order;   /* of arrival */

@@ -48,7 +48,8 @@ PAUSE = 0.004       # the pacer's
 # Weights after R rounds that depend on nothing but R; few lines in the log.
 SETS = ('train.rounds=1000000', 'train.evaluate=0', 'train.report=1000000', 'optimizer.switch.when=never',
         'optimizer.sign.schedule=constant', 'optimizer.dither.schedule=constant', 'server.quarantine=off',
-        'server.start_timeout=0.1', 'server.min_live=3')
+        'server.start_timeout=0.1', 'server.min_live=3',
+        f'server.heartbeat.timeout={harness.seconds(6):g}')
 GAP_S = 2.0         # between two rounds, at most
 GROWTH_KIB = 16384  # of the server's memory, at most
 STAGES = 'HELLO', 'LAYOUT', 'SPARE', 'READY'
@@ -168,6 +169,7 @@ class Worker(handshake.Client):
         self.tensors, self.secret = tensors or DIGITS, secret
         self.form = Form(self.tensors)
         self.round = self.bulk = None
+        self.asked = []     # to evaluate: (round, part)
 
     def say_hello(self, secret=None, **how):
         """As far as the LAYOUT, or an operator's ASK, is due."""
@@ -200,6 +202,8 @@ class Worker(handshake.Client):
             kind, self.round, flags, message = self.receive_frame()
             if kind == wire.BYE:
                 raise EOFError(f'BYE {message.get(1, 0)}: {message.get(2)}')
+            if kind == wire.EVAL:
+                self.asked.append((self.round, message.get(1, 0)))
             if kind == wanted and flags & flag == flag:
                 return message
 
@@ -417,9 +421,18 @@ class Case(harness.Case):
     def take_seat(self, client, **how):
         self.assertIsNone(client.enter(slot=SEAT, **how).get(1), "the liar's seat is free")
         client.take_weights()
+        self.begin(client)
+
+    def begin(self, client):
+        """From RECEIVING to READY. Rounds may have been closed, and the vote on one begun, before that was heard."""
         client.ready()
-        client.abstain(client.commit())     # the vote on that round may have begun without it
+        status = {}
+        while not status or status['slots'][SEAT]['state'] != 'live':
+            status = self.server.status()
         client.due = client.commit()
+        while client.due < status['round'] + 2:
+            client.abstain(client.due)
+            client.due = client.commit()
 
     def goodbye(self, client):
         """Reads to the BYE, which is the last that comes; (reason, words), or (None, '') if the connection just ends."""

@@ -16,7 +16,6 @@ import wire
 MUTANTS = 10000 if os.environ.get('SP_HOSTILE_LONG', '0') not in ('', '0') else 1500
 SEED = int(os.environ.get('SP_HOSTILE_SEED', '1'))
 BYTES = 40000   # of a conversation
-LIMIT = 'server.limits.joins=1000000'
 
 
 class Record(wire.Policy):
@@ -141,7 +140,7 @@ class Mutations(hostile.Case):
 
     def test_mutants(self):
         conversations = self.record()
-        self.start_job(sets=(LIMIT,) if hostile.accepts(LIMIT) else ())
+        self.start_job()
         host, port = self.address.split(':')
         self.port = host, int(port)
         mutator = Mutator(conversations, SEED)

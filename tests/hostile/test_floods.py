@@ -1,0 +1,91 @@
+"""Thousands of connections, as fast as they can be made; hundreds that stay."""
+import contextlib
+import socket
+import time
+
+import hostile
+import wire
+from hostile import frame
+
+MANY = 5000
+OPEN = 400
+
+
+class Floods(hostile.Case):
+    limited = True
+
+    def setUp(self):
+        super().setUp()
+        self.start_job()
+        host, port = self.address.split(':')
+        self.port = host, int(port)
+
+    def throw(self, raw, reads=False, resets=False):
+        """Connects, says it, and is gone."""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError), \
+                socket.create_connection(self.port, timeout=hostile.harness.seconds(15)) as s:
+            if raw:
+                s.sendall(raw)
+            if reads:
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+            if resets:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+
+    def flood_of(self, many, raw, **how):
+        with self.attack():
+            self.flood([lambda: self.throw(raw, **how)] * many)
+        status = self.server.status()
+        self.assertEqual((status['live'], status['stage']), (3, 'running'))
+
+    def test_without_a_word(self):
+        self.flood_of(MANY, b'')
+        self.flood_of(MANY // 5, b'', resets=True)
+        self.check_undisturbed(lines=300)
+
+    def test_with_bytes(self):
+        for raw, how in ((b'GET / HTTP/1.1\r\n\r\n' * 10, {}), (bytes(40), {'reads': True}), (b'SGNP', {'resets': True}),
+                         (bytes(20000), {'resets': True})):
+            self.flood_of(MANY // 4, raw, **how)
+        self.check_undisturbed(lines=600)
+
+    def test_with_whole_handshakes(self):
+        """They become spares; or have another job, model or slot in mind, and are told so."""
+        layout = frame(wire.LAYOUT, hostile.layout(self.tensors))
+        other = [('w', (3,), 0)]
+        hellos = (frame(wire.HELLO, hostile.hello()) + layout,
+                  frame(wire.HELLO, hostile.hello('another')) + layout,
+                  frame(wire.HELLO, hostile.hello(slot=100)) + layout,
+                  frame(wire.HELLO, hostile.hello(examples=1)) + layout,
+                  frame(wire.HELLO, hostile.hello(digest=hostile.layout_digest(other))) +
+                  frame(wire.LAYOUT, hostile.layout(other)))
+        with self.attack():
+            self.flood([lambda raw=raw: self.throw(raw, reads=True) for raw in hellos * (MANY // 5 // len(hellos))])
+        self.check_undisturbed(lines=600)
+
+    def test_hundreds_that_stay(self):
+        """The job goes on beside them, and others still come in; when they are gone, so is what they took."""
+        with self.attack():
+            for _ in range(OPEN):
+                self.clients.append(hostile.Worker(self.address))
+            for client in self.clients[::2]:
+                client.send(frame(wire.HELLO, hostile.hello())[:30])
+            time.sleep(0.5)
+            said = []
+            for client in self.clients:     # there may be a limit
+                client.socket.setblocking(False)
+                with contextlib.suppress(BlockingIOError, ConnectionResetError):
+                    said.append(client.socket.recv(65536))
+            for _, raw in wire.Splitter().feed(b''.join(said)):
+                self.assertEqual(hostile.fields(raw[40:]).get(1), hostile.BUSY)
+        with self.attack():
+            client = hostile.Worker(self.address)
+            self.clients.append(client)
+            with contextlib.suppress(EOFError):  # sent away as one too many in this second
+                self.assertEqual(client.enter().get(1), 1)
+        self.check_undisturbed(lines=600)
+
+
+if __name__ == '__main__':
+    hostile.main()

@@ -23,8 +23,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
+from concurrent import futures
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'integration'))
@@ -33,7 +35,7 @@ import handshake
 import harness
 import wire
 from handshake import data, fields, fixed64, uint, varint
-from test_security import layout_digest
+from test_security import layout_digest, xxh64
 
 # Reasons of a BYE.
 DONE, STOPPED, PROTOCOL, VERSION, JOB, LAYOUT, DATA, SLOT, INIT_TIMEOUT, SILENT, BACKLOG, LEAVING, REPLACED, WEIGHTS, \
@@ -253,6 +255,24 @@ LIES = [scalars(*how) for value in (NAN, INF, -INF, 1e308, -1e308, 1e-310)
                     (value, value, value, value if abs(value) < 1e38 or value - value else -3e38))]
 
 
+def stay_alive(worker):
+    """Signs of life, beside whatever else is said. Returns what says it."""
+    lock = threading.Lock()
+
+    def say(raw):
+        with lock:
+            worker.send(raw)
+
+    def go_on():
+        with contextlib.suppress(OSError):
+            while True:
+                time.sleep(0.5)
+                say(frame(wire.ALIVE))
+
+    threading.Thread(target=go_on, daemon=True).start()
+    return say
+
+
 def pace():
     """The pacer: hostile.py ADDRESS HIDDEN PAUSE FILE LIES [TOKEN]."""
     address, hidden, pause, path, lies = sys.argv[1:6]
@@ -261,12 +281,13 @@ def pace():
     with open(path, 'w', encoding='ascii') as times:
         try:
             due = worker.join(slot=2)
+            say = stay_alive(worker)
             while True:
                 times.write(f'{time.monotonic():.4f}\n')
                 times.flush()
                 time.sleep(float(pause))
                 control = LIES[due % len(LIES)] if lies == 'lies' else b''
-                worker.send(b''.join(worker.pushes(due, control)))
+                say(b''.join(worker.pushes(due, control)))
                 due = worker.commit()
         except EOFError as e:
             if not re.match(r'BYE [01]:', str(e)):
@@ -352,6 +373,8 @@ class Case(harness.Case):
         before = kib(self.server, 'VmHWM')
         began = time.monotonic()
         yield
+        if self.seat:   # else the job might wait for who sits there
+            self.close()
         self.wait_for(lambda: len([t for t in self.rounds() if t > began]) >= rounds, f'{rounds} more rounds')
         ended = time.monotonic()
         times = [t for t in self.rounds() if t <= ended]
@@ -443,7 +466,8 @@ class Case(harness.Case):
         said = None, ''
         with contextlib.suppress(EOFError, ConnectionResetError):
             said = client.goodbye()
-            client.socket.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # either side may have ended it
+                client.socket.shutdown(socket.SHUT_WR)
             while piece := client.rest or client.socket.recv(65536):
                 client.rest = b''
                 self.assertEqual(piece, b'', 'more after a BYE')
@@ -458,8 +482,7 @@ class Case(harness.Case):
 
     def flood(self, jobs, threads=4):
         """Runs functions, some at a time."""
-        from concurrent.futures import ThreadPoolExecutor
-        with ThreadPoolExecutor(threads) as pool:
+        with futures.ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda job: job(), jobs))
 
 

@@ -538,6 +538,8 @@ int sp_round_weights(struct sp_round *r, uint32_t peer, const struct sp_message 
     r->now_ms = now_ms;
     if (worker == NULL || worker->state != WORKER_INITING)
         return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS that nobody asked for");
+    if (message->frame.bulk_bytes == 0) /* for such a frame nobody asked sp_round_place() */
+        return sp_error_set(error, SP_E_PROTOCOL, "WEIGHTS without values");
     r->init_next++;
     if (!(message->frame.flags & SP_FRAME_LAST))
         return SP_OK;

@@ -254,6 +254,27 @@ START_TEST(test_initial_buffers_that_are_not_finite)
 }
 END_TEST
 
+/* For an empty frame no place is asked; it must not count as the next chunk. */
+START_TEST(test_initial_weights_without_values)
+{
+    float theta[20] = {0}, buffers[5] = {0};
+    struct sp_message message = {.frame = {.type = SP_FRAME_WEIGHTS}};
+    struct sp_error error = {0};
+
+    drive_open_model(&d, (const char *[]){NULL}, model);
+    ck_assert_uint_eq(drive_hello(&d, 0), 1);
+    ck_assert_int_eq(sp_round_weights(d.round, 1, &message, d.now_ms, &error), SP_E_PROTOCOL);
+    message.frame.flags = SP_FRAME_LAST;
+    message.digest = sp_weights_digest(theta, d.layout.coordinates);
+    ck_assert_int_eq(sp_round_weights(d.round, 1, &message, d.now_ms, &error), SP_E_PROTOCOL);
+    ck_assert_ptr_null(look().theta);
+    ck_assert_int_eq(give(1, 0, theta, buffers), SP_OK);
+    ck_assert_int_eq(give(1, 1, theta, buffers), SP_OK);
+    ck_assert_ptr_nonnull(look().theta);
+    drive_close(&d);
+}
+END_TEST
+
 TCase *round_buffers_cases(void)
 {
     TCase *cases = tcase_create("buffers");
@@ -267,5 +288,6 @@ TCase *round_buffers_cases(void)
     tcase_add_test(cases, test_averages_that_are_not_finite);
     tcase_add_test(cases, test_outside_the_digest);
     tcase_add_test(cases, test_initial_buffers_that_are_not_finite);
+    tcase_add_test(cases, test_initial_weights_without_values);
     return cases;
 }

@@ -186,6 +186,7 @@ void sp_round_go_on(struct sp_round *r, uint64_t now_ms)
         sp_round_note(r, SP_NOTE_INFO, "what int8 left out of updates before the restart is lost: it begins at zero");
     if (r->committed == r->rounds) {
         r->stage = SP_STAGE_CLOSING;
+        r->round = r->committed; /* no other one begins */
     } else {
         sp_round_begin(r, r->committed + 1);
         sp_round_await_return(r);

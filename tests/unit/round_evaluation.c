@@ -3,6 +3,7 @@
 #include "round_cases.h"
 
 #include "common/weights.h"
+#include "server/state.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -358,6 +359,28 @@ START_TEST(test_joining_at_the_end)
 }
 END_TEST
 
+/* A server that comes back while the last evaluation is under way has no round that a switch could follow. */
+START_TEST(test_switch_asked_after_the_end_and_a_restart)
+{
+    struct sp_checkpoint checkpoint;
+    struct sp_error error = {0};
+    struct sp_round *round;
+
+    open_tests(1, "train.evaluate=0", NULL);
+    rounds_until(8);
+    ck_assert_int_eq(sp_round_checkpoint(d.round, &error), SP_OK);
+    ck_assert(sp_round_copy(d.round, SIZE_MAX) && sp_round_copied(d.round, &checkpoint));
+    ck_assert_int_eq(sp_round_create(&round, &d.job), SP_OK);
+    ck_assert_int_eq(sp_round_restore(round, &checkpoint, &error), SP_OK);
+    sp_round_go_on(round, d.now_ms);
+    ck_assert_int_eq(sp_round_switch(round, d.now_ms, &error), SP_E_STATE);
+    ck_assert_str_eq(error.text, "all rounds are done");
+    sp_round_destroy(round);
+    sp_checkpoint_finish(&checkpoint);
+    drive_close(&d);
+}
+END_TEST
+
 /* Every 0.3 epochs of 4 rounds: after 1.2, 2.4.. rounds, that is with rounds 2, 3, 4, 5, 6, 8 (1.2 k rounded up). */
 START_TEST(test_evaluate_every)
 {
@@ -539,6 +562,7 @@ TCase *round_evaluation_cases(void)
     tcase_add_test(cases, test_evaluate_timeout);
     tcase_add_loop_test(cases, test_job_ends_after_its_last_evaluation, 0, 2);
     tcase_add_test(cases, test_joining_at_the_end);
+    tcase_add_test(cases, test_switch_asked_after_the_end_and_a_restart);
     tcase_add_test(cases, test_evaluate_every);
     tcase_add_test(cases, test_quorum_waits_for_scores);
     tcase_add_test(cases, test_behind_evaluates_nothing);

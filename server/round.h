@@ -25,7 +25,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifndef SP_PEERS_MAX      /* fuzzing takes fewer: it would spend its time going through them */
 #define SP_PEERS_MAX 2048 /* workers that are connected at once, spares included */
+#endif
 
 struct sp_round;
 

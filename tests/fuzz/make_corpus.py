@@ -273,6 +273,69 @@ JOURNALS = {
 }
 
 
+# Events of fuzz_round, by their numbers there; each is of a line, 0 to 7.
+HELLO, GO_ON, ALL, PUSH, WEIGHTS, READY, ANY, FILL, SCORE, RESYNC, LEFT, TICK, OPERATE, KEEP, CRASH, LEAVE_ALL = range(16)
+
+
+def event(kind, *more, line=0):
+    return bytes([16 * line + kind, *more])
+
+
+def job_of_round(options, *events, what=0):
+    """An input of fuzz_round: {option: choice} of the lines of its table, then what happens."""
+    return bytes(options.get(i, 0) for i in range(18)) + bytes([what]) + b''.join(events)
+
+
+def work(steps, fill=10):
+    return b''.join(event(ALL, fill + step % 20) for step in range(steps))
+
+
+SECOND = event(TICK, line=5)
+ROUNDS = {
+    'nothing': job_of_round({}),
+    'sign': job_of_round({0: 2, 1: 2}, work(30)),
+    'margin': job_of_round({0: 2, 1: 2, 2: 3, 9: 3}, work(30)),
+    'to-margin': job_of_round({0: 2, 1: 2, 2: 5, 3: 1}, work(40)),
+    'sgd-f32': job_of_round({0: 3, 1: 2, 2: 1, 7: 1, 11: 1}, work(30)),
+    'sgd-i8': job_of_round({0: 3, 1: 2, 2: 1, 6: 3, 7: 2}, work(30)),
+    'sgd-bf16': job_of_round({0: 3, 1: 2, 2: 1, 6: 2, 7: 3}, work(30)),
+    'adam': job_of_round({0: 1, 1: 2, 2: 2}, work(25), event(KEEP, line=7) * 3, work(3), event(CRASH), work(12)),
+    'switch': job_of_round({0: 1, 1: 2, 3: 1, 4: 1, 5: 1}, work(30)),
+    'switch-tensors': job_of_round({0: 1, 1: 2, 3: 1, 11: 1, 15: 1}, event(HELLO, 2, 0), work(40)),
+    'switch-paper': job_of_round({0: 1, 1: 2, 3: 1, 4: 2, 5: 1, 10: 1}, work(30)),
+    'switch-asked': job_of_round({0: 1, 1: 2, 3: 2}, event(OPERATE, 0), work(6), event(OPERATE, 0), work(30)),
+    'swats': job_of_round({0: 1, 1: 3, 3: 3, 4: 3}, work(80)),
+    'full': job_of_round({0: 1, 1: 2, 11: 2}, event(HELLO, 3, 0), work(40)),
+    'large': job_of_round({0: 1, 2: 1, 6: 1}, event(HELLO, 5, 0), work(30), what=128),
+    'held': job_of_round({0: 1, 2: 1, 6: 1}, event(HELLO, 5, 0), work(10),
+                         *[event(PUSH, 20, 0) for _ in range(6)], work(12), what=128),
+    'half': job_of_round({0: 1}, event(HELLO, 0, 0), event(WEIGHTS, 3), event(HELLO, 0, 0, line=1), event(FILL), work(4),
+                         event(PUSH, 7, 0), event(LEFT, line=1), event(FILL), work(20)),
+    'init': job_of_round({0: 1}, event(HELLO, 0, 0), event(HELLO, 2, 0), work(20), what=7),
+    'spares': job_of_round({0: 1}, *[event(HELLO, 0, 0, line=i) for i in range(8)], work(8), event(LEFT), work(4),
+                           event(LEFT, line=1), work(10)),
+    'ticket': job_of_round({0: 1}, work(9), event(HELLO, 64, 0, line=4), work(4), event(HELLO, 64, 1, line=5), work(10)),
+    'resync': job_of_round({0: 1, 1: 2}, work(9), event(RESYNC, 1), work(10)),
+    'all-leave': job_of_round({0: 2, 1: 2}, work(10), event(LEAVE_ALL), SECOND, work(3), SECOND, work(20)),
+    'crash': job_of_round({0: 1, 1: 2}, work(10), event(KEEP, line=1), work(6), event(CRASH), SECOND, work(20)),
+    'switch-after-the-end': job_of_round({1: 1}, work(4), event(CRASH), event(OPERATE, 0), work(10)),
+    'stop': job_of_round({0: 1}, work(8), event(OPERATE, 255), work(3)),
+    'timeouts': job_of_round({0: 2, 12: 2, 13: 2, 14: 2}, event(HELLO, 0, 0), event(TICK, line=6), work(3), event(TICK, line=6),
+                             event(LEFT, line=1), work(4), event(TICK, line=7), work(6), event(TICK, line=7)),
+    'quorum': job_of_round({0: 2, 1: 2, 8: 2}, work(8), *[event(GO_ON, 9, line=i % 2) + event(TICK, line=4) for i in range(24)]),
+    'oppose': job_of_round({0: 3, 1: 3, 9: 3}, work(8), *[
+        b''.join(event(PUSH, 10 + 5 * (i == 2), 0, line=i) for i in range(4)) for _ in range(20)]),
+    'not-finite': job_of_round({0: 1, 2: 1, 1: 2}, work(8), event(PUSH, 0xc5, 0), event(PUSH, 20, 0xff, line=1), work(20)),
+    'huge': job_of_round({0: 1, 2: 1, 1: 2}, work(8), event(PUSH, 0xb0, 0), event(PUSH, 0xb1, 0x80, line=1), work(20)),
+    'statistics': job_of_round({0: 1, 1: 2, 3: 1, 4: 2}, work(8), *[
+        event(PUSH, 12, 8 * i, line=i % 2) for i in range(12)], work(10)),
+    'score': job_of_round({0: 1, 14: 2}, work(10), event(SCORE, 0), event(SCORE, 255, line=1), work(12)),
+    'weights-empty': job_of_round({}, event(HELLO, 0, 0), *[event(ANY, 1, 0, 0, *bytes(8)) for _ in range(3)], event(WEIGHTS, 0)),
+    'abstain': job_of_round({0: 1}, work(8), event(ANY, 0x22, 0, 0), work(12)),
+    'any': job_of_round({0: 1}, work(8), event(ANY, 0x10, 0x60, 0xe5, 1, 0, 0), event(ANY, 0x1e, 9, 1, 2, 3, 4, 5, line=1), work(20)),
+}
+
+
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
     header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
                          len(bulk), made.crc32c(bulk))
@@ -280,13 +343,13 @@ def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, vers
 
 
 def main():
-    for folder in ('frame', 'codec', 'checkpoint', 'journal', 'kernels', 'values', 'planes', 'safetensors'):
+    for folder in ('frame', 'codec', 'checkpoint', 'journal', 'kernels', 'values', 'planes', 'round', 'safetensors'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
     for folder, seeds in (('checkpoint', CHECKPOINTS), ('journal', JOURNALS), ('kernels', KERNELS), ('values', VALUES),
-                          ('planes', PLANES), ('safetensors', SAFETENSORS)):
+                          ('planes', PLANES), ('round', ROUNDS), ('safetensors', SAFETENSORS)):
         for name, content in seeds.items():
             (HERE / folder / name).write_bytes(content)
     (HERE / 'frame' / 'bad-update-control').write_bytes(frame('UPDATE', 0, bytes(17)))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seed corpus of the fuzz targets into corpus/ beside this file. Nothing here is shared with the C code: header
 by struct, checksums by zlib and bit by bit, control messages by the rules of the protobuf encoding."""
+import gzip
 import json
 import pathlib
 import struct
@@ -336,6 +337,95 @@ ROUNDS = {
 }
 
 
+def job(text, setting='', folder=0):
+    """An input of fuzz_job."""
+    return bytes([folder, len(setting)]) + setting.encode() + (text if isinstance(text, bytes) else text.encode())
+
+
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+HEAD = 'job: a\ndata: {train: {images: i, labels: l}}\n'
+JOBS = {
+    **{path.stem: job(path.read_bytes()) for path in sorted(CONFIGS.glob('*.yaml'))},
+    'empty': job(''),
+    'only-set': job('', 'job=a'),
+    'set': job(HEAD, 'optimizer.switch.when=never', 1),
+    'set-at': job(HEAD + 'optimizer: {switch: {when: at, epoch: 2}}\n', 'optimizer.switch.fraction=0.5', 2),
+    'set-unknown': job(HEAD, 'train.bacth=3'),
+    'set-nothing': job(HEAD, 'train.batch'),
+    'set-not-utf8': bytes([1, 20]) + b'data.csv.label=\xff\xfe..' + HEAD.encode(),
+    'set-list': job(HEAD, 'model.hidden=[64, 32]'),
+    'set-rules': job(HEAD, 'tensors=[{match: "bn*", update: full}]'),
+    'quorum': job(HEAD + 'workers: 4\nserver: {close: {quorum: 3, deadline: adaptive}}\n'),
+    'rules': job(HEAD + 'tensors:\n  - {match: "bn*", update: full}\n  - match: "*.bias"\n    decay: true\n', folder=3),
+    'csv': job('job: a\ndata: {format: csv, train: {files: "x*.csv"}, csv: {header: false, separator: tab, label: 3, shape: [2, 3, 4]}}',
+               folder=3),
+    'pattern': job('job: a\ndata: {format: cifar10, train: {files: "[ab]/\\\\*?.bin"}}\n', folder=4),
+    'quoted': job('job: "a"\ndata: {train: {images: "\\u00e9\\t", labels: \'l #\'}}\n', folder=1),
+    'scale': job(HEAD + 'data2: 1\nmodel: {hidden: [1, 2]}\ndata: {scale: {mean: [0.1, 0.2], std: 1e-3}}\n'),
+    'numbers': job(HEAD + 'seed: 18446744073709551615\ntrain: {epochs: 0.1, rounds: 010, batch: -1}\n'),
+    'anchor': job('a: &b [*b, !t x]\n'),
+    'deep': job('{' * 20),
+    'tab': job('job: a\n\tb: c\n'),
+    'nul': job(b'job: a\0b\n'),
+    'mark': job(b'\xef\xbb\xbf' + HEAD.encode()),
+    'utf16': job(HEAD.encode('utf-16')),
+    'documents': job(HEAD + '---\njob: b\n...\n'),
+}
+
+
+IDX, CIFAR10, CIFAR100, CSV = range(4)
+NO_HEADER, TAB, TWO, PACKED = 4, 16, 64, 128
+
+
+def files(what, first, second=b'', more=0, padding=0):
+    """An input of fuzz_data: two files, the first with so many zeros behind it."""
+    first, second = (text.encode() if isinstance(text, str) else text for text in (first, second))
+    return struct.pack('<BBHH', what, more, len(first), padding) + first + second
+
+
+def idx(sizes, elements):
+    return struct.pack(f'>HBB{len(sizes)}I', 0, 8, len(sizes), *sizes) + bytes(elements)
+
+
+IRIS = 'a,b,label\n1,2.5,0\n-3e2,4,1\n'
+DATA = {
+    'idx': files(IDX, idx([3, 2, 2], range(12)), idx([3], [0, 2, 1])),
+    'idx-flat': files(IDX, idx([2, 3], range(6)), idx([2], [0, 1]), 16),
+    'idx-channels': files(IDX, idx([1, 3, 2, 1], range(6)), idx([1], [255]), 32),
+    'idx-packed': files(IDX | PACKED, idx([2, 2, 2], range(8)), idx([2], [0, 1]), 48),
+    'idx-counts': files(IDX | PACKED, idx([2, 2, 2], range(8)), idx([3], [0, 1, 2])),
+    'idx-short': files(IDX | PACKED, idx([2, 2, 2], range(7)), idx([2], [0, 1])),
+    'idx-long': files(IDX | PACKED, idx([2, 2, 2], range(8)), idx([2], [0, 1]), padding=1),
+    'idx-huge': files(IDX | PACKED, idx([1 << 31, 1 << 12, 1 << 12], []), idx([1 << 31], [])),
+    'idx-gzip': files(IDX, gzip.compress(idx([2, 2, 2], range(8)), 9, mtime=0), gzip.compress(idx([2], [0, 1]), 9, mtime=0)),
+    'cifar10': files(CIFAR10 | PACKED, bytes([3, 1, 2]), padding=3070),
+    'cifar10-two': files(CIFAR10 | TWO | PACKED, bytes([9]), bytes([1]) + bytes(3072), padding=3072),
+    'cifar10-label': files(CIFAR10, bytes([10]), padding=3072),
+    'cifar10-channel': files(CIFAR10, bytes([1, 7]), more=32, padding=2 * 3073 - 2),
+    'cifar100': files(CIFAR100 | PACKED, bytes([19, 99]), padding=3072),
+    'cifar100-short': files(CIFAR100 | PACKED, bytes([19, 99]), padding=3071),
+    'cifar10-gzip': files(CIFAR10, gzip.compress(bytes(3073), 9, mtime=0)),
+    'csv': files(CSV | PACKED, IRIS, more=16),
+    'csv-two': files(CSV | TWO | PACKED, IRIS, IRIS, more=48),
+    'csv-two-differ': files(CSV | TWO, IRIS, IRIS.replace('b', 'c')),
+    'csv-plain': files(CSV | NO_HEADER, '0,1,2\n1,2,3\n', more=1 + 4),
+    'csv-tab': files(CSV | TAB, IRIS.replace(',', '\t'), more=2),
+    'csv-quotes': files(CSV | PACKED, '"a ""b"" , c", "label"\r\n"1" , 2\r\n\r\n3,4'),
+    'csv-open-quote': files(CSV, 'a,label\n1,"2'),
+    'csv-quote-within': files(CSV, 'a,label\n1"2,3\n'),
+    'csv-fields': files(CSV, 'a,label\n1,2,3\n'),
+    'csv-huge': files(CSV | NO_HEADER, '3e38,0\n-3e38,1\n1e-45,2\n', more=2 + 16),
+    'csv-infinite': files(CSV | NO_HEADER, '1e39,0\n', more=2),
+    'csv-label': files(CSV | NO_HEADER, '1,256\n', more=2),
+    'csv-mark': files(CSV, b'\xef\xbb\xbfy,z\n1,2\n', more=3),
+    'csv-zeros': files(CSV, IRIS, padding=5),
+    'csv-gzip': files(CSV, gzip.compress(IRIS.encode(), 9, mtime=0) * 2),
+    'csv-gzip-cut': files(CSV, gzip.compress(IRIS.encode(), 9, mtime=0)[:-3]),
+    'csv-gzip-padded': files(CSV, gzip.compress(IRIS.encode(), 9, mtime=0), padding=9),
+    'csv-numbers': files(CSV, '1,2\n3,4\n'),
+}
+
+
 def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, version=VERSION):
     header = struct.pack('<4sBBHIIQIII', b'SGNP', version, TYPES.index(kind) + 1, flags, round_number, len(control), first, count,
                          len(bulk), made.crc32c(bulk))
@@ -343,12 +433,12 @@ def frame(kind, flags, control, first=0, count=0, bulk=b'', round_number=7, vers
 
 
 def main():
-    for folder in ('frame', 'codec', 'checkpoint', 'journal', 'kernels', 'values', 'planes', 'round', 'safetensors'):
+    for folder in ('frame', 'codec', 'checkpoint', 'data', 'job', 'journal', 'kernels', 'values', 'planes', 'round', 'safetensors'):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, (kind, flags, control) in CONTROLS.items():
         (HERE / 'codec' / name).write_bytes(bytes([TYPES.index(kind), flags]) + control)
         (HERE / 'frame' / name).write_bytes(frame(kind, flags, control, *BULKS.get(name, ())))
-    for folder, seeds in (('checkpoint', CHECKPOINTS), ('journal', JOURNALS), ('kernels', KERNELS), ('values', VALUES),
+    for folder, seeds in (('checkpoint', CHECKPOINTS), ('data', DATA), ('job', JOBS), ('journal', JOURNALS), ('kernels', KERNELS), ('values', VALUES),
                           ('planes', PLANES), ('round', ROUNDS), ('safetensors', SAFETENSORS)):
         for name, content in seeds.items():
             (HERE / folder / name).write_bytes(content)

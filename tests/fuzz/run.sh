@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-20}
 targets=("${@:2}")
-[ ${#targets[@]} -gt 0 ] || targets=(checkpoint codec frame journal kernels planes round safetensors values)
+[ ${#targets[@]} -gt 0 ] || targets=(checkpoint codec data frame job journal kernels planes round safetensors values)
 folder=build-fuzz
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT

@@ -3,22 +3,25 @@
 #   install-packages.sh build    a compiler, meson, the libraries
 #   install-packages.sh test     and what the tests need
 #   install-packages.sh ci       and what the checks of continuous integration need
+#   install-packages.sh coverage and what tests/coverage.sh needs
 #   install-packages.sh bench    what the build needs, and what tests/bench/compare.sh and scale.sh compare and draw with
 set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libopenblas-dev
     libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libcsv-dev libjansson-dev libssl-dev)
-test=(check python3 python3-numpy g++ binutils gnuplot-nox libsimde-dev iproute2)
+test=(check python3 python3-numpy g++ binutils gnuplot-nox libsimde-dev iproute2 openssl)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+coverage=(gcovr)
 bench=(python3 python3-torch openmpi-bin libopenmpi-dev iproute2 gnuplot-nox)
 
 case ${1:-} in
     build) wanted=("${build[@]}") ;;
     test) wanted=("${build[@]}" "${test[@]}") ;;
     ci) wanted=("${build[@]}" "${test[@]}" "${ci[@]}") ;;
+    coverage) wanted=("${build[@]}" "${test[@]}" "${coverage[@]}") ;;
     bench) wanted=("${build[@]}" "${bench[@]}") ;;
-    *) sed -n '2,6p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

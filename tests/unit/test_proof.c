@@ -19,12 +19,14 @@
 static struct sp_secret secret;
 static struct sp_hello hello;
 static uint8_t server_nonce[SP_NONCE_BYTES];
+static struct sp_channel channel;
 static enum sp_prover prover;
 
 static void setup(void)
 {
     memset(&secret, 0, sizeof secret);
     memset(&hello, 0, sizeof hello);
+    memset(&channel, 0, sizeof channel);
     secret.bytes = 32;
     for (unsigned i = 0; i < 32; i++) {
         secret.data[i] = (uint8_t)i;
@@ -42,7 +44,7 @@ static void setup(void)
 static void make(uint8_t *proof)
 {
     memset(proof, 0xee, SP_PROOF_BYTES);
-    ck_assert_int_eq(sp_proof_make(&secret, prover, &hello, server_nonce, &(struct sp_channel){0}, proof), SP_OK);
+    ck_assert_int_eq(sp_proof_make(&secret, prover, &hello, server_nonce, &channel, proof), SP_OK);
 }
 
 static void expect(const char *digits)
@@ -64,6 +66,21 @@ START_TEST(test_of_client_and_server)
     expect("187ccf9e57fd3a810d50f29a02ffbdfa67a7f8a9e7f58abcdbb24ff984dbcae0");
     prover = SP_PROVER_SERVER;
     expect("eaa33b88f71966fef15cef3aeb4fc921640940db849a5141973b381c58b1f836");
+}
+END_TEST
+
+/* The vector of proto/README.md. */
+START_TEST(test_of_a_connection_with_tls)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        hello.nonce[i] = (uint8_t)(0xa0 + i);
+        server_nonce[i] = (uint8_t)(0x40 + i);
+        channel.exporter[i] = (uint8_t)(0xe0 + i);
+    }
+    hello.layout_digest = UINT64_C(0x8bc1af6d435e51e4);
+    hello.wanted_slot = SP_ANY_SLOT;
+    channel.bytes = sizeof channel.exporter;
+    expect("b0e84ec947c35bb1d2e25d869696de7f281cf0209d6b6b3e26b3eb70b442924d");
 }
 END_TEST
 
@@ -221,6 +238,7 @@ int main(void)
 
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, test_of_client_and_server);
+    tcase_add_test(tests, test_of_a_connection_with_tls);
     tcase_add_test(tests, test_of_the_longest);
     tcase_add_test(tests, test_of_the_largest);
     tcase_add_test(tests, test_everything_changes_it);

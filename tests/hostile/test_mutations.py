@@ -16,6 +16,7 @@ import wire
 MUTANTS = 10000 if os.environ.get('SP_HOSTILE_LONG', '0') not in ('', '0') else 1500
 SEED = int(os.environ.get('SP_HOSTILE_SEED', '1'))
 BYTES = 40000   # of a conversation
+AT_A_TIME_KIB = 2048    # what four connections take while they are there, and leave as holes: the server has but 7 MB
 
 
 class Record(wire.Policy):
@@ -158,7 +159,7 @@ class Mutations(hostile.Case):
         self.assertEqual((status['live'], status['spares']), (3, 0))
         self.check_undisturbed(lines=400 + MUTANTS // 10)
         if hostile.harness.SLOW == 1:
-            self.assertLess(memory, 1.1 * self.alone_kib, f'KiB at most, {self.alone_kib} of an undisturbed run')
+            self.assertLess(memory, 1.1 * self.alone_kib + AT_A_TIME_KIB, f'KiB at most, {self.alone_kib} of an undisturbed run')
 
 
 if __name__ == '__main__':

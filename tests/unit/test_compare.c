@@ -233,7 +233,7 @@ START_TEST(a_key_is_shortened_as_far_as_it_stays_the_only_one)
 {
     ck_assert_str_eq(compare_short_key("optimizer.sign.lr"), "sign.lr");
     ck_assert_str_eq(compare_short_key("workers"), "workers");
-    ck_assert_str_eq(compare_short_key("no.such.key"), "no.such.key");
+    ck_assert_str_eq(compare_short_key("no.such.thing"), "no.such.thing");
     for (size_t i = 0; i < sp_job_keys_count; i++) {
         const char *path = sp_job_keys[i].path, *tail = compare_short_key(path);
 

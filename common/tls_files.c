@@ -141,7 +141,7 @@ static void describe(struct sp_tls_files *files, const X509 *cert, const char *p
 static int load(struct sp_tls_files *files, const struct sp_tls_paths *paths, struct sp_error *error)
 {
     EVP_PKEY *key = NULL;
-    const X509 *cert;
+    const X509 *cert = NULL;
     int rc = check_readable(paths->cert, "certificate", error);
 
     if (rc == SP_OK)
@@ -152,13 +152,16 @@ static int load(struct sp_tls_files *files, const struct sp_tls_paths *paths, st
         rc = sp_error_set(error, SP_E_RANGE, "%s holds no CA's certificate in PEM: %s (" MAKE ")", paths->ca, reason());
     if (rc == SP_OK)
         rc = read_key(paths->key, &key, error);
-    if (rc == SP_OK && SSL_CTX_use_PrivateKey(files->context, key) != 1)
-        rc = sp_error_set(error, SP_E_RANGE, "the key in %s is not that of the certificate in %s: %s", paths->key,
-                          paths->cert, reason());
+    /* Of a key of another kind OpenSSL takes it that it belongs to a certificate which is still to come. */
+    if (rc == SP_OK) {
+        cert = SSL_CTX_get0_certificate(files->context);
+        if (X509_check_private_key(cert, key) != 1 || SSL_CTX_use_PrivateKey(files->context, key) != 1)
+            rc = sp_error_set(error, SP_E_RANGE, "the key in %s is not that of the certificate in %s: %s", paths->key,
+                              paths->cert, reason());
+    }
     EVP_PKEY_free(key);
     if (rc != SP_OK)
         return rc;
-    cert = SSL_CTX_get0_certificate(files->context);
     describe(files, cert, paths->cert);
     return check_own(cert, files->side, paths->cert, error);
 }

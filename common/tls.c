@@ -301,7 +301,8 @@ static int explain(struct sp_tls *tls, int rc, struct sp_error *error)
         return refuse(tls, verified, error);
     if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
         return sp_error_set(error, SP_E_REJECTED, "it showed no certificate: set security.tls there");
-    found = heed_alert(code, error);
+    /* Before the end of its handshake a client has shown none, and whoever is on the way can make up an alert. */
+    found = tls->side == SP_TLS_SERVER || tls->shaken ? heed_alert(code, error) : SP_OK;
     if (found != SP_OK)
         return found;
     if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION ||

@@ -309,6 +309,20 @@ static bool is_wanted(const struct sp_stream *stream)
     return stream->state == STATE_OPEN && !stream->failed && !stream->paused && stream->missing > 0;
 }
 
+/* What TLS itself answers, such as a change of keys. Who asks for that and does not read makes the queue grow no more
+ * than by frames. */
+static void answer(struct sp_stream *stream)
+{
+    const uint8_t *bytes;
+
+    if (sp_tls_out(stream->tls, &bytes) == 0)
+        return;
+    if (stream->queued > stream->queue_max)
+        fail(stream, SP_E_BACKLOG, "it wants answers of TLS, and does not read them");
+    else if (send_out(stream) != SP_OK)
+        stream->mute = true;
+}
+
 static void decrypt(struct sp_stream *stream, struct sp_error *error)
 {
     while (is_wanted(stream)) {
@@ -325,9 +339,8 @@ static void decrypt(struct sp_stream *stream, struct sp_error *error)
         if (stream->missing == 0)
             stream->events->filled(stream->owner);
     }
-    /* What TLS itself answers, such as a change of keys. */
-    if (stream->state == STATE_OPEN && !stream->failed && send_out(stream) != SP_OK)
-        stream->mute = true;
+    if (stream->state == STATE_OPEN && !stream->failed)
+        answer(stream);
 }
 
 /* As far as the bytes go that are there. */

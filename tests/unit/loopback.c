@@ -132,11 +132,18 @@ void loopback_open(struct loopback *l, size_t queue_bytes_max)
 
 void loopback_open_connecting(struct loopback *l, size_t queue_bytes_max)
 {
+    loopback_open_connecting_tls(l, queue_bytes_max, NULL);
+}
+
+void loopback_open_connecting_tls(struct loopback *l, size_t queue_bytes_max, struct sp_tls *tls)
+{
     struct sockaddr_in address;
     struct sp_error error = {0};
     int listener = loopback_bound_socket(&address, true);
 
     loopback_create(l, queue_bytes_max);
+    if (tls != NULL)
+        sp_stream_secure(l->stream, tls);
     ck_assert_msg(sp_stream_connect(l->stream, (const struct sockaddr *)&address, &error) == SP_OK, "%s", error.text);
     l->peer = accept(listener, NULL, NULL);
     ck_assert_int_ge(l->peer, 0);

@@ -28,6 +28,8 @@ struct loopback {
 void loopback_open(struct loopback *l, size_t queue_bytes_max);
 /* The stream made the connection, and the peer accepted it; `connected` has not come yet. */
 void loopback_open_connecting(struct loopback *l, size_t queue_bytes_max);
+/* The same with TLS, which the stream owns then. */
+void loopback_open_connecting_tls(struct loopback *l, size_t queue_bytes_max, struct sp_tls *tls);
 /* A stream without connection. */
 void loopback_create(struct loopback *l, size_t queue_bytes_max);
 /* Closes what is open, and checks that the stream and the loop went without leaving anything. */

@@ -2,6 +2,7 @@
 #include "common/stream.h"
 #include "loopback.h"
 #include "stream_cases.h"
+#include "tls_made.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
@@ -849,7 +850,9 @@ static void add_ends(TCase *tests)
 int main(void)
 {
     TCase *tests = tcase_create("stream");
+    int rc;
 
+    tls_made_begin();
     (void)signal(SIGPIPE, SIG_IGN);
     tcase_add_test(tests, test_reads_are_exact);
     tcase_add_test(tests, test_reads_cut_anywhere);
@@ -875,6 +878,9 @@ int main(void)
     tcase_add_test(tests, test_after_a_failure);
     tcase_add_test(tests, test_finish_after_a_failure_is_a_close);
     stream_add_hold(tests);
+    stream_add_tls(tests);
     add_ends(tests);
-    return unit_run(suite_create("stream"), tests);
+    rc = unit_run(suite_create("stream"), tests);
+    tls_made_end();
+    return rc;
 }

@@ -1,6 +1,7 @@
 /* Who may come in: the job's secrets as they are loaded, and where a server may listen with and without them. */
 #include "common/address.h"
 #include "server/security.h"
+#include "tls_made.h"
 #include "unit.h"
 
 #include <fcntl.h>
@@ -251,6 +252,78 @@ START_TEST(test_words)
 }
 END_TEST
 
+/* --- TLS ------------------------------------------------------------------------------------------------------------
+ */
+
+static void name_certificates(const char *who)
+{
+    struct sp_tls_paths paths;
+    char cert[64], key[64];
+
+    (void)snprintf(cert, sizeof cert, "one/%s.crt", who);
+    (void)snprintf(key, sizeof key, "one/%s.key", who);
+    tls_made_paths(&paths, cert, key, "one/ca.crt");
+    ck_assert_int_eq(sp_job_set(&job, "security.tls.cert", paths.cert, NULL), SP_OK);
+    ck_assert_int_eq(sp_job_set(&job, "security.tls.key", paths.key, NULL), SP_OK);
+    ck_assert_int_eq(sp_job_set(&job, "security.tls.ca", paths.ca, NULL), SP_OK);
+}
+
+/* With TLS everywhere, with or without a secret, and it is never insecure. */
+START_TEST(test_tls)
+{
+    for (int k = 0; k < 4; k++) {
+        name_certificates("server");
+        set_insecure(k % 2 ? "true" : "false");
+        load(k < 2 ? "" : "workers", "");
+        ck_assert_ptr_nonnull(security.tls);
+        for (size_t i = 0; i < UNIT_COUNT(others); i++)
+            ck_assert_int_eq(check(others[i]), SP_OK);
+        ck_assert(!security.insecure);
+        ck_assert_str_eq(sp_security_words(&security),
+                         k < 2
+                             ? "TLS 1.3 with certificates on both sides"
+                             : "TLS 1.3 with certificates on both sides, and workers prove that they hold the secret");
+        sp_security_forget(&security);
+        ck_assert_ptr_null(security.tls);
+    }
+}
+END_TEST
+
+START_TEST(test_tls_errors_name_the_key)
+{
+    name_certificates("none");
+    refuse("workers", "", SP_E_IO, "security.tls: cannot read the certificate in ");
+    name_certificates("worker");
+    refuse("", "", SP_E_RANGE, "security.tls: the certificate in ");
+}
+END_TEST
+
+/* All of it is read anew, or nothing is. */
+START_TEST(test_reload)
+{
+    struct sp_security before;
+
+    name_certificates("server");
+    load("workers", "operators");
+    before = security;
+    write_file("workers", "short", 5, 0600);
+    ck_assert_int_eq(sp_security_reload(&security, &job, &error), SP_E_RANGE);
+    ck_assert_mem_eq(&security, &before, sizeof before);
+    write_file("workers", "0f" WORKERS, strlen(WORKERS) + 2, 0600);
+    name_certificates("none");
+    ck_assert_int_eq(sp_security_reload(&security, &job, &error), SP_E_IO);
+    ck_assert_mem_eq(&security, &before, sizeof before);
+    name_certificates("server");
+    security.insecure = true;
+    ck_assert_int_eq(sp_security_reload(&security, &job, &error), SP_OK);
+    ck_assert_uint_eq(security.worker.bytes, 33);
+    ck_assert_uint_eq(security.worker.data[0], 0x0f);
+    ck_assert(security.insecure);
+    ck_assert_ptr_nonnull(security.tls);
+    sp_security_forget(&security);
+}
+END_TEST
+
 static void remove_all(void)
 {
     static const char *const names[] = {"workers", "operators", "short", "open", "copy", "bytes", "longer"};
@@ -270,6 +343,7 @@ int main(void)
 
     if (mkdtemp(folder) == NULL)
         return EXIT_FAILURE;
+    tls_made_begin();
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, test_no_secrets);
     tcase_add_test(tests, test_both_secrets);
@@ -282,7 +356,11 @@ int main(void)
     tcase_add_test(tests, test_off_loopback_with_a_secret);
     tcase_add_test(tests, test_one_address_off_loopback_is_enough);
     tcase_add_test(tests, test_words);
+    tcase_add_test(tests, test_tls);
+    tcase_add_test(tests, test_tls_errors_name_the_key);
+    tcase_add_test(tests, test_reload);
     rc = unit_run(suite_create("security"), tests);
     remove_all();
+    tls_made_end();
     return rc;
 }

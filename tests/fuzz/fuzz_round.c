@@ -20,7 +20,7 @@
 
 #define INPUT_BYTES_MAX 2048
 #define LAYOUTS 6
-#define LARGE (5 * 16384 + 3) /* more chunks of values than the window has */
+#define LARGE (7 * 16384 + 3) /* more chunks of values than the window has */
 #define FINISH_ROUNDS_MAX 6
 #define FINISH_STEPS_MAX 400
 
@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A byte for each line says which is taken; what does not go with those before it is left out. */
 static const char *const options[][CHOICES] = {
-    {"workers=1", "workers=2", "workers=3", "workers=4"},
-    {"train.rounds=2", "train.rounds=1", "train.rounds=4", "train.rounds=20", "train.rounds=0"},
+    {"workers=1", "workers=2", "workers=3", "workers=4", "workers=6"},
+    {"train.rounds=2", "train.rounds=1", "train.rounds=4", "train.rounds=20", "train.rounds=0",
+     "train.rounds=200 train.batch=1000"},
     {"optimizer.mode=hybrid", "optimizer.mode=sgd", "optimizer.mode=adam", "optimizer.start=margin",
      "optimizer.switch.to=margin", "optimizer.switch.to=margin optimizer.margin.until=0.5"},
     {"optimizer.switch.when=auto", "optimizer.switch.when=at optimizer.switch.step=1", "optimizer.switch.when=manual",
@@ -144,13 +145,15 @@ static int read_initial(void *arg, const struct sp_layout *layout, float *theta,
 /* --- frames ----------------------------------------------------------------------------------------------------------
  */
 
-/* Kinds of numbers, by the byte that a bulk is made of: such as a worker has, then large, huge, not finite, any. */
+/* Kinds of numbers, by the byte that a bulk is made of: such as a worker has, the opposite, small, huge, not finite. */
 static float number(uint8_t fill, uint64_t j)
 {
     float value = (float)((fill + 7 * j) % 13) - 6.0f;
 
-    if (fill < 0xa0)
+    if (fill < 0x80)
         return value / 8.0f;
+    if (fill < 0xa0)
+        return -number(fill - 0x80, j);
     if (fill < 0xb0)
         return value * 1e-30f;
     if (fill < 0xc0)
@@ -322,44 +325,57 @@ static void join(struct world *w, struct line *line)
     say_hello(w, line, &hello);
 }
 
+static uint64_t digest_of(const struct sp_layout *layout, uint8_t fill)
+{
+    float *theta = calloc((size_t)layout->coordinates, sizeof *theta);
+    uint64_t digest;
+
+    sp_assert(theta != NULL);
+    for (uint64_t j = 0; j < layout->coordinates; j++)
+        theta[j] = number(fill, j);
+    digest = sp_weights_digest(theta, layout->coordinates);
+    free(theta);
+    return digest;
+}
+
 static void give_weights(struct world *w, struct line *line, uint8_t fill, bool half)
 {
     const struct sp_layout *layout = sp_round_layout(w->round);
     uint32_t chunks;
     struct sp_chunk chunk;
-    bool wrong = fill == 0xff;
 
     if (layout == NULL)
         return;
     chunks = sp_chunks_count(layout, &sp_weights_form);
     chunk = sp_chunk_at(layout, &sp_weights_form, line->given < chunks ? line->given : 0);
-    start_frame(line, SP_FRAME_WEIGHTS, 0, fill < 0xd0 ? fill : 0);
+    if (line->given == 0)
+        line->theta = fill < 0xd0 ? fill : 0;
+    start_frame(line, SP_FRAME_WEIGHTS, 0, chunk.section == SP_SECTION_MAIN ? line->theta : fill);
     put_chunk(line, &chunk);
-    if ((chunk.flags & SP_FRAME_LAST) != 0) {
-        float *theta = calloc((size_t)layout->coordinates, sizeof *theta);
-
-        sp_assert(theta != NULL);
-        for (uint64_t j = 0; j < layout->coordinates; j++)
-            theta[j] = number(line->fill, j);
-        line->message.digest = sp_weights_digest(theta, layout->coordinates) + wrong;
-        free(theta);
-    }
+    if ((chunk.flags & SP_FRAME_LAST) != 0)
+        line->message.digest = digest_of(layout, line->theta) + (fill == 0xff);
     line->given++;
     send_frame(w, line, half);
 }
+
+/* Bytes for its scalars that also say that a push begins again, or is of the round before. */
+#define AGAIN 0xfd
+#define LATE 0xfc
 
 static void push(struct world *w, struct line *line, uint8_t fill, uint8_t scalars, bool half)
 {
     const struct sp_layout *layout = sp_round_layout(w->round);
     struct sp_chunk chunk;
 
+    if (scalars == AGAIN)
+        line->given = 0;
     if (layout == NULL || !w->started || line->given >= sp_chunks_count(layout, &w->form))
         return;
     chunk = sp_chunk_at(layout, &w->form, line->given);
-    start_frame(line, SP_FRAME_PUSH, w->committed + 1, fill);
+    start_frame(line, SP_FRAME_PUSH, w->committed + (scalars != LATE), fill);
     put_chunk(line, &chunk);
     put_scalars(&line->message.push, scalars);
-    line->given++;
+    line->given += scalars != LATE;
     send_frame(w, line, half);
 }
 
@@ -507,6 +523,7 @@ enum { HELLO, GO_ON, ALL, PUSH, WEIGHTS, READY, ANY, FILL, SCORE, RESYNC, LEFT, 
 static void from_worker(struct world *w, struct line *line, unsigned event, struct input *in)
 {
     uint8_t what = event == ANY || event == SCORE ? 0 : (uint8_t)take(in, 1);
+    uint8_t scalars = event == PUSH ? (uint8_t)take(in, 1) : 0;
 
     if (line->peer == 0 || line->reading)
         return;
@@ -515,7 +532,7 @@ static void from_worker(struct world *w, struct line *line, unsigned event, stru
         go_on(w, line, what);
         break;
     case PUSH:
-        push(w, line, what, (uint8_t)take(in, 1), what % 4 == 3);
+        push(w, line, what, scalars, what % 4 == 3);
         break;
     case WEIGHTS:
         give_weights(w, line, what, what % 4 == 3);
@@ -542,6 +559,7 @@ static void happen(struct world *w, struct input *in)
     static const uint32_t times[] = {0, 1, 5, 30, 100, 1000, 12000, 130000};
     unsigned event = (unsigned)take(in, 1);
     struct line *line = &w->lines[event / 16 % LINES];
+    uint64_t due;
 
     switch (event % 16) {
     case HELLO:
@@ -555,11 +573,14 @@ static void happen(struct world *w, struct input *in)
             fill_in(w, line);
         break;
     case LEFT:
-        world_drop(w, line);
+        line->breaks = event >= 128;
+        if (!line->breaks)
+            world_drop(w, line);
         world_settle(w, NULL, SP_OK, NULL);
         break;
     case TICK:
-        tick(w, times[event / 16 % 8]);
+        due = sp_round_due_ms(w->round);
+        tick(w, event < 128 ? times[event / 16 % 8] : due > w->now_ms ? due - w->now_ms : 1);
         break;
     case OPERATE:
         operate(w, (unsigned)take(in, 1));
@@ -586,9 +607,11 @@ static void happen(struct world *w, struct input *in)
 static void finish(struct world *w)
 {
     struct sp_view view;
+    uint32_t left;
 
     sp_round_view(w->round, &view);
-    if (view.layout != NULL && view.rounds - view.round > FINISH_ROUNDS_MAX)
+    left = view.layout != NULL ? view.rounds - view.round : w->job.train.rounds;
+    if (left > FINISH_ROUNDS_MAX || (view.layout == NULL && left == 0))
         return;
     for (unsigned i = 0; i < LINES; i++)
         world_drop(w, &w->lines[i]);

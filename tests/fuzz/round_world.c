@@ -20,7 +20,7 @@ void world_drop(struct world *w, struct line *line)
     w->gone[peer] = w->event;
     line->peer = 0;
     line->state = LINE_NONE;
-    line->following = line->reading = line->held = false;
+    line->following = line->reading = line->held = line->breaks = false;
     sp_round_left(w->round, peer, "fuzzed", w->now_ms);
 }
 
@@ -251,6 +251,17 @@ static void got_weights(struct world *w, struct line *line, const struct sp_acti
     line->following = true;
     line->round = action->round;
     line->given = 0;
+    if (line->breaks)
+        world_drop(w, line);
+}
+
+/* What goes to all finds out which lines are broken: their peers leave while actions are done. */
+static void send_to_all(struct world *w)
+{
+    for (unsigned i = 0; i < LINES; i++) {
+        if (w->lines[i].following && w->lines[i].breaks)
+            world_drop(w, &w->lines[i]);
+    }
 }
 
 static void got_update(struct world *w, const struct sp_action *action)
@@ -391,10 +402,12 @@ static void act(struct world *w, const struct sp_action *action)
     case SP_ACTION_UPDATE:
         sp_assert(!w->over);
         got_update(w, action);
+        send_to_all(w);
         break;
     case SP_ACTION_COMMIT:
         sp_assert(!w->over);
         got_commit(w, action);
+        send_to_all(w);
         break;
     case SP_ACTION_NOTE:
         sp_assert(action->note.line[0] != '\0');

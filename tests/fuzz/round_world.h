@@ -19,6 +19,7 @@ struct line {
     uint32_t peer; /* 0: none */
     enum line_state state;
     bool following;
+    bool breaks; /* when something is sent to it the next time */
     uint32_t slot;
     uint32_t round; /* of the weights it was sent */
     uint32_t given; /* chunks of the initial weights, or of the present round */
@@ -30,7 +31,8 @@ struct line {
     bool reading, held, discards;
     struct sp_message message;
     void *destination;
-    uint8_t fill; /* what its bulk is made of */
+    uint8_t fill;  /* what its bulk is made of */
+    uint8_t theta; /* what the initial weights are made of */
 };
 
 struct entry {

@@ -3,8 +3,8 @@
  * numbers that are finite, every element within the file or the memory that it is in. The same bytes compressed come to
  * the same examples, or to the same code, but that what is not mapped may claim to be too large.
  *
- * The first bytes choose format and options, where the second file begins (of idx the labels), and how many zeros
- * follow the first one's bytes, so that the fuzzer need not write out images.
+ * The first bytes choose format and options, where the second file begins (of idx the labels), and what follows the
+ * first one's bytes, so that the fuzzer need not write out images or many rows: so many zeros, or its bytes again.
  */
 #include "input.h"
 
@@ -21,6 +21,7 @@
 
 #define FILE_BYTES_MAX 65536
 #define PADDING_MAX 16384
+#define AGAIN_TIMES 6 /* as much: beyond what a reader takes at once */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -71,7 +72,7 @@ static bool is_packed(const uint8_t *bytes, size_t size)
 
 static void write_file(char name, const uint8_t *bytes, size_t size, bool compressed)
 {
-    static uint8_t packed[2 * FILE_BYTES_MAX];
+    static uint8_t packed[2 * (FILE_BYTES_MAX + AGAIN_TIMES * PADDING_MAX)];
     int fd = open(path_of(name), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
 
     if (compressed) {
@@ -211,10 +212,10 @@ static void choose(struct sp_job *job, unsigned what, unsigned more)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static uint8_t bytes[FILE_BYTES_MAX + PADDING_MAX];
+    static uint8_t bytes[FILE_BYTES_MAX + AGAIN_TIMES * PADDING_MAX];
     struct input in = {.data = data, .size = size};
     static struct sp_job job;
-    unsigned what = (unsigned)take(&in, 1);
+    unsigned what = (unsigned)take(&in, 1), more = (unsigned)take(&in, 1);
     uint64_t digest, other;
     size_t cut, padding;
     bool two = what / 64 % 2 == 1;
@@ -222,13 +223,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size > FILE_BYTES_MAX)
         return -1;
-    choose(&job, what, (unsigned)take(&in, 1));
+    choose(&job, what, more);
     cut = (size_t)take(&in, 2);
     padding = (size_t)take(&in, 2) % PADDING_MAX;
     cut = cut < in.size ? cut : in.size;
     make_folder();
     memcpy(bytes, in.data, cut);
-    memset(bytes + cut, 0, padding);
+    if (more >= 128 && cut > 0)
+        padding *= AGAIN_TIMES;
+    for (size_t i = 0; i < padding; i++)
+        bytes[cut + i] = more >= 128 && cut > 0 ? bytes[i] : 0;
     write_file('a', bytes, cut + padding, false);
     write_file('b', in.data + cut, in.size - cut, false);
     rc = load(&job, two, &digest);

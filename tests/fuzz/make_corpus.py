@@ -393,6 +393,16 @@ JOBS = {
     'nul': job(b'job: a\0b\n'),
     'mark': job(b'\xef\xbb\xbf' + HEAD.encode()),
     'utf16': job(HEAD.encode('utf-16')),
+    'nul-escaped': job('job: "a\\0"\ndata: {train: {images: "\\0"}, csv: {shape: ["\\0", 1]}}\n'),
+    'address': job(HEAD + 'server: {listen: "[::1]:7700", http: "::1:7"}\n'),
+    'many-problems': job(HEAD + ''.join(f'k{i}: {i}\n' for i in range(55))),
+    'list-in-list': job('job: a\nmodel: {hidden: [[1], 2, {a: b}]}\ndata: {scale: {mean: [], std: [1, 0]}}\n'),
+    'many-rules': job(HEAD + 'tensors: [' + '{match: a, update: full}, ' * 34 + ']\n'),
+    'wrong-rules': job(HEAD + 'tensors: [a, {match: "b", decay: "yes"}, {update: full}, {match: c}, {mtch: d, match: [e]}]\n'),
+    'wrong-together': job('job: a\ndata: {format: csv, train: {images: i}, csv: {shape: [3], label: ""}, scale: {compute: all, mean: 1, std: 2}, '
+                          'augment: {flip: true}}\nmodel: {hidden: []}\noptimizer: {mode: adam, switch: {when: at, epoch: 1, step: 2}}\n'
+                          'tensors: [{match: a, update: full}]\nserver: {close: quorum, min_live: 9, journal: {enabled: true}, '
+                          'checkpoint: {enabled: false}}\n'),
     'documents': job(HEAD + '---\njob: b\n...\n'),
 }
 
@@ -447,6 +457,10 @@ DATA = {
     'csv-gzip-cut': files(CSV, gzip.compress(IRIS.encode(), 9, mtime=0)[:-3]),
     'csv-gzip-padded': files(CSV, gzip.compress(IRIS.encode(), 9, mtime=0), padding=9),
     'csv-numbers': files(CSV, '1,2\n3,4\n'),
+    'csv-long': files(CSV | NO_HEADER | PACKED, '12,3.5e-2,4\r\n', more=128 + 1, padding=12001),
+    'csv-long-field': files(CSV | NO_HEADER | PACKED, '1,"23', more=128 + 1, padding=12000),
+    'csv-long-row': files(CSV | NO_HEADER | PACKED, '1,', more=128 + 1, padding=4000),
+    'idx-long-again': files(IDX | PACKED, idx([1, 12006], range(1, 7)), idx([1], [1]), more=128, padding=2000),
 }
 
 

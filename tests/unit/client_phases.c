@@ -295,6 +295,22 @@ START_TEST(test_buffers_beyond_the_layout)
 }
 END_TEST
 
+/* For an empty frame no place is asked: whatever this side waits for, it is not what was to come. */
+START_TEST(test_frames_without_values)
+{
+    open_plain();
+    if (_i < 2) {
+        scripted_take_handshake(&play);
+        if (_i == 1)
+            scripted_welcome(&play, 4, 8);
+    } else {
+        scripted_start(&play);
+    }
+    send_chunk(_i < 3 ? SP_FRAME_WEIGHTS : SP_FRAME_UPDATE, 1, SP_FRAME_LAST, 0, NULL, 0);
+    expect_lost(_i < 3 ? "WEIGHTS without values" : "UPDATE without values");
+}
+END_TEST
+
 /* Nobody asks for a gradient of them. */
 START_TEST(test_gradient_of_a_buffer)
 {
@@ -494,6 +510,7 @@ TCase *client_phases_cases(void)
     tcase_add_test(tests, test_buffers_that_are_not_due);
     tcase_add_test(tests, test_buffers_that_are_due);
     tcase_add_test(tests, test_buffers_with_weights);
+    tcase_add_loop_test(tests, test_frames_without_values, 0, 4);
     tcase_add_loop_test(tests, test_buffers_beyond_the_layout, 0, 2);
     tcase_add_test(tests, test_gradient_of_a_buffer);
     tcase_add_test(tests, test_buffers_come_last);

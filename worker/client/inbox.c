@@ -265,9 +265,13 @@ static int header(void *owner, const struct sp_frame *frame, struct sp_error *er
 static int got(void *owner, struct sp_message *message, const void *bulk, struct sp_error *error)
 {
     signpost *s = owner;
+    const struct sp_frame *frame = &message->frame;
 
     (void)bulk;
-    switch (message->frame.type) {
+    /* For such a frame place() was not asked. */
+    if ((frame->type == SP_FRAME_WEIGHTS || frame->type == SP_FRAME_UPDATE) && frame->bulk_bytes == 0)
+        return sp_error_set(error, SP_E_PROTOCOL, "%s without values", sp_frame_name(frame->type));
+    switch (frame->type) {
     case SP_FRAME_CHALLENGE:
         return sp_handshake_challenge(s, &message->challenge, error);
     case SP_FRAME_WELCOME:
@@ -291,7 +295,7 @@ static int got(void *owner, struct sp_message *message, const void *bulk, struct
     case SP_FRAME_ALIVE:
         return SP_OK;
     default:
-        return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(message->frame.type));
+        return sp_error_set(error, SP_E_PROTOCOL, "unexpected %s frame", sp_frame_name(frame->type));
     }
 }
 

@@ -25,6 +25,7 @@ struct sp_tls {
     size_t in_first, in_end, in_room;
     uint8_t *out; /* owned: what is to go */
     size_t out_used, out_room;
+    size_t came; /* before the handshake was over */
 };
 
 /* --- the line, as OpenSSL sees it ------------------------------------------------------------------------------------
@@ -207,6 +208,8 @@ void sp_tls_received(struct sp_tls *tls, size_t bytes)
 {
     sp_assert(bytes <= tls->in_room - tls->in_end);
     tls->in_end += bytes;
+    if (!tls->shaken)
+        tls->came += bytes;
 }
 
 size_t sp_tls_unread(const struct sp_tls *tls)
@@ -342,6 +345,8 @@ int sp_tls_shake(struct sp_tls *tls, struct sp_error *error)
 
     if (rc != SP_OK)
         return rc;
+    if (tls->came > SP_TLS_SHAKE_BYTES_MAX)
+        return sp_error_set(error, SP_E_PROTOCOL, "its handshake has more than %u bytes", SP_TLS_SHAKE_BYTES_MAX);
     ERR_clear_error();
     rc = SSL_do_handshake(tls->ssl);
     if (rc == 1) {

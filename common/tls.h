@@ -31,7 +31,8 @@
                                         */
 #define SP_TLS_ROOM_MAX (144u * 1024u) /* the same after the handshake, if so much comes at once */
 #define SP_TLS_OUT_MAX (2048u * 1024u) /* bytes that are encrypted at once, or answers that wait unsent */
-#define SP_TLS_CHAIN_BYTES_MAX 16384   /* of the other side's certificates */
+#define SP_TLS_SHAKE_BYTES_MAX (64u * 1024u) /* from the other side before the handshake is over */
+#define SP_TLS_CHAIN_BYTES_MAX 16384         /* of the other side's certificates */
 #define SP_TLS_PATH_BYTES 2048
 
 enum sp_tls_side { SP_TLS_SERVER, SP_TLS_CLIENT };

@@ -412,6 +412,28 @@ static int feed(struct sp_tls *tls, const void *bytes, size_t count, struct sp_e
     return sp_tls_shake(tls, error);
 }
 
+/* A ClientHello of 100,000 bytes in whole records: OpenSSL would take a third more. */
+START_TEST(test_a_handshake_has_a_bound)
+{
+    static uint8_t record[5 + 16384] = {22, 3, 1, 64, 0, /* ClientHello */ 1, 1, 134, 160};
+    struct sp_error error = {0};
+    struct pair p;
+    int rc = SP_TLS_MORE;
+    size_t came = 0;
+
+    open_pair(&p);
+    while (rc == SP_TLS_MORE && came < 90000) {
+        rc = feed(p.side[SP_TLS_SERVER], record, sizeof record, &error);
+        came += sizeof record;
+        memset(record + 5, 0, 4);
+    }
+    ck_assert_int_eq(rc, SP_E_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(error.text, "its handshake has more than 65536 bytes"));
+    ck_assert_uint_le(came, SP_TLS_SHAKE_BYTES_MAX + sizeof record);
+    close_pair(&p);
+}
+END_TEST
+
 START_TEST(test_plain_bytes)
 {
     static const char http[] = "GET / HTTP/1.1\r\n\r\n";
@@ -570,6 +592,7 @@ int main(void)
     tcase_add_test(tests, test_names);
     tcase_add_test(tests, test_another_ca);
     tcase_add_test(tests, test_plain_bytes);
+    tcase_add_test(tests, test_a_handshake_has_a_bound);
     tcase_add_loop_test(tests, test_damaged_byte, 0, 2);
     tcase_add_loop_test(tests, test_damaged_handshake, 0, 2);
     tcase_add_test(tests, test_files);

@@ -146,7 +146,7 @@ static int read_initial(void *arg, const struct sp_layout *layout, float *theta,
  */
 
 /* Kinds of numbers, by the byte that a bulk is made of: such as a worker has, the opposite, small, huge, not finite. */
-static float number(uint8_t fill, uint64_t j)
+WATCHED_LESS static float number(uint8_t fill, uint64_t j)
 {
     float value = (float)((fill + 7 * j) % 13) - 6.0f;
 
@@ -173,8 +173,8 @@ static bool is_modest(const struct world *w, const struct line *line)
     return votes || line->fill < 0xb0 || (line->fill >= 0xc0 && line->fill < 0xe0);
 }
 
-static void write_main(const struct world *w, const struct sp_layout *layout, const struct line *line,
-                       const float *values)
+WATCHED_LESS static void write_main(const struct world *w, const struct sp_layout *layout, const struct line *line,
+                                    const float *values)
 {
     const struct sp_frame *frame = &line->message.frame;
     uint8_t *to = line->destination;
@@ -193,7 +193,7 @@ static void write_main(const struct world *w, const struct sp_layout *layout, co
 }
 
 /* The bulk comes in; from 0xe0 on as bytes that mean nothing. */
-static void write_bulk(struct world *w, struct line *line)
+WATCHED_LESS static void write_bulk(struct world *w, struct line *line)
 {
     const struct sp_frame *frame = &line->message.frame;
     const struct sp_layout *layout = sp_round_layout(w->round);
@@ -325,7 +325,7 @@ static void join(struct world *w, struct line *line)
     say_hello(w, line, &hello);
 }
 
-static uint64_t digest_of(const struct sp_layout *layout, uint8_t fill)
+WATCHED_LESS static uint64_t digest_of(const struct sp_layout *layout, uint8_t fill)
 {
     float *theta = calloc((size_t)layout->coordinates, sizeof *theta);
     uint64_t digest;
@@ -619,7 +619,7 @@ static void finish(struct world *w)
     for (unsigned step = 0; step < FINISH_STEPS_MAX && !w->over; step++) {
         for (uint32_t i = 0; i < w->job.workers && !w->over; i++)
             go_on(w, &w->lines[i], (uint8_t)(step % 100));
-        tick(w, 100);
+        tick(w, step < 40 ? 50 : 1000);
     }
     sp_assert(w->over);
 }

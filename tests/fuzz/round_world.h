@@ -12,6 +12,9 @@
 #define PEERS_MAX 8192 /* connections of one input */
 #define RUN 7
 
+/* Loops of ours over many bytes, which are nothing that the fuzzer should take an interest in. */
+#define WATCHED_LESS __attribute__((no_sanitize("coverage")))
+
 enum line_state { LINE_NONE, LINE_SPARE, LINE_SEATED, LINE_ASKED, LINE_SENT, LINE_READY };
 
 /* A connection, and what its worker may know. */
@@ -57,6 +60,7 @@ struct world {
     enum sp_stage stage;       /* at the end of the event before */
     uint64_t digest;           /* of the weights after `committed` */
     struct sp_checkpoint kept; /* none before the job has started */
+    bool jobs_compared;        /* with that of a checkpoint: once is enough */
     struct entry *entries;     /* owned: of the rounds after it */
     uint32_t entries_count, entries_room, whole;
 };

@@ -12,7 +12,8 @@ folder=build-coverage
 [ -f $folder/build.ninja ] || meson setup $folder -Dtests=true -Db_coverage=true -Db_lundef=false -Doptimization=1 > /dev/null
 ninja -C $folder > /dev/null
 find $folder -name '*.gcda' -delete
-meson test -C $folder --no-rebuild --suite unit --suite sim --suite hostile --timeout-multiplier 4 | tail -n 12
+meson test -C $folder --no-rebuild --suite unit --suite sim --suite hostile --timeout-multiplier 4 | tail -n 12 ||
+    echo "not all tests passed, as above: what failed counts for less (one that limits the size of files cannot pass here)"
 gcovr --root . --object-directory $folder --gcov-ignore-parse-errors --exclude-unreachable-branches \
     --filter 'proto/' --filter 'server/' --json-summary $folder/coverage.json --txt $folder/coverage.txt $folder > /dev/null
 cat $folder/coverage.txt

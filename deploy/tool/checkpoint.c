@@ -62,7 +62,7 @@ int tool_checkpoint(int argc, char **argv)
     if (rc == SP_EXIT_DONE)
         rc = wait_for(&asking, round, failures);
     if (rc == SP_EXIT_DONE)
-        (void)printf("%s: the checkpoint of round %.0f is written\n", asking.run != NULL ? asking.run : asking.remote.server,
-                     round);
+        (void)printf("%s: the checkpoint of round %.0f is written\n",
+                     asking.run != NULL ? asking.run : asking.remote.server, round);
     return rc;
 }

@@ -12,6 +12,7 @@
 #define EXPORTER_LABEL "EXPORTER-Signpost-proof"
 #define FRAME_MAGIC "SGNP" /* how a side that speaks without TLS begins: proto/frame.h */
 #define MAGIC_BYTES (sizeof FRAME_MAGIC - 1)
+#define RECORDS_MAX (1u << 23)
 #define OUT_FIRST 4096u
 #define READ_ERROR "what came is no TLS, or was changed on its way"
 
@@ -25,7 +26,9 @@ struct sp_tls {
     size_t in_first, in_end, in_room;
     uint8_t *out; /* owned: what is to go */
     size_t out_used, out_room;
-    size_t came; /* before the handshake was over */
+    unsigned keys;    /* changes of the other side's */
+    uint32_t records; /* that were encrypted with our present key */
+    size_t came;      /* before the handshake was over */
 };
 
 /* --- the line, as OpenSSL sees it ------------------------------------------------------------------------------------
@@ -67,18 +70,22 @@ static bool make_room(struct sp_tls *tls, size_t bytes)
     return true;
 }
 
+static bool put_out(struct sp_tls *tls, const void *from, size_t bytes)
+{
+    if (!make_room(tls, bytes))
+        return false;
+    memcpy(tls->out + tls->out_used, from, bytes);
+    tls->out_used += bytes;
+    return true;
+}
+
 static int line_write(BIO *line, const char *from, size_t bytes, size_t *written)
 {
     struct sp_tls *tls = BIO_get_data(line);
 
     BIO_clear_retry_flags(line);
-    *written = 0;
-    if (!make_room(tls, bytes))
-        return 0;
-    memcpy(tls->out + tls->out_used, from, bytes);
-    tls->out_used += bytes;
-    *written = bytes;
-    return 1;
+    *written = put_out(tls, from, bytes) ? bytes : 0;
+    return *written == bytes;
 }
 
 static long line_control(BIO *line, int command, long number, void *pointer)
@@ -109,6 +116,17 @@ static BIO_METHOD *line_method(void)
     return nobody;
 }
 
+/* A change of keys costs an answer, and may be asked for without end. */
+void sp_tls_watch(int sent, int version, int type, const void *bytes, size_t count, SSL *ssl, void *arg)
+{
+    struct sp_tls *tls = arg;
+
+    (void)version;
+    (void)ssl;
+    if (tls != NULL && !sent && type == SSL3_RT_HANDSHAKE && count > 0 && *(const uint8_t *)bytes == SSL3_MT_KEY_UPDATE)
+        tls->keys++;
+}
+
 /* --- beginning and end -----------------------------------------------------------------------------------------------
  */
 
@@ -121,6 +139,8 @@ static bool is_address(const char *name)
 
 static bool expect_name(struct sp_tls *tls, const char *name)
 {
+    if (name[0] == '\0' || name[0] == '.') /* OpenSSL would take any name, or any below that one */
+        return false;
     (void)snprintf(tls->name, sizeof tls->name, "%s", name);
     if (is_address(name))
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), name) == 1;
@@ -143,6 +163,7 @@ static bool begin(struct sp_tls *tls, const struct sp_tls_files *files, const ch
     BIO_set_data(line, tls);
     BIO_set_init(line, 1);
     SSL_set_bio(tls->ssl, line, line); /* which owns it */
+    SSL_set_msg_callback_arg(tls->ssl, tls);
     if (files->side == SP_TLS_SERVER)
         SSL_set_accept_state(tls->ssl);
     else
@@ -319,15 +340,36 @@ static int explain(struct sp_tls *tls, int rc, struct sp_error *error)
 /* --- the connection --------------------------------------------------------------------------------------------------
  */
 
+/* OpenSSL makes room for as much as the first message says that it has. */
+static int judge_hello(struct sp_tls *tls, struct sp_error *error)
+{
+    static const uint8_t alert[] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_ILLEGAL_PARAMETER};
+    const uint8_t *at = tls->in + tls->in_first; /* a record's header of 5 bytes, a message's of 4 */
+
+    if (tls->in_end - tls->in_first < 9)
+        return SP_TLS_MORE;
+    if (((unsigned)at[3] << 8 | at[4]) < 4 ||
+        ((uint32_t)at[6] << 16 | (uint32_t)at[7] << 8 | at[8]) > SP_TLS_HELLO_BYTES_MAX) {
+        (void)put_out(tls, alert, sizeof alert);
+        return sp_error_set(error, SP_E_PROTOCOL, "its first message of TLS is split, or has more than %d bytes",
+                            SP_TLS_HELLO_BYTES_MAX);
+    }
+    tls->judged = true;
+    return SP_OK;
+}
+
 /* A side that is set up without TLS must hear of that, and not of a wrong version number. No record of TLS begins as a
  * frame does. */
 static int judge_first_bytes(struct sp_tls *tls, struct sp_error *error)
 {
+    const uint8_t *at = tls->in + tls->in_first;
     size_t n = tls->in_end - tls->in_first;
 
     if (tls->judged || n == 0)
         return SP_OK;
-    if (memcmp(tls->in + tls->in_first, FRAME_MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) != 0) {
+    if (at[0] == SSL3_RT_HANDSHAKE)
+        return judge_hello(tls, error);
+    if (memcmp(at, FRAME_MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) != 0) {
         tls->judged = true;
         return SP_OK;
     }
@@ -364,6 +406,8 @@ int sp_tls_read(struct sp_tls *tls, void *to, size_t bytes, size_t *got, struct 
 
     ERR_clear_error();
     rc = SSL_read_ex(tls->ssl, to, bytes, got);
+    if (tls->keys > SP_TLS_KEYS_MAX)
+        return sp_error_set(error, SP_E_PROTOCOL, "it changed its keys more than %d times", SP_TLS_KEYS_MAX);
     if (rc == 1)
         return SP_OK;
     *got = 0;
@@ -372,11 +416,22 @@ int sp_tls_read(struct sp_tls *tls, void *to, size_t bytes, size_t *got, struct 
     return explain(tls, rc, error);
 }
 
+/* RFC 8446, 5.5: a key of AES-GCM is good for 2^24.5 records of full size. */
+static void change_keys(struct sp_tls *tls, size_t bytes)
+{
+    tls->records += 1 + (uint32_t)(bytes / SSL3_RT_MAX_PLAIN_LENGTH);
+    if (tls->records < RECORDS_MAX)
+        return;
+    tls->records = 0;
+    (void)SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+}
+
 int sp_tls_write(struct sp_tls *tls, const void *from, size_t bytes)
 {
     size_t written = 0;
 
     ERR_clear_error();
+    change_keys(tls, bytes);
     if (SSL_write_ex(tls->ssl, from, bytes, &written) == 1 && written == bytes)
         return SP_OK;
     ERR_clear_error();

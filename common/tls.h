@@ -31,6 +31,8 @@
                                         */
 #define SP_TLS_ROOM_MAX (144u * 1024u) /* the same after the handshake, if so much comes at once */
 #define SP_TLS_OUT_MAX (2048u * 1024u) /* bytes that are encrypted at once, or answers that wait unsent */
+#define SP_TLS_HELLO_BYTES_MAX 8192    /* of the first message; what one has in fact is some hundreds */
+#define SP_TLS_KEYS_MAX 1000           /* times that the other side may change its keys */
 #define SP_TLS_SHAKE_BYTES_MAX (64u * 1024u) /* from the other side before the handshake is over */
 #define SP_TLS_CHAIN_BYTES_MAX 16384         /* of the other side's certificates */
 #define SP_TLS_PATH_BYTES 2048
@@ -58,8 +60,8 @@ const char *sp_tls_files_words(const struct sp_tls_files *files);
 
 struct sp_tls;
 
-/* `name`: of a client, the host name or address that the server's certificate must have; NULL on the server's side.
- * NULL if out of memory. */
+/* `name`: of a client, the host name or address that the server's certificate must have, which begins with no dot;
+ * NULL on the server's side. NULL if out of memory. */
 struct sp_tls *sp_tls_create(const struct sp_tls_files *files, const char *name);
 void sp_tls_destroy(struct sp_tls *tls);
 

@@ -5,6 +5,9 @@
 
 #include <openssl/ssl.h>
 
+/* OpenSSL's msg_callback: `arg` is a struct sp_tls. */
+void sp_tls_watch(int sent, int version, int type, const void *bytes, size_t count, SSL *ssl, void *arg);
+
 struct sp_tls_files {
     SSL_CTX *context; /* owned; every connection holds it as well */
     enum sp_tls_side side;

@@ -66,19 +66,27 @@ if [ ! -f ca.crt ] || [ ! -f ca.key ]; then
     echo "$folder/ca.crt, ca.key: the CA; keep ca.key on one machine, away from the cluster"
 fi
 if [ -n "$names" ] || missing server; then
-    alternatives='DNS:localhost,IP:127.0.0.1,IP:::1'
-    IFS=, read -ra each <<< "${names:-$(uname -n)}"
-    for name in "${each[@]}"; do
-        if [[ $name =~ ^[0-9.]+$ || $name == *:* ]]; then alternatives+=",IP:$name"; else alternatives+=",DNS:$name"; fi
-    done
+    alternatives=''
+    if [ -z "$names" ] && [ -f server.crt ]; then # the names that it has
+        alternatives=$(openssl x509 -in server.crt -noout -ext subjectAltName | sed -n '2,$s/IP Address:/IP:/g; 2,$s/[[:space:]]//gp')
+    fi
+    if [ -z "$alternatives" ]; then
+        alternatives='DNS:localhost,IP:127.0.0.1,IP:::1'
+        IFS=, read -ra each <<< "${names:-$(uname -n)}"
+        for name in "${each[@]}"; do
+            if [[ $name =~ ^[0-9.]+$ || $name == *:* ]]; then alternatives+=",IP:$name"; else alternatives+=",DNS:$name"; fi
+        done
+    fi
     certificate server server serverAuth "$alternatives"
 fi
-if [ "$workers" -eq 0 ]; then
-    if missing worker; then certificate worker worker clientAuth URI:signpost:worker; fi
-else
-    for ((i = 0; i < workers; i++)); do
-        if missing "worker-$i"; then certificate "worker-$i" "worker $i" clientAuth URI:signpost:worker; fi
-    done
+wanted=()
+for ((i = 0; i < workers; i++)); do wanted+=("worker-$i"); done
+if [ "$workers" -eq 0 ] && ! compgen -G 'worker-*.crt' > /dev/null; then wanted+=(worker); fi
+if [ "$renew" = 1 ]; then
+    for file in worker*.crt; do [ ! -f "$file" ] || [[ " ${wanted[*]} " == *" ${file%.crt} "* ]] || wanted+=("${file%.crt}"); done
 fi
+for name in "${wanted[@]}"; do
+    if missing "$name"; then certificate "$name" "${name/-/ }" clientAuth URI:signpost:worker; fi
+done
 if missing operator; then certificate operator operator clientAuth URI:signpost:operator; fi
 echo "give each machine its own certificate and key, and ca.crt; in the job file: security: {tls: {cert: X.crt, key: X.key, ca: ca.crt}}"

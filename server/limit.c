@@ -28,9 +28,10 @@ static uint64_t half_of_memory(void)
     return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / 2 : UINT64_MAX;
 }
 
-void sp_limits_init(struct sp_limits *limits, const struct sp_job *job)
+void sp_limits_init(struct sp_limits *limits, const struct sp_job *job, uint64_t key)
 {
     memset(limits, 0, sizeof *limits);
+    limits->key = key;
     limits->connections = job->server.limits.connections;
     limits->handshakes = job->server.limits.handshakes;
     limits->joins = job->server.limits.joins;
@@ -38,23 +39,46 @@ void sp_limits_init(struct sp_limits *limits, const struct sp_job *job)
         job->server.limits.buffered > 0.0 ? (uint64_t)(job->server.limits.buffered * 1e6) : half_of_memory();
 }
 
-/* A bucket of tokens for each address, or rather for each that was seen lately: one that takes another's place begins
- * with a full bucket. */
-bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
+static void refill(const struct sp_limits *limits, struct sp_limits_address *address, uint64_t now_ms)
 {
     const double full = (double)limits->joins * SP_LIMITS_BURST_SECONDS;
-    struct sp_limits_address *address =
-        &limits->addresses[(group * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (SP_LIMITS_ADDRESSES - 1)];
 
-    if (address->group != group || address->seen_ms == 0)
-        *address = (struct sp_limits_address){.group = group, .seen_ms = now_ms, .tokens = full};
     address->tokens += (double)(now_ms - address->seen_ms) * 1e-3 * (double)limits->joins;
-    if (address->tokens > full)
+    if (!address->taken || address->tokens > full)
         address->tokens = full;
     address->seen_ms = now_ms;
-    if (address->tokens < 1.0)
+}
+
+/* splitmix64's last step. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+/* A bucket of tokens for each address, or rather for each that was seen lately. One that is new takes the place of the
+ * one in its set with the most tokens, and those tokens: so addresses that drive each other out gain nothing. */
+bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
+{
+    struct sp_limits_address *set = limits->addresses[mix(group ^ limits->key) % SP_LIMITS_SETS], *found = NULL;
+    struct sp_limits_address *fullest = set;
+
+    for (unsigned i = 0; i < SP_LIMITS_WAYS; i++) {
+        refill(limits, &set[i], now_ms);
+        if (set[i].taken && set[i].group == group)
+            found = &set[i];
+        if (set[i].tokens > fullest->tokens)
+            fullest = &set[i];
+    }
+    if (found == NULL) {
+        found = fullest;
+        found->group = group;
+        found->taken = true;
+    }
+    if (found->tokens < 1.0)
         return false;
-    address->tokens -= 1.0;
+    found->tokens -= 1.0;
     return true;
 }
 

@@ -14,7 +14,8 @@
 #define SP_HANDSHAKE_MS_MAX 10000 /* from the connection to the last frame of the handshake, TLS included */
 #define SP_OPERATORS_MAX 16       /* connections at once at the socket in the run's folder */
 #define SP_LIMITS_SAY_MS 10000
-#define SP_LIMITS_ADDRESSES 1024 /* that are told apart at a time */
+#define SP_LIMITS_SETS 256 /* of addresses that are told apart at a time: each has its place in one set */
+#define SP_LIMITS_WAYS 4   /* places of a set */
 #define SP_LIMITS_BURST_SECONDS 4
 
 /* X(name in status, what it limits) */
@@ -46,15 +47,18 @@ struct sp_limit_state {
 struct sp_limits {
     unsigned connections, handshakes, joins;
     uint64_t buffered_bytes;
+    uint64_t key; /* random: nobody can know which addresses share a set */
     struct sp_limit_state state[SP_LIMITS_COUNT];
     struct sp_limits_address {
         uint64_t group; /* of an address: sp_address_group() */
         uint64_t seen_ms;
+        bool taken;
         double tokens; /* connections that it may still make at once */
-    } addresses[SP_LIMITS_ADDRESSES];
+    } addresses[SP_LIMITS_SETS][SP_LIMITS_WAYS];
 };
 
-void sp_limits_init(struct sp_limits *limits, const struct sp_job *job);
+/* `key` is random, or any number where nobody means ill. */
+void sp_limits_init(struct sp_limits *limits, const struct sp_job *job, uint64_t key);
 
 /* A connection of this address: whether it may come in now. */
 bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms);

@@ -50,36 +50,44 @@ static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
         peer->server->bytes.other_out += frame->bytes;
 }
 
-/* Of all that waits, most waits for one. */
+/* What was written since a peer was looked at last is not known here: the sum is then too large, never too small. */
+static void account(struct sp_peer *peer)
+{
+    size_t queued = sp_stream_queued(peer->stream);
+
+    peer->server->queued += queued - peer->queued;
+    peer->queued = queued;
+}
+
+/* Of all that waits, most waits for one. Those that are ending are not counted: no more than QUEUE_BYTES_FIRST waits
+ * for them. */
 static struct sp_peer *slowest(struct sp_server *server)
 {
     struct sp_peer *found = NULL;
 
-    server->queued = 0;
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
-        peer->queued = sp_stream_queued(peer->stream);
-        server->queued += peer->queued;
-        if (!peer->ending && (found == NULL || peer->queued > found->queued))
+        if (peer->ending)
+            continue;
+        account(peer);
+        if (found == NULL || peer->queued > found->queued)
             found = peer;
     }
     return found;
 }
 
-/* What was written since a peer was looked at last is not known here: the sum is then too large, never too small. */
-static void account(struct sp_peer *peer)
+void sp_peers_relieve(struct sp_server *server)
 {
-    struct sp_server *server = peer->server;
-    size_t queued = sp_stream_queued(peer->stream);
+    while (server->queued > server->limits.buffered_bytes) {
+        struct sp_peer *peer = slowest(server);
 
-    server->queued += queued - peer->queued;
-    peer->queued = queued;
-    if (server->queued <= server->limits.buffered_bytes)
-        return;
-    peer = slowest(server);
-    if (server->queued > server->limits.buffered_bytes && peer != NULL)
+        if (peer == NULL || server->queued <= server->limits.buffered_bytes)
+            return;
+        server->limits.state[SP_LIMIT_BUFFERED].hits++;
         sp_peer_bye(peer, SP_REASON_BACKLOG,
                     "the workers read too slowly: more waits for all of them together than server.limits.buffered "
                     "allows, and most of it for this one");
+        sp_server_drain(server);
+    }
 }
 
 static void check_sent(struct sp_peer *peer, int rc)
@@ -166,12 +174,31 @@ static void forget(struct sp_peer *peer, const char *words)
         sp_round_left(peer->server->round, peer->id, words, sp_server_now_ms());
 }
 
+/* Lets the last words out, for which a stream takes its time. Of strangers only some get that; and nobody with much
+ * that waits for it, which would be held meanwhile, unless the job is over. */
+static void part(struct sp_peer *peer, bool over)
+{
+    struct sp_server *server = peer->server;
+    bool stranger = peer->stage == SP_PEER_HELLO || peer->stage == SP_PEER_PROOF;
+
+    if ((stranger && server->turned_away >= CONNECTIONS_ENDING) ||
+        (!over && sp_stream_queued(peer->stream) > QUEUE_BYTES_FIRST)) {
+        sp_stream_close(peer->stream);
+        return;
+    }
+    if (stranger) {
+        peer->turned_away = true;
+        server->turned_away++;
+    }
+    sp_stream_finish(peer->stream);
+}
+
 void sp_peer_end(struct sp_peer *peer, const char *words)
 {
     if (peer->ending)
         return;
     forget(peer, words);
-    sp_stream_finish(peer->stream);
+    part(peer, false);
 }
 
 /* A worker that is not told why waits for this server for ever: a goodbye has memory of its own to fall back on. */
@@ -238,7 +265,7 @@ void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
     if (reason == SP_REASON_BACKLOG || reason == SP_REASON_SILENT)
         sp_stream_close(peer->stream);
     else
-        sp_stream_finish(peer->stream);
+        part(peer, reason == SP_REASON_DONE || reason == SP_REASON_STOPPED);
 }
 
 void sp_peer_resume(struct sp_peer *peer)
@@ -386,7 +413,7 @@ static void refuse_tls(struct sp_peer *peer, int code, const char *words)
     if (code == SP_E_UNSUPPORTED)
         send_bye(peer, SP_REASON_SECRET, words);
     forget(peer, words);
-    sp_stream_finish(peer->stream);
+    part(peer, false);
 }
 
 static void on_failed(void *owner, int code, const char *words)
@@ -474,33 +501,46 @@ static void turn_away(struct sp_peer *peer, enum sp_limit limit, unsigned max, c
                     sp_limit_words(limit), (unsigned long long)more);
     send_bye(peer, SP_REASON_BUSY, words);
     forget(peer, words);
-    if (server->turned_away >= CONNECTIONS_ENDING) {
-        sp_stream_close(peer->stream);
-        return;
-    }
-    peer->turned_away = true;
-    server->turned_away++;
-    sp_stream_finish(peer->stream);
+    part(peer, false);
 }
 
-/* Who has just come in takes the place of the one that has been shaking hands for longest: an honest one takes
- * milliseconds, unless its line is slow. */
+static bool shakes_hands(const struct sp_peer *peer)
+{
+    return !peer->ending && (peer->stage == SP_PEER_HELLO || peer->stage == SP_PEER_PROOF);
+}
+
+static unsigned *holders(unsigned counts[PEER_LISTS], const struct sp_peer *peer)
+{
+    return &counts[(sp_stream_group(peer->stream) * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (PEER_LISTS - 1)];
+}
+
+/* Who has just come in takes the place of another that has proved nothing yet: of the address that holds most of such
+ * places, the one that has held it for longest. An honest one, whose handshake takes milliseconds and whose address
+ * makes few of them at a time, is the last to go. */
 static void make_place(struct sp_server *server)
 {
+    unsigned counts[PEER_LISTS] = {0}, count = 0, most = 0;
     struct sp_peer *oldest = NULL;
-    unsigned count = 0;
 
     if (server->peers_count <= server->limits.handshakes)
         return;
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
-        if (peer->stage == SP_PEER_WORKER || peer->ending)
-            continue;
-        count++;
-        oldest = peer; /* new ones are in front */
+        if (shakes_hands(peer)) {
+            unsigned held = ++*holders(counts, peer);
+
+            count++;
+            most = held > most ? held : most;
+        }
     }
-    if (count > server->limits.handshakes)
-        turn_away(oldest, SP_LIMIT_HANDSHAKES, server->limits.handshakes,
-                  "too many connections shake hands with this server, and this one has for longest");
+    if (count <= server->limits.handshakes)
+        return;
+    for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        if (shakes_hands(peer) && *holders(counts, peer) == most)
+            oldest = peer; /* new ones are in front */
+    }
+    sp_assert(oldest != NULL);
+    turn_away(oldest, SP_LIMIT_HANDSHAKES, server->limits.handshakes,
+              "too many connections shake hands with this server, and this one has for longest");
 }
 
 /* Whether it may go on to the handshake. */

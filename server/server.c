@@ -351,6 +351,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     while (!sp_update_flush(server)) /* each time at least one follows no longer */
         sp_server_drain(server);
+    sp_peers_relieve(server);
 }
 
 /* --- the clock and the signals ---------------------------------------------------------------------------------------
@@ -623,6 +624,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
 {
     const char *listen = options->listen != NULL ? options->listen : options->job->server.listen;
     struct sp_server *server = calloc(1, sizeof *server);
+    uint64_t key = 0;
     int rc;
 
     *out = NULL;
@@ -634,7 +636,6 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     server->job = *options->job;
     server->exchange_only = options->exchange_only;
     server->next_id = 1;
-    sp_limits_init(&server->limits, &server->job);
     server->started_ms = sp_server_now_ms();
     (void)strcpy(server->out, options->out);
     (void)signal(SIGPIPE, SIG_IGN);
@@ -646,6 +647,9 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     }
     server->reserve = malloc(RESERVE_BYTES);
     rc = server->reserve != NULL ? SP_OK : SP_E_NOMEM;
+    if (rc == SP_OK)
+        rc = sp_random_bytes(&key, sizeof key, error);
+    sp_limits_init(&server->limits, &server->job, key);
     if (rc == SP_OK)
         rc = limit_connections(server, error);
     if (rc == SP_OK)

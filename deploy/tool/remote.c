@@ -105,15 +105,18 @@ static int begin_tls(struct remote *remote, const struct tool_remote *with, stru
         const char *from;
         char *to;
     } files[] = {{with->cert, remote->paths.cert}, {with->key, remote->paths.key}, {with->ca, remote->paths.ca}};
+    const char *name = with->name != NULL ? with->name : remote->address.host;
     struct sp_tls_files *loaded;
     int rc;
 
+    if (name[0] == '\0' || name[0] == '.')
+        return sp_error_set(error, SP_E_RANGE, "a server's name must not be empty or begin with a dot: '%s'", name);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         (void)snprintf(files[i].to, sizeof remote->paths.cert, "%s", files[i].from);
     rc = sp_tls_files_load(&loaded, SP_TLS_CLIENT, &remote->paths, error);
     if (rc != SP_OK)
         return rc;
-    remote->tls = sp_tls_create(loaded, with->name != NULL ? with->name : remote->address.host);
+    remote->tls = sp_tls_create(loaded, name);
     sp_tls_files_free(loaded);
     if (remote->tls == NULL)
         return sp_error_set(error, SP_E_NOMEM, "out of memory");

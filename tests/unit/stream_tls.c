@@ -634,7 +634,7 @@ START_TEST(test_tls_key_updates_do_not_pile_up)
     }
     ck_assert_uint_le(most, 2 * QUEUE_MAX);
     ck_assert_uint_eq(s.l.count[EVENT_FAILED], 1);
-    ck_assert_int_eq(s.l.code, SP_E_BACKLOG);
+    ck_assert_int_eq(s.l.code, SP_E_PROTOCOL);
     SSL_free(ssl);
     SSL_CTX_free(context);
     close_secured(&s);

@@ -11,13 +11,13 @@ static struct sp_job job;
 static void setup(void)
 {
     sp_job_init(&job);
-    sp_limits_init(&limits, &job);
+    sp_limits_init(&limits, &job, 1);
 }
 
 static void set_joins(const char *value)
 {
     ck_assert_int_eq(sp_job_set(&job, "server.limits.joins", value, NULL), SP_OK);
-    sp_limits_init(&limits, &job);
+    sp_limits_init(&limits, &job, 1);
 }
 
 /* How many connections of an address come in at once. */
@@ -37,7 +37,7 @@ START_TEST(test_from_the_job)
     ck_assert_int_eq(sp_job_set(&job, "server.limits.joins", "3", NULL), SP_OK);
     ck_assert_int_eq(sp_job_set(&job, "server.limits.buffered", "2.5", NULL), SP_OK);
     memset(&limits, 0xee, sizeof limits);
-    sp_limits_init(&limits, &job);
+    sp_limits_init(&limits, &job, 1);
     ck_assert_uint_eq(limits.connections, 17);
     ck_assert_uint_eq(limits.handshakes, 5);
     ck_assert_uint_eq(limits.joins, 3);
@@ -113,14 +113,41 @@ START_TEST(test_addresses_are_apart)
 }
 END_TEST
 
-/* More addresses than there is room for: nobody is kept out for what another one did, and no place holds two. */
+/* More addresses than there is room for. */
 START_TEST(test_more_addresses_than_places)
 {
     struct sp_rng rng = unit_rng(1);
 
-    set_joins("1");
-    for (unsigned i = 0; i < 20 * SP_LIMITS_ADDRESSES; i++)
+    set_joins("100");
+    for (unsigned i = 0; i < 20 * SP_LIMITS_SETS * SP_LIMITS_WAYS; i++)
         ck_assert(sp_limits_may_join(&limits, unit_next64(&rng), NOW + i));
+}
+END_TEST
+
+/* Addresses that drive each other out of their places get no more by that, and nobody knows which ones they are. */
+START_TEST(test_addresses_that_share_a_set)
+{
+    uint64_t shared[3 * SP_LIMITS_WAYS];
+    const struct sp_limits_address *set = NULL;
+    unsigned count = 0, in = 0, rounds = 0;
+
+    set_joins("10");
+    for (uint64_t group = 1; count < 3 * SP_LIMITS_WAYS; group++) {
+        struct sp_limits fresh = limits;
+
+        ck_assert(sp_limits_may_join(&fresh, group, NOW));
+        for (unsigned i = 0; i < SP_LIMITS_SETS; i++)
+            if (fresh.addresses[i][0].taken && (set == NULL || set == limits.addresses[i])) {
+                set = limits.addresses[i];
+                shared[count++] = group;
+            }
+    }
+    for (uint64_t ms = 0; ms < 10000; ms++, rounds++)
+        for (unsigned i = 0; i < count; i++)
+            in += sp_limits_may_join(&limits, shared[i], NOW + ms);
+    ck_assert_uint_eq(rounds, 10000);
+    ck_assert_uint_le(in, SP_LIMITS_WAYS * (10 * SP_LIMITS_BURST_SECONDS + 10 * 10 + 1));
+    ck_assert_uint_ge(in, SP_LIMITS_WAYS * 10 * 10);
 }
 END_TEST
 
@@ -189,6 +216,7 @@ int main(void)
     tcase_add_test(tests, test_knocking_all_the_time);
     tcase_add_test(tests, test_addresses_are_apart);
     tcase_add_test(tests, test_more_addresses_than_places);
+    tcase_add_test(tests, test_addresses_that_share_a_set);
     tcase_add_test(tests, test_zeros);
     tcase_add_test(tests, test_the_most);
     tcase_add_test(tests, test_the_log);

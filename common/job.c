@@ -312,7 +312,8 @@ const struct sp_key sp_job_keys[] = {
     UINT("server.limits.connections", server.limits.connections, 0, "2048", 1, 65536,
          "connections at once; further ones are sent away (`server/limit.h` has all limits)"),
     UINT("server.limits.handshakes", server.limits.handshakes, 0, "256", 1, 65536,
-         "connections at once whose handshake is not over; for one more the oldest of them is sent away"),
+         "connections at once whose handshake is not over; for one more the oldest of the address with most of them is "
+         "sent away"),
     UINT("server.limits.joins", server.limits.joins, 0, "200", 1, 1000000,
          "connections a second from one address (IPv6: from one /64), up to four seconds' worth at once; further ones "
          "are sent away"),

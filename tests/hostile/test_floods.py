@@ -1,5 +1,6 @@
 """Thousands of connections, as fast as they can be made; hundreds that stay."""
 import contextlib
+import signal
 import socket
 import time
 
@@ -63,6 +64,35 @@ class Floods(hostile.Case):
         with self.attack():
             self.flood([lambda raw=raw: self.throw(raw, reads=True) for raw in hellos * (MANY // 5 // len(hellos))])
         self.check_undisturbed(lines=600)
+
+    def test_addresses_pay_for_themselves(self):
+        """Where places for handshakes are few, the address with most of them loses its oldest; and no other."""
+        self.server.send(signal.SIGTERM)
+        self.wait_for_end(self.server)
+        server = self.start_server('server.limits.handshakes=8', 'workers=3', run='few')
+        port = ('127.0.0.1', int(server.address().rsplit(':', 1)[1]))
+
+        def knock(address):
+            s = socket.create_connection(port, timeout=hostile.harness.seconds(15), source_address=(address, 0))
+            self.addCleanup(s.close)
+            s.setblocking(False)
+            return s
+
+        def heard(s):
+            try:
+                return s.recv(65536)
+            except BlockingIOError:
+                return None
+        honest = knock('127.0.0.1')
+        others = [knock('127.0.0.2') for _ in range(30)]
+        self.wait_for(lambda: server.status()['sent_away']['handshakes'] == 23, 'all but eight to be sent away')
+        for n, s in enumerate(others):
+            said = self.wait_for(lambda s=s: heard(s), 'a reason') if n < 23 else heard(s)
+            if n < 23:
+                self.assertIn(b'too many connections shake hands', said)
+            else:
+                self.assertIsNone(said, n)
+        self.assertIsNone(heard(honest))
 
     def test_hundreds_that_stay(self):
         """The job goes on beside them, and others still come in; when they are gone, so is what they took."""

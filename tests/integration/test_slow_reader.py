@@ -47,6 +47,19 @@ class SlowReader(harness.Case):
         self.assertEqual(sum(slot['resyncs'] for slot in summary['slots']), 0)
         self.assertEqual(summary['rounds_done'], summary['rounds'])
 
+    def test_all_together(self):
+        """server.limits.buffered is below what a single worker may hold back: the one for which most waits goes first."""
+        server = self.start_server(*JOB, HIDDEN, 'server.journal.enabled=false', 'server.checkpoint.enabled=false',
+                                   'server.limits.buffered=2.5')
+        workers = self.start_workers(server, 3, HIDDEN, slots=True)
+        self.wait_for_round(server, 30)
+        workers[2].send(signal.SIGSTOP)
+        self.wait_for_words(server, r'more waits for all of them together than server\.limits\.buffered allows', harness.RUN_S)
+        status = self.wait_for(lambda: (s := server.status())['slots'][2]['state'] == 'empty' and s, 'its slot to be free')
+        self.assertGreaterEqual(status['sent_away']['buffered'], 1)
+        workers[2].send(signal.SIGCONT)
+        self.assertEqual(self.finish(server, workers, 2 * harness.RUN_S)['rounds_done'], 800)
+
 
 if __name__ == '__main__':
     harness.main()

@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXPORTER_LABEL "EXPORTER-Signpost-proof"
 #define FRAME_MAGIC "SGNP" /* how a side that speaks without TLS begins: proto/frame.h */
@@ -22,6 +23,8 @@ struct sp_tls {
     char ca[200];
     char name[256]; /* whom the certificate must name */
     bool judged, shaken;
+    bool retried; /* we asked for another first message, which ours never need */
+    uint64_t spent_ns;
     uint8_t *in; /* owned: what came, from in_first to in_end */
     size_t in_first, in_end, in_room;
     uint8_t *out; /* owned: what is to go */
@@ -116,15 +119,61 @@ static BIO_METHOD *line_method(void)
     return nobody;
 }
 
-/* A change of keys costs an answer, and may be asked for without end. */
+/* Whether it is a HelloRetryRequest, which is a ServerHello with a certain random (RFC 8446, 4.1.3). */
+static bool is_retry(const uint8_t *message, size_t count)
+{
+    static const uint8_t begin[] = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11};
+
+    return count > 6 + 32 && message[0] == SSL3_MT_SERVER_HELLO && memcmp(message + 6, begin, sizeof begin) == 0;
+}
+
+/* Certificates whose keys OpenSSL can take seconds to read, which it does before it asks whether it trusts any: many,
+ * or elliptic curves that are spelt out (the OID of a field's type) in place of named ones. */
+static bool is_costly(const uint8_t *message, size_t count)
+{
+    static const uint8_t field_type[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01};
+    size_t at, certificates = 0;
+
+    if (memmem(message, count, field_type, sizeof field_type) != NULL)
+        return true;
+    at = count > 5 ? 5u + message[4] + 3u : count; /* type and length, context, length of the list */
+    while (at + 3 <= count) {
+        size_t bytes = (size_t)message[at] << 16 | (size_t)message[at + 1] << 8 | message[at + 2];
+
+        certificates++;
+        at += 3 + bytes;
+        if (at + 2 > count)
+            break;
+        at += 2 + ((size_t)message[at] << 8 | message[at + 1]); /* extensions */
+    }
+    return certificates > SP_TLS_CERTIFICATES_MAX;
+}
+
+/* OpenSSL has no other way to look at a message before it reads it, nor to refuse it then: a context that is longer
+ * than the message makes it stop there, with an alert. */
+static void spoil(const uint8_t *certificates, size_t count)
+{
+    if (count > 4)
+        ((uint8_t *)certificates)[4] = 0xff;
+    if (count > 5)
+        memset((uint8_t *)certificates + 5, 0xff, count - 5);
+}
+
 void sp_tls_watch(int sent, int version, int type, const void *bytes, size_t count, SSL *ssl, void *arg)
 {
     struct sp_tls *tls = arg;
+    const uint8_t *message = bytes;
 
     (void)version;
     (void)ssl;
-    if (tls != NULL && !sent && type == SSL3_RT_HANDSHAKE && count > 0 && *(const uint8_t *)bytes == SSL3_MT_KEY_UPDATE)
-        tls->keys++;
+    if (tls == NULL || type != SSL3_RT_HANDSHAKE || count == 0)
+        return;
+    if (sent)
+        tls->retried = tls->retried || is_retry(message, count);
+    else if (message[0] == SSL3_MT_KEY_UPDATE)
+        tls->keys++; /* each costs an answer, and they may be asked for without end */
+    else if (message[0] == SSL3_MT_CERTIFICATE && is_costly(message, count))
+        spoil(message, count);
 }
 
 /* --- beginning and end -----------------------------------------------------------------------------------------------
@@ -381,16 +430,34 @@ static int judge_first_bytes(struct sp_tls *tls, struct sp_error *error)
                             : "it answers without TLS: it has no security.tls, or it turned us away at the door");
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+unsigned sp_tls_spent_ms(const struct sp_tls *tls)
+{
+    return (unsigned)(tls->spent_ns / 1000000u);
+}
+
 int sp_tls_shake(struct sp_tls *tls, struct sp_error *error)
 {
     int rc = judge_first_bytes(tls, error);
+    uint64_t began;
 
     if (rc != SP_OK)
         return rc;
     if (tls->came > SP_TLS_SHAKE_BYTES_MAX)
         return sp_error_set(error, SP_E_PROTOCOL, "its handshake has more than %u bytes", SP_TLS_SHAKE_BYTES_MAX);
     ERR_clear_error();
+    began = now_ns();
     rc = SSL_do_handshake(tls->ssl);
+    tls->spent_ns += now_ns() - began;
+    if (tls->retried)
+        return sp_error_set(error, SP_E_PROTOCOL, "its first message of TLS has no key for X25519 or P-256");
     if (rc == 1) {
         tls->shaken = true;
         return SP_OK;
@@ -422,8 +489,8 @@ static void change_keys(struct sp_tls *tls, size_t bytes)
     tls->records += 1 + (uint32_t)(bytes / SSL3_RT_MAX_PLAIN_LENGTH);
     if (tls->records < RECORDS_MAX)
         return;
-    tls->records = 0;
-    (void)SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+    if (SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1)
+        tls->records = 0;
 }
 
 int sp_tls_write(struct sp_tls *tls, const void *from, size_t bytes)

@@ -32,6 +32,7 @@
 #define SP_TLS_ROOM_MAX (144u * 1024u) /* the same after the handshake, if so much comes at once */
 #define SP_TLS_OUT_MAX (2048u * 1024u) /* bytes that are encrypted at once, or answers that wait unsent */
 #define SP_TLS_HELLO_BYTES_MAX 8192    /* of the first message; what one has in fact is some hundreds */
+#define SP_TLS_CERTIFICATES_MAX 4      /* of the other side's, its own and intermediate ones */
 #define SP_TLS_KEYS_MAX 1000           /* times that the other side may change its keys */
 #define SP_TLS_SHAKE_BYTES_MAX (64u * 1024u) /* from the other side before the handshake is over */
 #define SP_TLS_CHAIN_BYTES_MAX 16384         /* of the other side's certificates */
@@ -68,6 +69,8 @@ void sp_tls_destroy(struct sp_tls *tls);
 /* Room for bytes of the line, more than none unless what is there was not read yet; then how many were put there. */
 uint8_t *sp_tls_room(struct sp_tls *tls, size_t *bytes);
 void sp_tls_received(struct sp_tls *tls, size_t bytes);
+/* How long the handshake has kept this thread busy, in ms. */
+unsigned sp_tls_spent_ms(const struct sp_tls *tls);
 /* Bytes that were received and not read yet. */
 size_t sp_tls_unread(const struct sp_tls *tls);
 

@@ -38,7 +38,9 @@ static int check_hello(SSL *ssl, int *alert, void *arg)
     } lists[] = {{TLSEXT_TYPE_key_share, 4096},
                  {TLSEXT_TYPE_supported_groups, 256},
                  {TLSEXT_TYPE_signature_algorithms, 512},
-                 {TLSEXT_TYPE_signature_algorithms_cert, 512}};
+                 {TLSEXT_TYPE_signature_algorithms_cert, 512},
+                 {TLSEXT_TYPE_certificate_authorities, 0},
+                 {TLSEXT_TYPE_status_request, 16}};
     const unsigned char *bytes;
     size_t count;
 
@@ -61,6 +63,9 @@ static bool set_up(SSL_CTX *context)
     SSL_CTX_set_max_cert_list(context, SP_TLS_CHAIN_BYTES_MAX);
     SSL_CTX_set_client_hello_cb(context, check_hello, NULL); /* asked of a server only */
     SSL_CTX_set_msg_callback(context, sp_tls_watch);
+#ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION /* what is packed cannot be looked at */
+    SSL_CTX_set_options(context, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
+#endif
     return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
            SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 && SSL_CTX_set_num_tickets(context, 0) == 1 &&
            SSL_CTX_set1_groups_list(context, "X25519:P-256") == 1 && /* others cost up to a sixth of a second each */

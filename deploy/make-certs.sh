@@ -56,7 +56,10 @@ certificate() {
 
 missing() { [ "$renew" = 1 ] || [ ! -f "$1.crt" ] || [ ! -f "$1.key" ]; }
 
-if [ ! -f ca.crt ] || [ ! -f ca.key ]; then
+if [ -f ca.crt ] && [ ! -f ca.key ]; then
+    die "$folder has ca.crt but not ca.key, without which nothing can be signed; bring it back, or delete ca.crt to begin anew"
+fi
+if [ ! -f ca.crt ]; then
     key "$work/ca"
     openssl req -new -x509 -key "$work/ca.key" -subj "/CN=Signpost CA $(openssl rand -hex 4)" -days 3650 -out "$work/ca.crt" \
         -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign,cRLSign \

@@ -57,11 +57,16 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+uint64_t sp_limits_hash(const struct sp_limits *limits, uint64_t group)
+{
+    return mix(group ^ limits->key);
+}
+
 /* A bucket of tokens for each address, or rather for each that was seen lately. One that is new takes the place of the
  * one in its set with the most tokens, and those tokens: so addresses that drive each other out gain nothing. */
-bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
+static struct sp_limits_address *bucket(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
 {
-    struct sp_limits_address *set = limits->addresses[mix(group ^ limits->key) % SP_LIMITS_SETS], *found = NULL;
+    struct sp_limits_address *set = limits->addresses[sp_limits_hash(limits, group) % SP_LIMITS_SETS], *found = NULL;
     struct sp_limits_address *fullest = set;
 
     for (unsigned i = 0; i < SP_LIMITS_WAYS; i++) {
@@ -76,10 +81,22 @@ bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_m
         found->group = group;
         found->taken = true;
     }
-    if (found->tokens < 1.0)
+    return found;
+}
+
+bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms)
+{
+    struct sp_limits_address *address = bucket(limits, group, now_ms);
+
+    if (address->tokens < 1.0)
         return false;
-    found->tokens -= 1.0;
+    address->tokens -= 1.0;
     return true;
+}
+
+void sp_limits_charge(struct sp_limits *limits, uint64_t group, unsigned spent_ms, uint64_t now_ms)
+{
+    bucket(limits, group, now_ms)->tokens -= (double)spent_ms;
 }
 
 bool sp_limits_hit(struct sp_limits *limits, enum sp_limit limit, uint64_t now_ms, uint64_t *more)

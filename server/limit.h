@@ -63,6 +63,12 @@ void sp_limits_init(struct sp_limits *limits, const struct sp_job *job, uint64_t
 /* A connection of this address: whether it may come in now. */
 bool sp_limits_may_join(struct sp_limits *limits, uint64_t group, uint64_t now_ms);
 
+/* A connection of this address that failed kept the server busy for so many ms: as many others of it do not come in. */
+void sp_limits_charge(struct sp_limits *limits, uint64_t group, unsigned spent_ms, uint64_t now_ms);
+
+/* Of an address, by the key. */
+uint64_t sp_limits_hash(const struct sp_limits *limits, uint64_t group);
+
 /* Counts a peer that is sent away. True if the log is to hear of it; *more is then how many others it did not hear of.
  */
 bool sp_limits_hit(struct sp_limits *limits, enum sp_limit limit, uint64_t now_ms, uint64_t *more);

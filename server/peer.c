@@ -50,12 +50,15 @@ static void count_sent(struct sp_peer *peer, const struct sp_buffer *frame)
         peer->server->bytes.other_out += frame->bytes;
 }
 
+static void part_with(struct sp_peer *peer, enum sp_reason reason, enum sp_limit limit, const char *words);
+
 /* What was written since a peer was looked at last is not known here: the sum is then too large, never too small. */
 static void account(struct sp_peer *peer)
 {
     size_t queued = sp_stream_queued(peer->stream);
 
-    peer->server->queued += queued - peer->queued;
+    peer->server->queued += (uint64_t)queued;
+    peer->server->queued -= (uint64_t)peer->queued;
     peer->queued = queued;
 }
 
@@ -75,19 +78,23 @@ static struct sp_peer *slowest(struct sp_server *server)
     return found;
 }
 
-void sp_peers_relieve(struct sp_server *server)
+bool sp_peers_relieve(struct sp_server *server)
 {
+    bool relieved = false;
+
     while (server->queued > server->limits.buffered_bytes) {
         struct sp_peer *peer = slowest(server);
 
         if (peer == NULL || server->queued <= server->limits.buffered_bytes)
-            return;
-        server->limits.state[SP_LIMIT_BUFFERED].hits++;
-        sp_peer_bye(peer, SP_REASON_BACKLOG,
-                    "the workers read too slowly: more waits for all of them together than server.limits.buffered "
-                    "allows, and most of it for this one");
+            break;
+        part_with(
+            peer, SP_REASON_BACKLOG, SP_LIMIT_BUFFERED,
+            "the workers read too slowly: more waits for all of them together than server.limits.buffered allows, "
+            "and most of it for this one");
         sp_server_drain(server);
+        relieved = true;
     }
+    return relieved;
 }
 
 static void check_sent(struct sp_peer *peer, int rc)
@@ -181,8 +188,8 @@ static void part(struct sp_peer *peer, bool over)
     struct sp_server *server = peer->server;
     bool stranger = peer->stage == SP_PEER_HELLO || peer->stage == SP_PEER_PROOF;
 
-    if ((stranger && server->turned_away >= CONNECTIONS_ENDING) ||
-        (!over && sp_stream_queued(peer->stream) > QUEUE_BYTES_FIRST)) {
+    if (!over && ((stranger && server->turned_away >= CONNECTIONS_ENDING) ||
+                  sp_stream_queued(peer->stream) > QUEUE_BYTES_FIRST)) {
         sp_stream_close(peer->stream);
         return;
     }
@@ -251,8 +258,11 @@ static void send_bye(struct sp_peer *peer, enum sp_reason reason, const char *wo
 
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words)
 {
-    enum sp_limit limit = limit_of(peer, reason);
+    part_with(peer, reason, limit_of(peer, reason), words);
+}
 
+static void part_with(struct sp_peer *peer, enum sp_reason reason, enum sp_limit limit, const char *words)
+{
     if (peer->ending)
         return;
     if (limit != SP_LIMITS_COUNT)
@@ -407,7 +417,11 @@ static void on_filled(void *owner)
 /* Its handshake of TLS failed: an alert may be on its way to it, and who speaks no TLS is told in a BYE. */
 static void refuse_tls(struct sp_peer *peer, int code, const char *words)
 {
-    peer->server->limits.state[SP_LIMIT_TLS].hits++;
+    struct sp_limits *limits = &peer->server->limits;
+
+    limits->state[SP_LIMIT_TLS].hits++;
+    sp_limits_charge(limits, sp_stream_group(peer->stream), sp_tls_spent_ms(sp_stream_tls(peer->stream)),
+                     sp_server_now_ms());
     if (may_say(peer))
         sp_log_warn("peer", "%s: sent away: TLS: %s", peer->name, words);
     if (code == SP_E_UNSUPPORTED)
@@ -511,7 +525,7 @@ static bool shakes_hands(const struct sp_peer *peer)
 
 static unsigned *holders(unsigned counts[PEER_LISTS], const struct sp_peer *peer)
 {
-    return &counts[(sp_stream_group(peer->stream) * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (PEER_LISTS - 1)];
+    return &counts[sp_limits_hash(&peer->server->limits, sp_stream_group(peer->stream)) % PEER_LISTS];
 }
 
 /* Who has just come in takes the place of another that has proved nothing yet: of the address that holds most of such

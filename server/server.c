@@ -349,9 +349,10 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct sp_server *server = prepare->data;
 
-    while (!sp_update_flush(server)) /* each time at least one follows no longer */
-        sp_server_drain(server);
-    sp_peers_relieve(server);
+    do {
+        while (!sp_update_flush(server)) /* each time at least one follows no longer */
+            sp_server_drain(server);
+    } while (sp_peers_relieve(server));
 }
 
 /* --- the clock and the signals ---------------------------------------------------------------------------------------
@@ -372,7 +373,7 @@ static void say_goodbye_to_strangers(struct sp_server *server)
 
     sp_round_view(server->round, &view);
     for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        if (peer->stage == SP_PEER_HELLO)
+        if (peer->stage == SP_PEER_HELLO && sp_server_now_ms() - peer->since_ms >= HELLO_MS_AFTER_END)
             sp_peer_bye(peer, view.stopped ? SP_REASON_STOPPED : SP_REASON_DONE, view.over_reason);
 }
 

@@ -137,9 +137,9 @@ struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id);
 /* Whether updates go to it. */
 void sp_peer_follow(struct sp_peer *peer, bool follow);
 void sp_peers_beat(struct sp_server *server);
-/* If more waits for all together than may, the one for which most waits is sent away; not while frames are being sent.
- */
-void sp_peers_relieve(struct sp_server *server);
+/* If more waits for all together than may, the one for which most waits is sent away, and true is returned; not while
+ * frames are being sent. */
+bool sp_peers_relieve(struct sp_server *server);
 
 /* --- handshake.c --- */
 /* Whether a frame may come now, before anything is allocated for it. */

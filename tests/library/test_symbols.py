@@ -83,7 +83,7 @@ class Symbols(unittest.TestCase):
         self.assertEqual(dynamic('TEXTREL'), [])
 
     def test_imports_nothing_that_a_library_must_not_call(self):
-        imported = symbols('--dynamic', '--undefined-only')
+        imported = {re.sub(r'^__(\w+)_chk$', r'\1', name) for name in symbols('--dynamic', '--undefined-only')}  # of FORTIFY
         self.assertIn('uv_run', imported, 'this is how the table is read right')
         found = {name: why for name in imported for why, pattern in FORBIDDEN.items()
                  if re.fullmatch(pattern, name) and name not in ALLOWED}

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -156,6 +157,45 @@ class Clients(Hostile):
                 with context.wrap_socket(s, server_hostname='localhost') as tls:
                     tls.recv(1)
         self.wait_for_words(self.server, r'warn .*sent away: TLS: .*excessive message size')
+        self.end()
+
+    def test_certificates_that_take_long_to_read(self):
+        """OpenSSL reads every key before it asks whether it trusts any: many of them, or a curve that is spelt out, are
+        refused before that, also if they are signed by our CA."""
+        c = self.certs
+        extra = ('-pkeyopt', 'ec_param_enc:explicit')
+        key = c.key('explicit')
+        certificates.openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', *extra, '-out', key)
+        certificates.openssl('req', '-x509', '-new', '-key', key, '-subj', '/CN=explicit', '-days', '2', '-out',
+                             c.cert('explicit'))
+        shown = c.cert('worker').read_bytes()
+        contexts = [c.client('explicit', check=False)]
+        c.cert('worker').write_bytes(shown * 5)
+        contexts.append(c.client('worker'))
+        c.cert('worker').write_bytes(shown * 4)
+        enough = c.client('worker')
+        c.cert('worker').write_bytes(shown)
+        self.begin()
+        for context in contexts:
+            self.assertIn('DECODE_ERROR', self.is_refused(context))
+        self.wait_for_words(self.server, r'warn .*sent away: TLS: what came is no TLS, or was changed on its way \(invalid context\)')
+        self.assertEqual(self.hits('tls'), len(contexts))
+        client = self.client(enough)
+        client.hello(nonce=None, role=handshake.OPERATOR)
+        self.assertIn("this certificate is not an operator's", client.goodbye()[1])
+        self.end()
+
+    def test_a_second_first_message(self):
+        """A client without a key for our groups is not asked for another: that one would be looked at by nobody."""
+        self.begin()
+        for groups in ('P-384:X25519', 'P-384', 'ffdhe8192'):
+            with self.subTest(groups):
+                done = subprocess.run(['openssl', 's_client', '-connect', self.server.address(), '-tls1_3', '-groups', groups],
+                                      stdin=subprocess.DEVNULL, capture_output=True, timeout=harness.seconds(20), check=False)
+                self.assertIn(b'no peer certificate available', done.stdout)
+                self.assertRegex(done.stdout + done.stderr, rb'alert|unexpected eof')
+        self.wait_for_words(self.server, r'warn .*sent away: TLS: its first message of TLS has no key for X25519 or P-256')
+        self.assertEqual(self.hits('tls'), 3)
         self.end()
 
     def test_many_of_them(self):

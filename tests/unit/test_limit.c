@@ -151,6 +151,18 @@ START_TEST(test_addresses_that_share_a_set)
 }
 END_TEST
 
+/* What a failed handshake cost is taken from its address's connections, and from no other's. */
+START_TEST(test_charges)
+{
+    set_joins("10");
+    ck_assert(sp_limits_may_join(&limits, 7, NOW));
+    sp_limits_charge(&limits, 7, 1000, NOW);
+    ck_assert_uint_eq(burst(7, NOW + 90000), 0);
+    ck_assert_uint_gt(burst(8, NOW + 90000), 0);
+    ck_assert_uint_ge(burst(7, NOW + 97000), 1);
+}
+END_TEST
+
 /* The unknown address, 0, has a bucket as well; and a clock that begins at 0 breaks nothing. */
 START_TEST(test_zeros)
 {
@@ -218,6 +230,7 @@ int main(void)
     tcase_add_test(tests, test_more_addresses_than_places);
     tcase_add_test(tests, test_addresses_that_share_a_set);
     tcase_add_test(tests, test_zeros);
+    tcase_add_test(tests, test_charges);
     tcase_add_test(tests, test_the_most);
     tcase_add_test(tests, test_the_log);
     tcase_add_test(tests, test_limits_are_apart);

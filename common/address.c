@@ -104,14 +104,19 @@ void sp_address_text(const struct sockaddr *address, char text[SP_ADDRESS_TEXT_B
 
 uint64_t sp_address_group(const struct sockaddr *address)
 {
-    const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
     uint64_t group = 0;
 
-    if (address->sa_family == AF_INET)
-        memcpy(&group, &((const struct sockaddr_in *)address)->sin_addr, 4);
-    else if (address->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(six))
-        memcpy(&group, six->s6_addr + 12, 4);
-    else if (address->sa_family == AF_INET6)
-        memcpy(&group, six->s6_addr, sizeof group);
+    if (address->sa_family == AF_INET) {
+        memcpy(&four, address, sizeof four);
+        memcpy(&group, &four.sin_addr, sizeof four.sin_addr);
+    } else if (address->sa_family == AF_INET6) {
+        memcpy(&six, address, sizeof six);
+        if (IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+            memcpy(&group, six.sin6_addr.s6_addr + 12, 4);
+        else
+            memcpy(&group, six.sin6_addr.s6_addr, sizeof group);
+    }
     return group;
 }

@@ -54,8 +54,8 @@ run_test() { # NAME
 echo "== build in $folder/"
 rm -rf $folder
 mkdir $folder
-# The linker takes from the archive what a test needs. Files of an instruction set of x86 are left out.
-mapfile -t sources < <(grep -LE '#include "(common/x86|version)\.h"' common/*.c server/vote*.c server/aggregate*.c \
+# The linker takes from the archive what a test needs. Files of an instruction set of x86, and of TLS, are left out.
+mapfile -t sources < <(grep -LE '#include "(common/x86|version|common/tls_files)\.h"' common/*.c server/vote*.c server/aggregate*.c \
     worker/client/dither*.c tests/kernels/compare_*.c tests/kernels/kernels.c)
 each compile "${sources[@]}"
 aarch64-linux-gnu-gcc -O3 -DXXH_STATIC_LINKING_ONLY -DXXH_IMPLEMENTATION -x c -include xxhash.h -c /dev/null \

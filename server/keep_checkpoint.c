@@ -78,6 +78,12 @@ static void prune_journal(struct sp_keep *keep, uint32_t oldest)
         sp_journal_prune(keep->journal, oldest, history ? max : 0);
 }
 
+static void say_unpruned(const struct sp_error *error)
+{
+    if (error->code == SP_E_NOMEM)
+        sp_log_warn("keep", "%s; old checkpoints are deleted after the next one", error->text);
+}
+
 void sp_keep_checkpoint_written(struct sp_disk_job *job)
 {
     struct writing *writing = (struct writing *)job;
@@ -95,8 +101,8 @@ void sp_keep_checkpoint_written(struct sp_disk_job *job)
         keep->written_round = keep->asked_round;
         keep->written_ms = sp_server_now_ms();
         keep->base = true;
-        if (writing->oldest == 0 && writing->error.code == SP_E_NOMEM)
-            sp_log_warn("keep", "%s; old checkpoints are deleted after the next one", writing->error.text);
+        if (writing->oldest == 0)
+            say_unpruned(&writing->error);
         prune_journal(keep, writing->oldest);
         if (keep->failing && (keep->journal == NULL || sp_keep_journals(keep))) {
             keep->failing = false;
@@ -231,9 +237,13 @@ static int write_last(struct sp_keep *keep, struct sp_error *error)
     (void)sp_round_copied(keep->server->round, &checkpoint);
     rc = sp_checkpoint_write(keep->checkpoints_folder, &checkpoint, error);
     sp_checkpoint_finish(&checkpoint);
-    if (rc == SP_OK)
+    if (rc == SP_OK) {
+        struct sp_error unpruned = {0};
+
         (void)sp_checkpoint_prune(keep->checkpoints_folder, keep->server->job.server.checkpoint.keep,
-                                  keep->server->job.server.journal.keep_history, NULL);
+                                  keep->server->job.server.journal.keep_history, &unpruned);
+        say_unpruned(&unpruned);
+    }
     return rc;
 }
 

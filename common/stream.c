@@ -555,6 +555,12 @@ static bool goes_plainly(const struct sp_stream *stream)
     return stream->tls == NULL || (!stream->shaken && (stream->received == 0 || stream->alerted) && !stream->connects);
 }
 
+/* After a failure of TLS a last word may still go out. */
+static bool takes_nothing(const struct sp_stream *stream)
+{
+    return stream->state != STATE_OPEN || (stream->failed && !stream->alerted) || stream->mute;
+}
+
 int sp_stream_flush(struct sp_stream *stream)
 {
     size_t sent = 0;
@@ -562,7 +568,7 @@ int sp_stream_flush(struct sp_stream *stream)
 
     if (stream->held_count == 0)
         return SP_OK;
-    if (stream->state != STATE_OPEN || (stream->failed && !stream->alerted) || stream->mute)
+    if (takes_nothing(stream))
         rc = SP_E_CLOSED;
     else if (stream->queued > 0 && stream->queued + held_bytes(stream) > stream->queue_max)
         rc = SP_E_BACKLOG;
@@ -595,7 +601,7 @@ int sp_stream_hold(struct sp_stream *stream, struct sp_buffer *buffer)
 
 int sp_stream_send(struct sp_stream *stream, struct sp_buffer *buffer)
 {
-    if (stream->state != STATE_OPEN || (stream->failed && !stream->alerted) || stream->mute)
+    if (takes_nothing(stream))
         return SP_E_CLOSED;
     stream->held[stream->held_count++] = sp_buffer_hold(buffer); /* for which there is always room */
     return sp_stream_flush(stream);

@@ -3,7 +3,6 @@
 #include "common/tls_files.h"
 
 #include <arpa/inet.h>
-#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -154,9 +153,7 @@ static bool is_costly(const uint8_t *message, size_t count)
 static void spoil(const uint8_t *certificates, size_t count)
 {
     if (count > 4)
-        ((uint8_t *)certificates)[4] = 0xff;
-    if (count > 5)
-        memset((uint8_t *)certificates + 5, 0xff, count - 5);
+        memset((uint8_t *)certificates + 4, 0xff, count - 4);
 }
 
 void sp_tls_watch(int sent, int version, int type, const void *bytes, size_t count, SSL *ssl, void *arg)
@@ -186,9 +183,14 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
 }
 
+bool sp_tls_is_name(const char *name)
+{
+    return name[0] != '\0' && name[0] != '.';
+}
+
 static bool expect_name(struct sp_tls *tls, const char *name)
 {
-    if (name[0] == '\0' || name[0] == '.') /* OpenSSL would take any name, or any below that one */
+    if (!sp_tls_is_name(name))
         return false;
     (void)snprintf(tls->name, sizeof tls->name, "%s", name);
     if (is_address(name))

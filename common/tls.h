@@ -26,16 +26,14 @@
 #define SP_TLS_ROLE_OPERATOR "signpost:operator"
 
 /* Limits for what a stranger can make us hold or do. */
-#define SP_TLS_ROOM_FIRST                                                                                              \
-    (18u * 1024u)                      /* bytes of the line that a connection holds undecrypted: a record, and some    \
-                                        */
+#define SP_TLS_ROOM_FIRST 18432u       /* bytes of the line that a connection holds undecrypted: a record, and some */
 #define SP_TLS_ROOM_MAX (144u * 1024u) /* the same after the handshake, if so much comes at once */
 #define SP_TLS_OUT_MAX (2048u * 1024u) /* bytes that are encrypted at once, or answers that wait unsent */
 #define SP_TLS_HELLO_BYTES_MAX 8192    /* of the first message; what one has in fact is some hundreds */
 #define SP_TLS_CERTIFICATES_MAX 4      /* of the other side's, its own and intermediate ones */
+#define SP_TLS_CHAIN_BYTES_MAX 16384   /* of them together */
+#define SP_TLS_SHAKE_BYTES_MAX 65536u  /* from the other side before the handshake is over */
 #define SP_TLS_KEYS_MAX 1000           /* times that the other side may change its keys */
-#define SP_TLS_SHAKE_BYTES_MAX (64u * 1024u) /* from the other side before the handshake is over */
-#define SP_TLS_CHAIN_BYTES_MAX 16384         /* of the other side's certificates */
 #define SP_TLS_PATH_BYTES 2048
 
 enum sp_tls_side { SP_TLS_SERVER, SP_TLS_CLIENT };
@@ -59,10 +57,14 @@ void sp_tls_files_free(struct sp_tls_files *files);
 /* One line for people: whose certificate it is and until when. */
 const char *sp_tls_files_words(const struct sp_tls_files *files);
 
+/* Whether a certificate may be asked to have this name: OpenSSL would take any name for an empty one, and any below it
+ * for one that begins with a dot. */
+bool sp_tls_is_name(const char *name);
+
 struct sp_tls;
 
-/* `name`: of a client, the host name or address that the server's certificate must have, which begins with no dot;
- * NULL on the server's side. NULL if out of memory. */
+/* `name`: of a client, the host name or address that the server's certificate must have (sp_tls_is_name()); NULL on the
+ * server's side. NULL if out of memory. */
 struct sp_tls *sp_tls_create(const struct sp_tls_files *files, const char *name);
 void sp_tls_destroy(struct sp_tls *tls);
 

@@ -1,5 +1,7 @@
 #include "server/limit.h"
 
+#include "common/rng.h"
+
 #include <string.h>
 #include <unistd.h>
 
@@ -49,17 +51,9 @@ static void refill(const struct sp_limits *limits, struct sp_limits_address *add
     address->seen_ms = now_ms;
 }
 
-/* splitmix64's last step. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 uint64_t sp_limits_hash(const struct sp_limits *limits, uint64_t group)
 {
-    return mix(group ^ limits->key);
+    return sp_mix64(group ^ limits->key);
 }
 
 /* A bucket of tokens for each address, or rather for each that was seen lately. One that is new takes the place of the

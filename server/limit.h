@@ -1,7 +1,8 @@
 /* What the server spends on its peers, at most. Decisions and counts alone: peer.c acts on them.
  *
- * Every limit has a row here. At it the peer gets a reason, the log a line (the first at once, then at most one in
- * SP_LIMITS_SAY_MS, with the number of those in between), `signpost status` a count, and the job goes on.
+ * Every limit at which a peer is sent away has a row here. The peer gets a reason, `signpost status` a count, the log a
+ * line (of those at the door the first at once, then at most one in SP_LIMITS_SAY_MS, with the number of those in
+ * between; of others see may_say() in peer.c), and the job goes on.
  */
 #pragma once
 

@@ -29,8 +29,7 @@ int sp_security_load(struct sp_security *security, const struct sp_job *job, str
         rc = sp_error_set(error, SP_E_RANGE,
                           "security.token_file and security.operator_token_file hold the same secret: every worker "
                           "could operate the job; make another one with: signpost token FILE");
-    if (rc == SP_OK && job->security.tls.cert[0] != '\0') {
-        sp_job_tls_paths(job, &paths);
+    if (rc == SP_OK && sp_job_tls_paths(job, &paths)) {
         rc = sp_tls_files_load(&security->tls, SP_TLS_SERVER, &paths, error);
         if (rc != SP_OK)
             (void)sp_error_prefix(error, "security.tls");

@@ -109,7 +109,7 @@ static int begin_tls(struct remote *remote, const struct tool_remote *with, stru
     struct sp_tls_files *loaded;
     int rc;
 
-    if (name[0] == '\0' || name[0] == '.')
+    if (!sp_tls_is_name(name))
         return sp_error_set(error, SP_E_RANGE, "a server's name must not be empty or begin with a dot: '%s'", name);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         (void)snprintf(files[i].to, sizeof remote->paths.cert, "%s", files[i].from);

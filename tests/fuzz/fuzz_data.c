@@ -6,6 +6,7 @@
  * The first bytes choose format and options, where the second file begins (of idx the labels), and what follows the
  * first one's bytes, so that the fuzzer need not write out images or many rows: so many zeros, or its bytes again.
  */
+#include "folder.h"
 #include "input.h"
 
 #include "common/check.h"
@@ -24,26 +25,6 @@
 #define AGAIN_TIMES 6 /* as much: beyond what a reader takes at once */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char folder[] = "/dev/shm/fuzz-data.XXXXXX"; /* in memory, many times faster than a disk */
-
-static void remove_all(void)
-{
-    char command[64];
-
-    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
-    (void)!system(command);
-}
-
-static void make_folder(void)
-{
-    static int made;
-
-    if (made++ == 0) {
-        sp_assert(mkdtemp(folder) != NULL);
-        (void)atexit(remove_all);
-    }
-}
 
 static const char *path_of(char name)
 {

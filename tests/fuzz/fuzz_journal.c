@@ -5,6 +5,7 @@
  * fuzzer need not find it. Checksums are put right in entries whose head has none (0), for the same reason.
  */
 #include "common/check.h"
+#include "folder.h"
 #include "server/journal_format.h"
 
 #include <fcntl.h>
@@ -30,26 +31,6 @@ struct seen {
     uint32_t round;
     unsigned entries, sum;
 };
-
-static char folder[] = "/dev/shm/fuzz-journal.XXXXXX"; /* in memory, many times faster than a disk */
-
-static void remove_all(void)
-{
-    char command[64];
-
-    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
-    (void)!system(command);
-}
-
-static void make_folder(void)
-{
-    static int made;
-
-    if (made++ == 0) {
-        sp_assert(mkdtemp(folder) != NULL);
-        (void)atexit(remove_all);
-    }
-}
 
 static const char *path_of(uint32_t round, const char *suffix)
 {

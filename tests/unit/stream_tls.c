@@ -204,38 +204,17 @@ START_TEST(test_tls_reads_cut_anywhere)
 }
 END_TEST
 
-struct chain {
-    uint8_t got[50000];
-    size_t at, next;
-};
-
-static void read_next(struct loopback *l, enum loopback_event event)
-{
-    struct chain *chain = l->user;
-
-    if (event != EVENT_FILLED)
-        return;
-    chain->at += chain->next;
-    chain->next = chain->next % 97 + 1;
-    if (chain->at + chain->next <= sizeof chain->got)
-        sp_stream_read(l->stream, chain->got + chain->at, chain->next);
-}
-
 /* The next read is asked for within `filled`, many times in a record and over the ends of records. */
 START_TEST(test_tls_reads_from_within_filled)
 {
     struct sp_buffer *sent = loopback_buffer(50000, 0);
-    static struct chain chain;
+    struct stream_chain chain = {.bytes = 50000, .longest = 97};
     struct secured s;
 
-    memset(&chain, 0, sizeof chain);
     open_secured(&s, _i == 1);
-    s.l.hook = read_next;
-    s.l.user = &chain;
-    chain.next = 1;
-    sp_stream_read(s.l.stream, chain.got, chain.next);
+    stream_chain_begin(&s.l, &chain);
     peer_send(&s, sent->data, 50000);
-    loopback_run_until(&s.l, chain.at + chain.next > sizeof chain.got);
+    loopback_run_until(&s.l, chain.at + chain.next > chain.bytes);
     loopback_expect_bytes(chain.got, chain.at, 0);
     sp_buffer_release(sent);
     close_secured(&s);

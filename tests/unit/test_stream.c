@@ -95,37 +95,17 @@ START_TEST(test_nothing_is_read_unasked)
 }
 END_TEST
 
-struct chain {
-    uint8_t got[5000];
-    size_t at, next;
-};
-
-static void read_next(struct loopback *l, enum loopback_event event)
-{
-    struct chain *chain = l->user;
-
-    if (event != EVENT_FILLED)
-        return;
-    chain->at += chain->next;
-    chain->next = chain->next % 7 + 1;
-    if (chain->at + chain->next <= sizeof chain->got)
-        sp_stream_read(l->stream, chain->got + chain->at, chain->next);
-}
-
 /* The next read is asked for within `filled`, as a reader of frames does. */
 START_TEST(test_reads_from_within_filled)
 {
     struct sp_buffer *sent = loopback_buffer(5000, 0);
-    static struct chain chain;
+    struct stream_chain chain = {.bytes = 5000, .longest = 7};
     struct loopback l;
 
     loopback_open(&l, QUEUE_MAX);
-    l.hook = read_next;
-    l.user = &chain;
-    chain.next = 1;
-    sp_stream_read(l.stream, chain.got, chain.next);
+    stream_chain_begin(&l, &chain);
     loopback_peer_send(&l, sent->data, 5000);
-    loopback_run_until(&l, chain.at + chain.next > sizeof chain.got);
+    loopback_run_until(&l, chain.at + chain.next > chain.bytes);
     ck_assert_uint_eq(sp_stream_bytes_received(l.stream), chain.at);
     loopback_expect_bytes(chain.got, chain.at, 0);
     sp_buffer_release(sent);

@@ -211,7 +211,7 @@ static int copy_tls(signpost *s, const struct signpost_options *options, struct 
         return options->tls_name == NULL
                    ? SP_OK
                    : sp_error_set(error, SP_E_MISSING, "options: tls_name means nothing without tls_cert");
-    if (name[0] == '\0' || name[0] == '.' || strlen(name) >= sizeof s->tls_name)
+    if (!sp_tls_is_name(name) || strlen(name) >= sizeof s->tls_name)
         return sp_error_set(error, SP_E_RANGE, "options: tls_name must have 1 to %zu bytes and begin with no dot",
                             sizeof s->tls_name - 1);
     (void)strcpy(s->tls_name, name);

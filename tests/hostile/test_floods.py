@@ -10,7 +10,7 @@ from hostile import frame
 
 MANY = 5000
 OPEN = 400
-GROWTH_KIB = 40 * 1024     # where processors are short, all 2,048 connections that may be there at once are, of 13 KiB each
+GROWTH_KIB = 32 * 1024     # where processors are short, all 2,112 connections that may be there at once are, of 13 KiB each
 
 
 class Floods(hostile.Case):

@@ -16,6 +16,7 @@ void sp_commit_send(struct sp_round *r, uint32_t t)
 static unsigned count_voters(struct sp_round *r, struct sp_commit *commit)
 {
     unsigned voters = 0;
+    int last = -1;
 
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
@@ -24,10 +25,14 @@ static unsigned count_voters(struct sp_round *r, struct sp_commit *commit)
             commit->voters[i / 8] |= (uint8_t)(1u << (i % 8));
             s->view.votes++;
             voters++;
+            if (last < 0 || s->whole_at > r->slots[last].whole_at)
+                last = (int)i;
         } else if (s->expected) {
             s->view.missed++;
         }
     }
+    if (voters > 1)
+        r->slots[last].view.last++;
     return voters;
 }
 
@@ -131,25 +136,32 @@ static double shown_rate(const struct sp_round *r)
     return (double)r->last_commit.rates[largest];
 }
 
-/* Fills in r->report from the rounds since the last one. `phase` and sigma are those of the round just committed. */
-static void make_report(struct sp_round *r, enum sp_phase phase, float sigma)
+/* What rounds had, as a report has it: sums over their coordinates, and the mean of their losses. */
+static void fill_report(const struct sp_round *r, struct sp_report *report, enum sp_phase phase, float sigma,
+                        const struct sp_vote_counts *counts, double margin, double loss)
 {
-    struct sp_report *report = &r->report;
-
     memset(report, 0, sizeof *report);
     report->round = r->committed;
     report->epoch = (double)r->committed / (double)r->epoch_rounds;
     report->phase = phase;
     report->rate = shown_rate(r);
     report->sigma = (double)sigma;
-    report->loss = r->loss_n > 0 ? r->loss_sum / (double)r->loss_n : (double)NAN;
+    report->loss = loss;
     report->live = r->live;
     report->voters = r->voters;
-    report->margin = r->report_counts.coordinates > 0 ? r->report_margin / (double)r->report_counts.coordinates : 0.0;
-    report->ties = share(r->report_counts.ties, r->report_counts.coordinates);
-    report->unanimous = share(r->report_counts.unanimous, r->report_counts.coordinates);
-    report->flips = share(r->report_counts.flips, r->report_counts.coordinates);
+    report->margin = counts->coordinates > 0 ? margin / (double)counts->coordinates : 0.0;
+    report->ties = share(counts->ties, counts->coordinates);
+    report->unanimous = share(counts->unanimous, counts->coordinates);
+    report->flips = share(counts->flips, counts->coordinates);
     sp_decide_estimates(&r->decide, phase != SP_PHASE_SGD ? r->gamma_before : r->gamma_switch, &report->estimates);
+}
+
+/* Fills in r->report from the rounds since the last one. `phase` and sigma are those of the round just committed. */
+static void make_report(struct sp_round *r, enum sp_phase phase, float sigma)
+{
+    double loss = r->loss_n > 0 ? r->loss_sum / (double)r->loss_n : (double)NAN;
+
+    fill_report(r, &r->report, phase, sigma, &r->report_counts, r->report_margin, loss);
     r->loss_sum = r->report_margin = 0.0;
     r->loss_n = 0;
     memset(&r->report_counts, 0, sizeof r->report_counts);
@@ -207,6 +219,7 @@ void sp_commit_round(struct sp_round *r)
     r->committed = t;
     sp_commit_take(r, &form);
     count_round(r, loss);
+    fill_report(r, &r->latest, form.phase, sigma, &r->counts, r->margin, loss);
     if (t % r->job.train.report == 0 || c->last || r->evaluation.pending)
         make_report(r, form.phase, sigma);
     if (!r->evaluation.pending && (t % r->job.train.report == 0 || c->last))

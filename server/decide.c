@@ -8,12 +8,6 @@
 
 #define EPS 1e-12
 #define NORM_TENSOR_TIMES_MAX 100.0
-/* Diminishing returns: a window is flat if it brings less than FLAT_SHARE of the loss won so far; FLAT_WINDOWS in a row
- * fire, not before EARLIEST of the job, and at LATEST of it in any case. */
-#define FLAT_SHARE 0.01
-#define FLAT_WINDOWS 2
-#define EARLIEST 0.1
-#define LATEST 0.7
 #define WINDOW_ROUNDS_MIN 50
 #define WINDOW_EXAMPLES_MIN 4000.0
 
@@ -122,7 +116,7 @@ static void end_window(struct sp_decide *decide, double w)
     double base = decide->first_loss - fmin(decide->best, w);
     double gain = decide->best - w;
 
-    if (gain <= 0.0 || gain < FLAT_SHARE * base)
+    if (gain <= 0.0 || gain < SP_AUTO_BAR * base)
         decide->flat++;
     else
         decide->flat = 0;
@@ -165,26 +159,26 @@ static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_de
 {
     double progress = (double)t / (double)decide->rounds;
 
-    if (decide->flat >= FLAT_WINDOWS && progress >= EARLIEST) {
+    if (decide->flat >= SP_AUTO_FLAT_WINDOWS && progress >= SP_SWITCH_EARLIEST) {
         decision->fires = true;
         (void)snprintf(
             decision->reason, sizeof decision->reason,
             "auto: diminishing returns, %u windows of %u rounds in a row brought less than %.0f %% (the last "
             "%.2f %%) of the loss won so far",
-            decide->flat, decide->window, FLAT_SHARE * 100.0, decide->last_gain * 100.0);
-    } else if (progress >= LATEST) {
+            decide->flat, decide->window, SP_AUTO_BAR * 100.0, decide->last_gain * 100.0);
+    } else if (progress >= SP_AUTO_LATEST) {
         decision->fires = true;
         decision->capped = true;
         (void)snprintf(decision->reason, sizeof decision->reason,
                        "auto: cap, round %u is %.0f %% of the job and returns did not diminish before (flat windows %u "
                        "of %d)",
-                       t, LATEST * 100.0, decide->flat, FLAT_WINDOWS);
+                       t, SP_AUTO_LATEST * 100.0, decide->flat, SP_AUTO_FLAT_WINDOWS);
     }
 }
 
 static void decide_swats(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
 {
-    decision->fires = decide->settled >= decide->patience && (double)t >= EARLIEST * (double)decide->rounds;
+    decision->fires = decide->settled >= decide->patience && (double)t >= SP_SWITCH_EARLIEST * (double)decide->rounds;
     (void)snprintf(
         decision->reason, sizeof decision->reason,
         "swats: for %u rounds the rate of a round (the last %.4g) was within %.3g %% of the average of rates "

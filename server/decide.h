@@ -17,6 +17,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of `auto`: a window is flat if it brings less than the bar, as a share of the loss won so far; so many in a row fire,
+ * and the latest part of the job in any case. Neither it nor `swats` fires before the earliest. */
+#define SP_AUTO_BAR 0.01
+#define SP_AUTO_FLAT_WINDOWS 2
+#define SP_AUTO_LATEST 0.7
+#define SP_SWITCH_EARLIEST 0.1
+
 struct sp_statistics {
     double a, b, e;
     unsigned workers; /* M */

@@ -129,6 +129,7 @@ static void finish(struct sp_round *r)
 
     e->pending = false;
     e->any = true;
+    e->ended = e->round;
     e->correct = e->total = 0;
     e->loss = 0.0;
     e->expected = r->test_examples;

@@ -111,6 +111,17 @@ static char *obey_checkpoint(struct sp_server *server)
     return text_of(json_pack("{s:b, s:I}", "ok", 1, "round", (json_int_t)sp_round_committed(server->round)));
 }
 
+/* "series", or "series ROUND" for what comes after one. */
+static char *obey_series(struct sp_server *server, const char *round)
+{
+    unsigned long long after = strtoull(round, NULL, 10);
+    json_t *answer = json_object();
+
+    sp_json_put(&answer, "points",
+                sp_series_json(&server->progress.series, after < UINT32_MAX ? (uint32_t)after : UINT32_MAX));
+    return text_of(answer);
+}
+
 char *sp_operator_obey(struct sp_server *server, const char *command, bool *stops)
 {
     *stops = strcmp(command, "stop") == 0;
@@ -118,11 +129,13 @@ char *sp_operator_obey(struct sp_server *server, const char *command, bool *stop
         return text_of(json_pack("{s:b}", "ok", 1));
     if (strcmp(command, "status") == 0)
         return text_of(sp_status_json(server));
+    if (strncmp(command, "series", 6) == 0 && (command[6] == '\0' || command[6] == ' '))
+        return obey_series(server, command + 6);
     if (strcmp(command, "switch") == 0)
         return obey_switch(server);
     if (strcmp(command, "checkpoint") == 0)
         return obey_checkpoint(server);
-    return text_of(json_pack("{s:s}", "error", "unknown command; known are: checkpoint, status, stop, switch"));
+    return text_of(json_pack("{s:s}", "error", "unknown command; known are: checkpoint, series, status, stop, switch"));
 }
 
 void sp_operator_stop(struct sp_server *server)

@@ -337,6 +337,15 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
     sp_peer_end(peer, words);
 }
 
+static int tally(struct sp_peer *peer, const struct sp_message *message, uint64_t now, struct sp_error *error)
+{
+    uint64_t began = uv_hrtime();
+    int rc = sp_round_push(peer->server->round, peer->id, message, now, error);
+
+    peer->server->progress.totals.tally_ns += uv_hrtime() - began;
+    return rc;
+}
+
 static int dispatch(struct sp_peer *peer, struct sp_message *message, const void *bulk, struct sp_error *error)
 {
     struct sp_round *round = peer->server->round;
@@ -358,7 +367,7 @@ static int dispatch(struct sp_peer *peer, struct sp_message *message, const void
             return error->code;
         if (frame->bulk_bytes > 0 && bulk == NULL)
             return sp_round_push_dropped(round, peer->id, frame, now, error);
-        return sp_round_push(round, peer->id, message, now, error);
+        return tally(peer, message, now, error);
     case SP_FRAME_SCORE:
         return sp_round_score(round, peer->id, frame->round, &message->score, now, error);
     case SP_FRAME_RESYNC:

@@ -3,6 +3,7 @@
 #include "common/check.h"
 #include "common/job_yaml.h"
 #include "server/files.h"
+#include "server/point.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -157,34 +158,79 @@ int sp_record_begin(struct sp_record *record, struct sp_error *error)
     return rc == SP_OK ? cut_history(record, 0, error) : rc;
 }
 
-/* Whether the line is whole and of a round that was not lost. */
-static bool is_kept(const char *line, uint32_t round, bool evaluates)
+/* --- where lines lie -------------------------------------------------------------------------------------------------
+ */
+
+/* A line of a round was written. Where there is no memory for a mark, finding takes longer. */
+static void mark_line(struct sp_record *record, uint32_t round, size_t bytes)
 {
-    json_t *object = json_loads(line, 0, NULL);
-    json_t *of = json_object_get(object, "round");
+    off_t last = record->marks_count > 0 ? record->marks[record->marks_count - 1].at : 0;
+
+    if (record->end - last >= SP_RECORD_MARK_BYTES) {
+        struct sp_mark *marks = realloc(record->marks, (record->marks_count + 1) * sizeof *marks);
+
+        if (marks != NULL) {
+            record->marks = marks;
+            marks[record->marks_count++] = (struct sp_mark){record->end, record->latest};
+        }
+    }
+    record->end += (off_t)bytes;
+    record->latest = round > record->latest ? round : record->latest;
+}
+
+off_t sp_record_find(const struct sp_record *record, uint32_t round)
+{
+    off_t at = 0;
+
+    for (size_t i = 0; i < record->marks_count && record->marks[i].round < round; i++)
+        at = record->marks[i].at;
+    return at;
+}
+
+ssize_t sp_record_read(const struct sp_record *record, off_t at, char *to, size_t room)
+{
+    ssize_t n;
+
+    do
+        n = pread(fileno(record->history), to, room, at);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* Whether the line is of a round that was not lost. */
+static bool is_kept(const json_t *line, uint32_t round, bool evaluates)
+{
+    json_t *of = json_object_get(line, "round");
     json_int_t n = json_integer_value(of);
-    bool again = evaluates && n == (json_int_t)round && json_object_get(object, "event") == NULL;
-    bool kept = json_is_integer(of) && n <= (json_int_t)round && !again;
+    bool again = evaluates && n == (json_int_t)round && json_object_get(line, "event") == NULL;
 
-    json_decref(object);
-    return kept;
+    return json_is_integer(of) && n >= 0 && n <= (json_int_t)round && !again;
 }
 
-/* Where the lines end that are kept: those of later rounds, and one that was cut, are the last. */
-static off_t end_of_kept(FILE *history, uint32_t round, bool evaluates)
+/* Gives on what is kept, up to the first line that is not: those of later rounds, and one that was cut, are the last.
+ */
+static void recall(struct sp_record *record, uint32_t round, bool evaluates, sp_record_take *take, void *arg)
 {
-    char *line = NULL;
+    char *text = NULL;
     size_t room = 0;
-    off_t end = 0;
     ssize_t length;
+    bool kept = true;
 
-    while ((length = getline(&line, &room, history)) > 0 && line[length - 1] == '\n' && is_kept(line, round, evaluates))
-        end += length;
-    free(line);
-    return end;
+    while (kept && (length = getline(&text, &room, record->history)) > 0 && text[length - 1] == '\n') {
+        json_t *line = json_loads(text, 0, NULL);
+
+        kept = is_kept(line, round, evaluates);
+        if (kept) {
+            take(arg, line);
+            mark_line(record, (uint32_t)json_integer_value(json_object_get(line, "round")), (size_t)length);
+        }
+        json_decref(line);
+    }
+    free(text);
 }
 
-int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, struct sp_error *error)
+int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, sp_record_take *take, void *arg,
+                    struct sp_error *error)
 {
     int rc = set_aside(record, error); /* of a run that was stopped */
 
@@ -193,7 +239,8 @@ int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, st
     if (rc != SP_OK)
         return rc;
     rewind(record->history);
-    return cut_history(record, end_of_kept(record->history, round, evaluates), error);
+    recall(record, round, evaluates, take, arg);
+    return cut_history(record, record->end, error);
 }
 
 void sp_record_close(struct sp_record *record)
@@ -202,46 +249,10 @@ void sp_record_close(struct sp_record *record)
         (void)fclose(record->history);
     if (record->lock >= 0)
         (void)close(record->lock);
+    free(record->marks);
+    record->marks = NULL;
     record->history = NULL;
     record->lock = -1;
-}
-
-static json_t *report_json(const struct sp_report *report, double seconds, uint64_t pushed, uint64_t updated)
-{
-    json_t *line = json_object();
-    bool sign = report->phase != SP_PHASE_SGD;
-
-    sp_json_put(&line, "round", json_integer(report->round));
-    sp_json_put(&line, "epoch", sp_json_number(report->epoch));
-    sp_json_put(&line, "phase", json_string(sp_phase_name(report->phase)));
-    sp_json_put(&line, sign ? "gamma" : "lambda", sp_json_number(report->rate));
-    sp_json_put(&line, "train_loss", sp_json_number(report->loss));
-    sp_json_put(&line, "live", json_integer(report->live));
-    sp_json_put(&line, "voters", json_integer(report->voters));
-    if (sign) {
-        sp_json_put(&line, "sigma", sp_json_number(report->sigma));
-        sp_json_put(&line, "margin", sp_json_number(report->margin));
-        sp_json_put(&line, "ties", sp_json_number(report->ties));
-        sp_json_put(&line, "unanimous", sp_json_number(report->unanimous));
-        sp_json_put(&line, "flips", sp_json_number(report->flips));
-        sp_json_put(&line, "lambda_paper", sp_json_number(report->estimates.paper));
-        sp_json_put(&line, "lambda_ratio", sp_json_number(report->estimates.ratio));
-        sp_json_put(&line, "lambda_denoised", sp_json_number(report->estimates.denoised));
-        sp_json_put(&line, "noise_scale", sp_json_number(report->estimates.noise_scale));
-        sp_json_put(&line, "stationarity", sp_json_number(report->estimates.stationarity));
-    }
-    if (report->evaluated) {
-        double n = (double)report->total;
-
-        sp_json_put(&line, "test_accuracy", sp_json_number((double)report->correct / n));
-        sp_json_put(&line, "test_loss", sp_json_number(report->test_loss));
-        sp_json_put(&line, "test_examples", json_integer((json_int_t)report->total));
-        sp_json_put(&line, "test_partial", json_boolean(report->total != report->expected));
-    }
-    sp_json_put(&line, "bytes_pushed", json_integer((json_int_t)pushed));
-    sp_json_put(&line, "bytes_updated", json_integer((json_int_t)updated));
-    sp_json_put(&line, "seconds", sp_json_number(seconds));
-    return line;
 }
 
 /* The whole line or nothing of it; past the stream, which would try again later what it could not write now. */
@@ -263,7 +274,7 @@ static int write_whole_line(struct sp_record *record, const char *text, struct s
     return sp_error_set(error, SP_E_IO, "cannot write %s/history.jsonl: %s", record->folder, strerror(errno));
 }
 
-static int write_line(struct sp_record *record, json_t *line, struct sp_error *error)
+static int write_line(struct sp_record *record, json_t *line, uint32_t round, struct sp_error *error)
 {
     char *text = sp_json_text(line, JSON_COMPACT | JSON_REAL_PRECISION(9), 0);
     int rc;
@@ -272,14 +283,15 @@ static int write_line(struct sp_record *record, json_t *line, struct sp_error *e
     if (text == NULL)
         return sp_error_set(error, SP_E_NOMEM, "no memory for a line of %s/history.jsonl", record->folder);
     rc = write_whole_line(record, text, error);
+    if (rc == SP_OK)
+        mark_line(record, round, strlen(text) + 1);
     free(text);
     return rc;
 }
 
-int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
-                     uint64_t updated, struct sp_error *error)
+int sp_record_point(struct sp_record *record, const struct sp_point *point, struct sp_error *error)
 {
-    return write_line(record, report_json(report, seconds, pushed, updated), error);
+    return write_line(record, sp_point_json(point), point->round, error);
 }
 
 /* --- decisions -------------------------------------------------------------------------------------------------------
@@ -383,8 +395,8 @@ int sp_record_event(struct sp_record *record, const struct sp_event *event, cons
                     double seconds, struct sp_error *error)
 {
     if (event->type == SP_EVENT_QUARANTINE)
-        return write_line(record, suspect_json(event, seconds), error);
-    return write_line(record, event_json(event, layout, seconds), error);
+        return write_line(record, suspect_json(event, seconds), event->round, error);
+    return write_line(record, event_json(event, layout, seconds), event->round, error);
 }
 
 /* --- whole files -----------------------------------------------------------------------------------------------------

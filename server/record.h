@@ -12,12 +12,26 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #define SP_RECORD_FOLDER_BYTES 1200
+#define SP_RECORD_MARK_BYTES 65536
+
+struct sp_point;
+
+/* No line before byte `at` is of a later round than this. */
+struct sp_mark {
+    off_t at;
+    uint32_t round;
+};
 
 struct sp_record {
-    FILE *history; /* owned */
-    int lock;      /* file descriptor; the folder is ours while it is open */
+    FILE *history;         /* owned */
+    struct sp_mark *marks; /* owned: one every SP_RECORD_MARK_BYTES or so */
+    size_t marks_count;
+    off_t end;       /* of the history, as far as it was marked */
+    uint32_t latest; /* round of its lines so far */
+    int lock;        /* file descriptor; the folder is ours while it is open */
     char folder[SP_RECORD_FOLDER_BYTES];
 };
 
@@ -27,21 +41,31 @@ int sp_record_open(struct sp_record *record, const char *folder, struct sp_error
 /* A new run: what an earlier one left is set aside, and a new history begins. */
 int sp_record_begin(struct sp_record *record, struct sp_error *error);
 
+/* Is given a line of a history; borrowed. */
+typedef void sp_record_take(void *arg, const json_t *line);
+
 /* A run that goes on after a round: its history stays, without lines of later rounds, without the report of that one if
- * it is evaluated again, and without a line that was cut in the middle. */
-int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, struct sp_error *error);
+ * it is evaluated again, and without a line that was cut in the middle. `take` is given what stays. */
+int sp_record_go_on(struct sp_record *record, uint32_t round, bool evaluates, sp_record_take *take, void *arg,
+                    struct sp_error *error);
 void sp_record_close(struct sp_record *record);
 
 /* Writes FOLDER/job.yaml: the whole job, with what --set said, as a job file that makes the same run again. */
 int sp_record_job(const struct sp_record *record, const struct sp_job *job, struct sp_error *error);
 
-/* A line of the history. `seconds` since the start; `bytes` are pushed and updated so far. */
-int sp_record_report(struct sp_record *record, const struct sp_report *report, double seconds, uint64_t pushed,
-                     uint64_t updated, struct sp_error *error);
+/* A line of the history: the rounds since the last one. */
+int sp_record_point(struct sp_record *record, const struct sp_point *point, struct sp_error *error);
 
 /* A line of the history: a decision with all its numbers. `layout` names its rates. */
 int sp_record_event(struct sp_record *record, const struct sp_event *event, const struct sp_layout *layout,
                     double seconds, struct sp_error *error);
+
+/* Reads of the history, from byte `at` on: as many bytes as there are, at most `room`; 0: no more. -1: it cannot be
+ * read.
+ */
+ssize_t sp_record_read(const struct sp_record *record, off_t at, char *to, size_t room);
+/* The byte that lines of this round and later ones begin behind. Some of earlier rounds may follow it as well. */
+off_t sp_record_find(const struct sp_record *record, uint32_t round);
 
 /* Writes FOLDER/NAME atomically. */
 int sp_record_json(const struct sp_record *record, const char *name, json_t *object, struct sp_error *error);

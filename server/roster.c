@@ -244,6 +244,8 @@ static void seat(struct sp_round *r, int w, int slot)
     memcpy(s->ticket, worker->ticket, SP_TICKET_BYTES);
     s->expected = false;
     s->view.joins++;
+    s->timed = 0;
+    s->view.latency_ms = 0.0;
     s->view.live = true;
     s->view.peer = worker->peer;
     worker->slot = slot;

@@ -15,6 +15,7 @@
 #define PROBE_ROUNDS 32u
 #define WAITING_SHARE 5.0 /* of the time, one part in so many may go into waiting for those who are late */
 #define TICK_MS 1000
+#define LATENCY_ROUNDS 32.0 /* that an average of it goes back, more or less */
 
 /* --- making and ending -----------------------------------------------------------------------------------------------
  */
@@ -270,6 +271,19 @@ static void abstain(struct sp_round *r, int slot, const char *why)
                   sp_roster_name(r, slot), slot, r->round, r->tally.slot[slot].arrived, why);
 }
 
+/* Its push is whole. Milliseconds are coarse where rounds are short, but their average is not. */
+static void note_whole(struct sp_round *r, int slot)
+{
+    struct slot *s = &r->slots[slot];
+    double ms = (double)(r->now_ms - r->began_ms);
+
+    s->whole_at = ++r->whole_count;
+    if (r->paused)
+        return;
+    s->timed++;
+    s->view.latency_ms += (ms - s->view.latency_ms) / fmin((double)s->timed, LATENCY_ROUNDS);
+}
+
 /* The chunk is in its place: check what only its values can tell. */
 static int take_chunk(struct sp_round *r, int slot, const struct sp_message *message, struct sp_error *error)
 {
@@ -287,6 +301,8 @@ static int take_chunk(struct sp_round *r, int slot, const struct sp_message *mes
     if (rc != SP_OK)
         return rc;
     sp_tally_arrived(&r->tally, (unsigned)slot);
+    if (r->tally.slot[slot].arrived == r->tally.chunks)
+        note_whole(r, slot);
     sp_scalars_take(r, slot, message);
     return SP_OK;
 }

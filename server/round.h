@@ -142,6 +142,8 @@ struct sp_slot_view {
     uint64_t duplicates; /* chunks dropped because the slot had given them already */
     uint64_t abstained;  /* rounds */
     uint64_t resyncs, joins;
+    uint64_t last;     /* rounds in which it was the last to be in */
+    double latency_ms; /* from a round's beginning until its push is whole, averaged over recent rounds; 0: none yet */
     uint64_t compared, disagreed; /* coordinates, with the vote */
     double correlation;           /* of its votes with those of half the others, or higher; NaN: unknown */
     bool suspected, is_excluded;  /* by server.quarantine */
@@ -153,6 +155,7 @@ struct sp_view {
     enum sp_stage stage;
     uint32_t round; /* committed */
     uint32_t rounds;
+    double epoch, epochs; /* of them; 0 while `examples` are unknown */
     uint64_t examples, test_examples;
     enum sp_phase phase;
     const struct sp_layout *layout; /* NULL while unknown */
@@ -173,6 +176,7 @@ struct sp_view {
     const float *rates; /* one a trained tensor, or NULL */
     double train_loss;  /* of the last rounds */
     bool evaluated, partial;
+    uint32_t evaluated_round;
     uint64_t correct, total;
     double test_loss;
     uint64_t float32_bytes; /* what each direction would have cost with float32 all the way */
@@ -271,6 +275,27 @@ enum sp_phase sp_round_phase(const struct sp_round *r, uint32_t round);
 /* NULL while unknown. Cheap as well. */
 const struct sp_layout *sp_round_layout(const struct sp_round *r);
 void sp_round_view(struct sp_round *r, struct sp_view *view);
+
+/* The round that was committed last, as a report of it alone; without evaluation. Cheap. NULL before round 1. */
+const struct sp_report *sp_round_latest(const struct sp_round *r);
+/* What each direction would have cost so far with float32 all the way. Cheap as well. */
+uint64_t sp_round_float32_bytes(const struct sp_round *r);
+
+/* What a change of phase would be now, and how near it is. */
+struct sp_outlook {
+    bool pending;     /* one lies ahead */
+    enum sp_phase to; /* where it leads */
+    const char *rule; /* of lambda: static; NULL where it has no part */
+    double lambda;    /* NaN: not known before there are statistics, or no part */
+    bool about;       /* it is a guess */
+    struct sp_numbers numbers;
+    unsigned flat_needed;      /* of `auto`: windows in a row */
+    double bar;                /* what a window must bring, as a share of the loss won so far */
+    uint32_t earliest, latest; /* rounds: not before, and at that in any case; 0: no such bound */
+    char words[320];
+};
+
+void sp_round_outlook(const struct sp_round *r, struct sp_outlook *outlook);
 
 /* When sp_round_tick() is due at the latest. */
 uint64_t sp_round_due_ms(const struct sp_round *r);

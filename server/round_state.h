@@ -49,6 +49,8 @@ struct slot {
     bool abstains; /* from chunk `arrived` on */
     bool dropped;  /* the round went on without it */
     uint64_t behind_said_ms;
+    uint64_t timed;    /* rounds in view.latency_ms */
+    uint64_t whole_at; /* in the order of this round's pushes, when its own was whole */
     bool has_dot, has_loss;
     double dot, loss;
     struct scalars now, before;
@@ -74,6 +76,7 @@ struct evaluation {
     struct part part[SP_SLOTS_MAX];
     /* the last one that ended */
     bool any, partial;
+    uint32_t ended; /* its round; 0: before the server was restarted */
     uint64_t correct, total, expected;
     double loss;
 };
@@ -205,6 +208,8 @@ struct sp_round {
     unsigned voters;
     uint64_t float32_bytes;
     struct sp_report report;
+    struct sp_report latest; /* of the round that was committed last */
+    uint64_t whole_count;    /* pushes that were whole so far */
 
     char over_reason[256];
     bool stopped;

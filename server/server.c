@@ -134,13 +134,11 @@ static void note_history(struct sp_server *server, int rc, const struct sp_error
 
 static void do_report(struct sp_server *server, const struct sp_action *action)
 {
+    struct sp_point point = sp_progress_report(server, &action->report);
     struct sp_error error = {0};
 
     log_report(server, &action->report);
-    note_history(server,
-                 sp_record_report(&server->record, &action->report, seconds_so_far(server), server->bytes.pushed,
-                                  server->bytes.updated, &error),
-                 &error);
+    note_history(server, sp_record_point(&server->record, &point, &error), &error);
 }
 
 static void do_event(struct sp_server *server, const struct sp_action *action)
@@ -265,6 +263,7 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
 static void do_action(struct sp_server *server, const struct sp_action *action)
 {
     struct sp_peer *peer = sp_peer_find(server, action->peer);
+    uint64_t began;
 
     switch (action->type) {
     case SP_ACTION_WELCOME:
@@ -282,7 +281,9 @@ static void do_action(struct sp_server *server, const struct sp_action *action)
             sp_update_follow(server, peer);
         break;
     case SP_ACTION_UPDATE:
+        began = uv_hrtime();
         sp_update_chunk(server, action);
+        server->progress.totals.send_ns += uv_hrtime() - began;
         break;
     case SP_ACTION_COMMIT:
         if (server->first_round_ms == 0)
@@ -327,6 +328,23 @@ static void arm_timer(struct sp_server *server)
     (void)uv_timer_start(&server->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
+static void settle(struct sp_server *server)
+{
+    uint64_t began = uv_hrtime();
+
+    sp_round_settle(server->round);
+    server->progress.totals.tally_ns += uv_hrtime() - began;
+}
+
+static bool flush(struct sp_server *server)
+{
+    uint64_t began = uv_hrtime();
+    bool all = sp_update_flush(server);
+
+    server->progress.totals.send_ns += uv_hrtime() - began;
+    return all;
+}
+
 void sp_server_drain(struct sp_server *server)
 {
     struct sp_action action;
@@ -337,7 +355,7 @@ void sp_server_drain(struct sp_server *server)
     /* A COMMIT that waits for the disk holds up what follows it. */
     while (!sp_keep_waits(server) && sp_round_next(server->round, &action))
         do_action(server, &action);
-    sp_round_settle(server->round);
+    settle(server);
     server->draining = false;
     if (server->init != NULL && !sp_round_needs_init(server->round))
         sp_initial_close(server);
@@ -350,7 +368,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct sp_server *server = prepare->data;
 
     do {
-        while (!sp_update_flush(server)) /* each time at least one follows no longer */
+        while (!flush(server)) /* each time at least one follows no longer */
             sp_server_drain(server);
     } while (sp_peers_relieve(server));
 }
@@ -613,7 +631,8 @@ static int open_run(struct sp_server *server, const struct sp_server_options *op
     if (rc != SP_OK)
         return rc;
     if (sp_keep_goes_on(server, &after))
-        return sp_record_go_on(&server->record, after, sp_round_evaluates(server->round), error);
+        return sp_record_go_on(&server->record, after, sp_round_evaluates(server->round), sp_progress_recall,
+                               &server->progress, error);
     sp_round_exchange_only(server->round, options->exchange_only);
     rc = sp_initial_open(server, error);
     if (rc == SP_OK)
@@ -634,6 +653,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
         return sp_error_set(error, SP_E_NOMEM, "no memory for the server, or --out is too long");
     }
     server->record.lock = -1;
+    sp_series_init(&server->progress.series);
     server->job = *options->job;
     server->exchange_only = options->exchange_only;
     server->next_id = 1;

@@ -6,6 +6,7 @@
 #include "proto/reader.h"
 #include "server/keep.h"
 #include "server/limit.h"
+#include "server/progress.h"
 #include "server/record.h"
 #include "server/round.h"
 #include "server/security.h"
@@ -94,6 +95,7 @@ struct sp_server {
     struct sp_buffers frames; /* of rounds */
     struct sp_bytes bytes;
     struct sp_record record;
+    struct sp_progress progress;
     uint64_t started_ms, first_round_ms, over_ms;
     uint64_t history_lost;       /* lines of the history, since it could be written last */
     uint64_t strangers_since_ms; /* since when `strangers` were sent away */

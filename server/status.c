@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char *stage_name(enum sp_stage stage)
@@ -107,6 +108,14 @@ static const char *slot_state(const struct sp_slot_view *s)
     return s->ready ? "live" : "joining";
 }
 
+/* A peer's address without its port. */
+static json_t *host_json(const struct sp_peer *peer)
+{
+    const char *end = peer != NULL ? strrchr(peer->name, ':') : NULL;
+
+    return end != NULL ? json_stringn(peer->name, (size_t)(end - peer->name)) : json_null();
+}
+
 static json_t *slots_json(const struct sp_server *server, const struct sp_view *view)
 {
     json_t *slots = json_array();
@@ -119,6 +128,11 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
         sp_json_put(&slot, "slot", json_integer(i));
         sp_json_put(&slot, "state", json_string(slot_state(s)));
         sp_json_put(&slot, "address", peer != NULL ? json_string(peer->name) : json_null());
+        sp_json_put(&slot, "host", host_json(peer));
+        sp_json_put(&slot, "silent_seconds",
+                    peer != NULL ? sp_json_number(seconds_since(peer->heard_ms)) : json_null());
+        sp_json_put(&slot, "latency_ms", s->latency_ms > 0.0 ? sp_json_number(s->latency_ms) : json_null());
+        sp_json_put(&slot, "last", count(s->last));
         sp_json_put(&slot, "behind", json_boolean(s->behind));
         sp_json_put(&slot, "votes", count(s->votes));
         sp_json_put(&slot, "missed", count(s->missed));
@@ -171,6 +185,95 @@ static json_t *security_json(const struct sp_security *security)
                      sp_security_words(security));
 }
 
+/* --- how it goes -----------------------------------------------------------------------------------------------------
+ */
+
+static json_t *votes_json(const struct sp_point *recent)
+{
+    if (recent->round == 0 || recent->phase == SP_PHASE_SGD)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:f}", "margin", recent->margin, "ties", recent->ties, "unanimous",
+                     recent->unanimous, "flips", recent->flips);
+}
+
+static json_t *estimates_json(const struct sp_point *recent)
+{
+    const struct sp_estimates *e = &recent->estimates;
+
+    if (recent->round == 0 || e->stationarity == 0.0)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "paper", e->paper, "ratio", e->ratio, "denoised", e->denoised,
+                     "noise_scale", e->noise_scale, "stationarity", e->stationarity);
+}
+
+/* What the last seconds say of the speed, and of the time that is left. */
+static void set_pace(json_t **to, const struct sp_server *server, const struct sp_view *view)
+{
+    struct sp_rates rates;
+    json_t *pace;
+
+    if (!sp_progress_rates(server, &rates)) {
+        sp_json_put(to, "pace", json_null());
+        sp_json_put(to, "eta_seconds", json_null());
+        return;
+    }
+    pace = json_object();
+    sp_json_put(&pace, "rounds_per_second", sp_json_number(rates.rounds_per_second));
+    sp_json_put(&pace, "bytes_per_second_in", sp_json_number(rates.bytes_per_second_in));
+    sp_json_put(&pace, "bytes_per_second_out", sp_json_number(rates.bytes_per_second_out));
+    sp_json_put(&pace, "round_ms", sp_json_number(rates.times.round_ms));
+    sp_json_put(&pace, "waiting_ms", sp_json_number(rates.times.waiting_ms));
+    sp_json_put(&pace, "tally_ms", sp_json_number(rates.times.tally_ms));
+    sp_json_put(&pace, "send_ms", sp_json_number(rates.times.send_ms));
+    sp_json_put(to, "pace", pace);
+    sp_json_put(to, "eta_seconds", sp_json_number((double)(view->rounds - view->round) / rates.rounds_per_second));
+}
+
+static void set_progress(json_t **to, const struct sp_server *server, const struct sp_view *view)
+{
+    const struct sp_point *recent = &server->progress.series.recent;
+    bool any = recent->round > 0;
+
+    sp_json_put(to, "epoch", view->examples > 0 ? sp_json_number(view->epoch) : json_null());
+    sp_json_put(to, "epochs", view->examples > 0 ? sp_json_number(view->epochs) : json_null());
+    sp_json_put(to, "loss", any ? sp_json_number(recent->loss) : json_null());
+    sp_json_put(to, "accuracy_round", view->evaluated_round > 0 ? json_integer(view->evaluated_round) : json_null());
+    sp_json_put(to, "rate", any ? sp_json_number(recent->rate) : json_null());
+    sp_json_put(to, "sigma", any ? sp_json_number(recent->sigma) : json_null());
+    sp_json_put(to, "vote", votes_json(recent));
+    sp_json_put(to, "estimates", estimates_json(recent));
+    set_pace(to, server, view);
+}
+
+/* How near a change of phase is, and what it would be now. */
+static json_t *outlook_json(const struct sp_server *server)
+{
+    struct sp_outlook outlook;
+    json_t *object = json_object();
+
+    sp_round_outlook(server->round, &outlook);
+    sp_json_put(&object, "when", key_json(&server->job, "optimizer.switch.when"));
+    sp_json_put(&object, "to", json_string(sp_phase_name(outlook.to)));
+    sp_json_put(&object, "pending", json_boolean(outlook.pending));
+    sp_json_put(&object, "words", json_string(outlook.words));
+    sp_json_put(&object, "lambda", sp_json_number(outlook.lambda));
+    sp_json_put(&object, "lambda_is_a_guess", json_boolean(outlook.about));
+    sp_json_put(&object, "rule", outlook.rule != NULL ? json_string(outlook.rule) : json_null());
+    sp_json_put(&object, "earliest_round", outlook.earliest > 0 ? json_integer(outlook.earliest) : json_null());
+    sp_json_put(&object, "latest_round", outlook.latest > 0 ? json_integer(outlook.latest) : json_null());
+    if (outlook.flat_needed == 0)
+        return object;
+    sp_json_put(&object, "flat_windows", json_integer(outlook.numbers.flat));
+    sp_json_put(&object, "flat_windows_needed", json_integer(outlook.flat_needed));
+    sp_json_put(&object, "last_gain", sp_json_number(outlook.numbers.last_gain));
+    sp_json_put(&object, "bar", sp_json_number(outlook.bar));
+    sp_json_put(&object, "window", json_integer(outlook.numbers.window));
+    return object;
+}
+
+/* --- the whole -------------------------------------------------------------------------------------------------------
+ */
+
 /* How many peers were sent away at each limit. */
 static json_t *limits_json(const struct sp_limits *limits)
 {
@@ -203,7 +306,11 @@ json_t *sp_status_json(struct sp_server *server)
     set_close(&status, server, &view);
     sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
     sp_json_put(&status, "test_accuracy", test_accuracy(&view));
+    set_progress(&status, server, &view);
+    sp_json_put(&status, "switch", outlook_json(server));
     set_switches(&status, &view);
+    sp_json_put(&status, "sgd_lr", sgd_rate(&view));
+    sp_json_put(&status, "outcome", view.stage == SP_STAGE_OVER ? json_string(view.over_reason) : json_null());
     sp_json_put(&status, "keep", sp_keep_json(server));
     sp_json_put(&status, "security", security_json(&server->security));
     sp_json_put(&status, "sent_away", limits_json(&server->limits));

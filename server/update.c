@@ -89,6 +89,7 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
     struct sp_message message = {.frame = {.type = SP_FRAME_COMMIT, .round = action->round}};
     struct sp_buffer *frame;
     enum sp_phase phase = sp_round_phase(server->round, action->round);
+    uint64_t began = uv_hrtime();
 
     message.commit = action->commit;
     frame = sp_codec_encode_pooled(&server->frames, &message, NULL, 0);
@@ -101,6 +102,8 @@ void sp_update_commit(struct sp_server *server, const struct sp_action *action)
     broadcast(server, frame, action->round, false);
     sp_buffer_release(frame);
     drop_old_weights(server, action->round);
+    server->progress.totals.send_ns += uv_hrtime() - began;
+    sp_progress_commit(server, action->round);
 }
 
 void sp_update_finish(struct sp_server *server)

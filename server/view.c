@@ -111,6 +111,16 @@ bool sp_round_evaluates(const struct sp_round *r)
     return r->evaluation.pending;
 }
 
+const struct sp_report *sp_round_latest(const struct sp_round *r)
+{
+    return r->latest.round > 0 ? &r->latest : NULL;
+}
+
+uint64_t sp_round_float32_bytes(const struct sp_round *r)
+{
+    return r->float32_bytes;
+}
+
 const struct sp_layout *sp_round_layout(const struct sp_round *r)
 {
     return r->layout.tensors_count > 0 ? &r->layout : NULL;
@@ -130,6 +140,10 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->stage = r->stage;
     view->round = r->committed;
     view->rounds = r->rounds;
+    if (r->epoch_rounds > 0) {
+        view->epoch = (double)r->committed / (double)r->epoch_rounds;
+        view->epochs = (double)r->rounds / (double)r->epoch_rounds;
+    }
     view->examples = r->examples;
     view->test_examples = r->test_examples;
     view->phase = r->form.phase;
@@ -154,6 +168,7 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->rates = r->rates_in_use ? r->rates : NULL;
     view->train_loss = r->train_loss;
     view->evaluated = r->evaluation.any;
+    view->evaluated_round = r->evaluation.ended;
     view->partial = r->evaluation.partial;
     view->correct = r->evaluation.correct;
     view->total = r->evaluation.total;

@@ -1,4 +1,5 @@
 /* What a run leaves in its folder: lines of the history, the model, whole files. */
+#include "server/point.h"
 #include "server/record.h"
 #include "unit.h"
 
@@ -289,6 +290,7 @@ START_TEST(test_reports)
 
     for (unsigned i = 0; i < 3; i++) {
         struct sp_report report = {.round = 7, .epoch = 1.5, .phase = cases[i].phase, .rate = 0.5, .loss = 0.75};
+        struct sp_point point;
         json_t *line;
 
         report.live = 3;
@@ -300,8 +302,12 @@ START_TEST(test_reports)
         report.expected = 5;
         if (i == 2)
             report.loss = (double)NAN;
-        ck_assert_int_eq(sp_record_report(&record, &report, 2.5, 1000, 2000, &error), SP_OK);
+        point = sp_point_of(&report, 5);
+        point.bytes_pushed = 1000;
+        point.bytes_updated = 2000;
+        ck_assert_int_eq(sp_record_point(&record, &point, &error), SP_OK);
         line = read_line(i, i + 1);
+        ck_assert_double_eq(number(line, "first"), 5);
         ck_assert_double_eq(number(line, "round"), 7);
         expect_text(line, "phase", cases[i].name);
         ck_assert_double_eq(number(line, cases[i].rate), 0.5);
@@ -499,11 +505,20 @@ static void write_history(const char *text)
     ck_assert_int_eq(fclose(to), 0);
 }
 
+static void count_line(void *arg, const json_t *line)
+{
+    unsigned *lines = arg;
+
+    ck_assert_int_ge(json_integer_value(json_object_get(line, "round")), 1);
+    ++*lines;
+}
+
 /* Lines of rounds that were lost go, one that was cut does, and the report of a round that is evaluated once more. */
 START_TEST(test_history_goes_on)
 {
     static const char good[] = "{\"round\":1}\n{\"round\":2,\"event\":\"rates\"}\n{\"round\":2}\n";
     struct sp_event event = an_event(SP_EVENT_DRY_RUN);
+    unsigned lines;
     char text[256];
 
     for (int more = 0; more < 3; more++) {
@@ -514,7 +529,9 @@ START_TEST(test_history_goes_on)
             write_history(text);
             sp_record_close(&record);
             ck_assert_int_eq(sp_record_open(&record, run, &error), SP_OK);
-            ck_assert_int_eq(sp_record_go_on(&record, 2, again == 1, &error), SP_OK);
+            lines = 0;
+            ck_assert_int_eq(sp_record_go_on(&record, 2, again == 1, count_line, &lines, &error), SP_OK);
+            ck_assert_uint_eq(lines, again == 1 ? 2 : 3);
             write_event(&event);
             json_decref(read_line(2, again == 1 ? 3 : 4));
         }

@@ -1,0 +1,127 @@
+#include "server/series.h"
+
+#include "server/record.h"
+
+#include <math.h>
+#include <string.h>
+
+#define RECENT 32.0 /* rounds that a moving average goes back, more or less */
+
+void sp_series_init(struct sp_series *series)
+{
+    memset(series, 0, sizeof *series);
+    series->stride = 1;
+}
+
+static void average(double *to, double value)
+{
+    if (!isfinite(value))
+        return;
+    *to = isfinite(*to) ? *to + (value - *to) / RECENT : value;
+}
+
+static void add_recent(struct sp_point *recent, const struct sp_point *point)
+{
+    double loss = recent->loss, margin = recent->margin, ties = recent->ties;
+    double unanimous = recent->unanimous, flips = recent->flips;
+    bool first = recent->round == 0;
+    bool voted = first || (recent->voted > 0 && point->voted > 0);
+
+    *recent = *point;
+    if (first)
+        return;
+    recent->loss = loss;
+    average(&recent->loss, point->loss);
+    if (!voted)
+        return;
+    recent->margin = margin;
+    recent->ties = ties;
+    recent->unanimous = unanimous;
+    recent->flips = flips;
+    average(&recent->margin, point->margin);
+    average(&recent->ties, point->ties);
+    average(&recent->unanimous, point->unanimous);
+    average(&recent->flips, point->flips);
+}
+
+/* Neighbours become one. An odd one out stays as it is. */
+static void merge_neighbours(struct sp_series *series)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < series->count; i += 2) {
+        struct sp_point merged = series->point[i];
+
+        if (i + 1 < series->count)
+            sp_point_merge(&merged, &series->point[i + 1]);
+        series->point[n++] = merged;
+    }
+    series->count = n;
+    series->stride *= 2;
+}
+
+void sp_series_add(struct sp_series *series, const struct sp_point *point)
+{
+    struct sp_point *last = series->count > 0 ? &series->point[series->count - 1] : NULL;
+
+    if (last != NULL && point->round <= last->round)
+        return;
+    add_recent(&series->recent, point);
+    if (last != NULL && point->round - last->first < series->stride) {
+        sp_point_merge(last, point);
+        return;
+    }
+    if (series->count == SP_SERIES_POINTS_MAX)
+        merge_neighbours(series);
+    last = &series->point[series->count - 1];
+    if (series->count > 0 && point->round - last->first < series->stride)
+        sp_point_merge(last, point);
+    else
+        series->point[series->count++] = *point;
+}
+
+/* The place of the first point with a `round` after this one. */
+static uint32_t place_after(const struct sp_series *series, uint32_t round)
+{
+    uint32_t low = 0, high = series->count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (series->point[middle].round > round)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void sp_series_evaluated(struct sp_series *series, const struct sp_point *point)
+{
+    uint32_t at = place_after(series, point->round - 1);
+    struct sp_point *to = &series->point[at];
+
+    if (at == series->count || point->round < to->first)
+        return;
+    to->evaluated = point->evaluated;
+    to->correct = point->correct;
+    to->total = point->total;
+    to->expected = point->expected;
+    to->test_loss = point->test_loss;
+}
+
+const struct sp_point *sp_series_after(const struct sp_series *series, uint32_t round)
+{
+    uint32_t at = place_after(series, round);
+
+    return at < series->count ? &series->point[at] : NULL;
+}
+
+json_t *sp_series_json(const struct sp_series *series, uint32_t after)
+{
+    json_t *points = json_array();
+
+    for (uint32_t i = place_after(series, after); i < series->count; i++)
+        sp_json_append(&points, sp_point_json(&series->point[i]));
+    return points;
+}

@@ -1,0 +1,32 @@
+/* The job's curve for people who look at it while it runs: as many points as a chart can show, however many rounds.
+ *
+ * Every point covers `stride` rounds, the last one up to that many. When all places are taken neighbours are merged,
+ * two to one, and the stride doubles. So a round costs a few additions, and memory stays what it is. Pure.
+ */
+#pragma once
+
+#include "server/point.h"
+
+#define SP_SERIES_POINTS_MAX 1024
+
+struct sp_series {
+    uint32_t count;
+    uint32_t stride;        /* rounds a point; a power of 2 */
+    struct sp_point recent; /* means of recent rounds: moving averages; .round 0: none yet */
+    struct sp_point point[SP_SERIES_POINTS_MAX];
+};
+
+void sp_series_init(struct sp_series *series);
+
+/* Takes the rounds that follow those it has: one, or some that are one point already. Those that it has are left out.
+ */
+void sp_series_add(struct sp_series *series, const struct sp_point *point);
+
+/* The evaluation of a round that it has (evaluations take their time). */
+void sp_series_evaluated(struct sp_series *series, const struct sp_point *point);
+
+/* The first point with a `round` after this one, or NULL. Valid until the next call of another function here. */
+const struct sp_point *sp_series_after(const struct sp_series *series, uint32_t round);
+
+/* All of them, or those after a round, as an array. */
+json_t *sp_series_json(const struct sp_series *series, uint32_t after);

@@ -256,7 +256,10 @@ const struct sp_key sp_job_keys[] = {
          "SGD rate of tensors that travel in full precision (`tensors`); it follows `optimizer.sign.schedule`"),
 
     STRING("server.listen", server.listen, 0, "127.0.0.1:7700", "HOST:PORT where the server waits for workers"),
-    STRING("server.http", server.http, 0, "", "HOST:PORT for people and monitoring; accepted, not served yet"),
+    STRING(
+        "server.http", server.http, 0, SP_HTTP_AUTO,
+        "HOST:PORT of the dashboard and of what monitoring reads; `auto`: 127.0.0.1:7701, or any free port if that is "
+        "taken; `off`: none"),
     CHOICE("server.close", server.close, 0, "all", closes,
            "when a round closes: `all` live workers are in, or a quorum: `close: {quorum: 3, deadline: adaptive}`"),
     UINT("server.close.quorum", server.quorum, 0, "0", 0, SP_WORKERS_MAX,
@@ -326,6 +329,9 @@ const struct sp_key sp_job_keys[] = {
            "server listens on loopback only"),
     STRING("security.operator_token_file", security.operator_token_file, SP_KEY_PATH, "",
            "file with another secret, for operators over the network; empty: the server takes none"),
+    STRING("security.http_token_file", security.http_token_file, SP_KEY_PATH, "",
+           "file with a secret that `server.http` asks for, which is needed where other machines can reach it; empty: "
+           "none"),
     SWITCH("security.insecure", security.insecure, 0, "false",
            "`true`: listen off loopback without TLS, although nothing protects the frames after the handshake then"),
     STRING("security.tls.cert", security.tls.cert, SP_KEY_PATH, "",

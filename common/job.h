@@ -80,6 +80,9 @@ struct sp_schedule_step {
     double epochs, factor;
 };
 
+#define SP_HTTP_AUTO "auto"
+#define SP_HTTP_OFF "off"
+
 struct sp_job {
     char job[64]; /* its name: letters, digits, '.', '_', '-'; first a letter or digit */
     uint64_t seed;
@@ -177,7 +180,7 @@ struct sp_job {
     } full;
     struct {
         char listen[256]; /* HOST:PORT, [HOST]:PORT */
-        char http[256];   /* accepted, not served yet */
+        char http[256];   /* HOST:PORT, or SP_HTTP_AUTO or SP_HTTP_OFF, which "" means as well */
         enum sp_close close;
         uint32_t quorum; /* with close: quorum; 1..workers; else 0 */
         enum sp_deadline deadline;
@@ -210,6 +213,7 @@ struct sp_job {
     struct {
         char token_file[SP_STRING_BYTES];          /* the secret of server and workers; "": none */
         char operator_token_file[SP_STRING_BYTES]; /* of server and operators over the network; "": none */
+        char http_token_file[SP_STRING_BYTES];     /* of who may read server.http; "": none */
         bool insecure;
         struct {
             char cert[SP_STRING_BYTES], key[SP_STRING_BYTES], ca[SP_STRING_BYTES]; /* PEM files; all or none */

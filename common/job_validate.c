@@ -186,7 +186,8 @@ static void validate_address(const char *path, const char *text, struct findings
 static void validate_server(const struct sp_job *job, struct findings *findings)
 {
     validate_address("server.listen", job->server.listen, findings);
-    if (job->server.http[0] != '\0')
+    if (job->server.http[0] != '\0' && strcmp(job->server.http, SP_HTTP_AUTO) != 0 &&
+        strcmp(job->server.http, SP_HTTP_OFF) != 0)
         validate_address("server.http", job->server.http, findings);
     if (job->server.close == SP_CLOSE_QUORUM && job->server.quorum == 0)
         find(findings, "server.close.quorum",

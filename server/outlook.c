@@ -50,8 +50,9 @@ static void look_at_auto(const struct sp_round *r, struct sp_outlook *outlook)
     if (n->windows == 0)
         say(outlook, "; no window of %u rounds is over yet", n->window);
     else
-        say(outlook, "; flat windows %u of %u, last gain %.3g %%, bar %.3g %%", n->flat, outlook->flat_needed,
-            n->last_gain * 100.0, outlook->bar * 100.0);
+        say(outlook, "; flat windows %u of %u, last gain %.3g %%, bar %.3g %%",
+            n->flat < outlook->flat_needed ? n->flat : outlook->flat_needed, outlook->flat_needed, n->last_gain * 100.0,
+            outlook->bar * 100.0);
     if (r->round < outlook->earliest)
         say(outlook, "; not before round %u", outlook->earliest);
     say(outlook, "; at round %u in any case", outlook->latest);
@@ -112,14 +113,24 @@ static void look_ahead(const struct sp_round *r, struct sp_outlook *outlook)
         say(outlook, "; a dry run (optimizer.switch.dry_run): it is only said");
 }
 
+static void look_at_rate(const struct sp_round *r, struct sp_outlook *outlook)
+{
+    double gamma = sp_rates_gamma(r, r->form.phase, r->committed);
+    double unbounded;
+
+    outlook->rule = sp_decide_rule_name(&r->decide);
+    if (sp_decide_can_switch(&r->decide))
+        outlook->lambda = sp_decide_lambda(&r->decide, gamma, sqrt(r->step.whole), &unbounded);
+    outlook->about = sp_decide_needs_mean(&r->decide) && !isnan(outlook->lambda);
+}
+
 void sp_round_outlook(const struct sp_round *r, struct sp_outlook *outlook)
 {
-    double unbounded;
+    bool to_margin = r->form.phase == SP_PHASE_SIGN && r->job.optimizer.switch_.to == SP_SWITCH_TO_MARGIN;
 
     memset(outlook, 0, sizeof *outlook);
     outlook->lambda = (double)NAN;
-    outlook->to = r->form.phase == SP_PHASE_SIGN && r->job.optimizer.switch_.to == SP_SWITCH_TO_MARGIN ? SP_PHASE_MARGIN
-                                                                                                       : SP_PHASE_SGD;
+    outlook->to = to_margin ? SP_PHASE_MARGIN : SP_PHASE_SGD;
     if (r->job.optimizer.mode != SP_MODE_HYBRID) {
         say(outlook, "none: optimizer.mode is not hybrid, and the job has one phase");
     } else if (r->stage == SP_STAGE_NEW || r->stage == SP_STAGE_GATHERING) {
@@ -131,14 +142,8 @@ void sp_round_outlook(const struct sp_round *r, struct sp_outlook *outlook)
         say(outlook, "all rounds are done");
     } else {
         sp_decide_numbers(&r->decide, &outlook->numbers);
-        if (outlook->to == SP_PHASE_SGD) {
-            double gamma = r->committed > 0 ? sp_rates_gamma(r, r->form.phase, r->committed) : (double)NAN;
-
-            outlook->rule = sp_decide_rule_name(&r->decide);
-            if (sp_decide_can_switch(&r->decide) && r->committed > 0)
-                outlook->lambda = sp_decide_lambda(&r->decide, gamma, sqrt(r->step.whole), &unbounded);
-            outlook->about = sp_decide_needs_mean(&r->decide) && !isnan(outlook->lambda);
-        }
+        if (!to_margin && r->committed > 0)
+            look_at_rate(r, outlook);
         look_ahead(r, outlook);
     }
 }

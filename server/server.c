@@ -3,6 +3,7 @@
 #include "common/address.h"
 #include "common/check.h"
 #include "common/log.h"
+#include "server/http.h"
 #include "server/server_state.h"
 #include "server/status.h"
 
@@ -16,8 +17,8 @@
 
 #define BACKLOG 511
 #define BEAT_MS 250
-#define OTHER_DESCRIPTORS 48u /* standard streams, loop, listeners, operators, files, and some */
-#define RETURN_MS_MAX 6000    /* a worker's longest pause between attempts, and some */
+#define OTHER_DESCRIPTORS (48u + SP_HTTP_CONNECTIONS_MAX) /* standard streams, loop, operators, files, and some */
+#define RETURN_MS_MAX 6000                                /* a worker's longest pause between attempts, and some */
 #define GOODBYE_MS_MAX 9000
 #define HELLO_MS_AFTER_END 1000
 
@@ -426,7 +427,8 @@ static void on_beat(uv_timer_t *timer)
     if (server->absent > 0 && sp_server_now_ms() - server->over_ms < RETURN_MS_MAX)
         return;
     close_listeners(server);
-    if (server->peers_count == 0 || sp_server_now_ms() - server->over_ms >= GOODBYE_MS_MAX) {
+    if ((server->peers_count == 0 && !sp_http_lingers(server)) ||
+        sp_server_now_ms() - server->over_ms >= GOODBYE_MS_MAX) {
         for (struct sp_peer *peer = server->peers; peer != NULL; peer = peer->next)
             sp_stream_close(peer->stream);
         uv_close((uv_handle_t *)timer, NULL);
@@ -605,6 +607,7 @@ void sp_server_destroy(struct sp_server *server)
     if (server == NULL)
         return;
     sp_operators_close(server);
+    sp_http_close(server);
     sp_keep_close(server);
     uv_walk(&server->loop, on_walk, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
@@ -658,6 +661,7 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     server->exchange_only = options->exchange_only;
     server->next_id = 1;
     server->started_ms = sp_server_now_ms();
+    server->started_at = time(NULL);
     (void)strcpy(server->out, options->out);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
@@ -682,6 +686,8 @@ int sp_server_open(struct sp_server **out, const struct sp_server_options *optio
     if (rc == SP_OK)
         rc = sp_operators_open(server, error);
     if (rc == SP_OK)
+        rc = sp_http_open(server, error);
+    if (rc == SP_OK)
         rc = open_clock(server, error); /* signals are ours before anybody can know that we are here */
     if (rc == SP_OK)
         rc = sp_record_text(&server->record, "address", server->address, error);
@@ -702,8 +708,8 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
                     "--exchange-only: updates are sent but not applied; this job measures, and learns nothing");
     sp_log(server->security.insecure ? SP_LOG_WARN : SP_LOG_INFO, "server", "%s", sp_security_words(&server->security));
     say_certificate(server);
-    if (server->job.server.http[0] != '\0')
-        sp_log_warn("server", "server.http (%s) is accepted but not served in this version", server->job.server.http);
+    if (sp_http_url(server) != NULL)
+        sp_log_info("http", "dashboard at %s", sp_http_url(server));
     sp_keep_start(server);
     sp_server_drain(server);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);

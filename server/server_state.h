@@ -12,6 +12,7 @@
 #include "server/security.h"
 #include "server/server.h"
 
+#include <time.h>
 #include <uv.h>
 
 #define PEER_LISTS 1024
@@ -96,6 +97,8 @@ struct sp_server {
     struct sp_bytes bytes;
     struct sp_record record;
     struct sp_progress progress;
+    struct sp_http *http; /* owned; NULL: not served */
+    time_t started_at;    /* this process, since 1970 */
     uint64_t started_ms, first_round_ms, over_ms;
     uint64_t history_lost;       /* lines of the history, since it could be written last */
     uint64_t strangers_since_ms; /* since when `strangers` were sent away */

@@ -1,12 +1,14 @@
 #include "server/status.h"
 
 #include "common/weights.h"
+#include "server/http.h"
 #include "server/server_state.h"
 #include "version.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const char *stage_name(enum sp_stage stage)
@@ -229,6 +231,29 @@ static void set_pace(json_t **to, const struct sp_server *server, const struct s
     sp_json_put(to, "eta_seconds", sp_json_number((double)(view->rounds - view->round) / rates.rounds_per_second));
 }
 
+/* Sums since this server's start, for who takes the differences. */
+static json_t *times_json(const struct sp_totals *totals)
+{
+    double send = (double)totals->send_ns / 1e9, tally = (double)totals->tally_ns / 1e9;
+    double round = (double)totals->round_ns / 1e9;
+
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "rounds", (json_int_t)totals->rounds, "round_seconds", round,
+                     "waiting_seconds", fmax(round - tally - send, 0.0), "tally_seconds", tally, "send_seconds", send);
+}
+
+static json_t *process_json(const struct sp_server *server)
+{
+    struct rusage usage;
+    size_t resident = 0;
+
+    (void)uv_resident_set_memory(&resident);
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return json_pack("{s:I, s:f, s:I}", "resident_bytes", (json_int_t)resident, "cpu_seconds",
+                     (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
+                     "started", (json_int_t)server->started_at);
+}
+
 static void set_progress(json_t **to, const struct sp_server *server, const struct sp_view *view)
 {
     const struct sp_point *recent = &server->progress.series.recent;
@@ -294,6 +319,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "version", json_string(SP_VERSION));
     sp_json_put(&status, "pid", json_integer(getpid()));
     sp_json_put(&status, "address", json_string(server->address));
+    sp_json_put(&status, "http", sp_http_url(server) != NULL ? json_string(sp_http_url(server)) : json_null());
     sp_json_put(&status, "stage", json_string(stage_name(view.stage)));
     sp_json_put(&status, "phase", json_string(sp_phase_name(view.phase)));
     sp_json_put(&status, "round", json_integer(view.round));
@@ -315,6 +341,8 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "security", security_json(&server->security));
     sp_json_put(&status, "sent_away", limits_json(&server->limits));
     sp_json_put(&status, "seconds", sp_json_number(seconds_since(server->started_ms)));
+    sp_json_put(&status, "times", times_json(&server->progress.at_commit));
+    sp_json_put(&status, "process", process_json(server));
     set_bytes(&status, server, &view);
     sp_json_put(&status, "slots", slots_json(server, &view));
     return status;

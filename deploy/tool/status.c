@@ -1,4 +1,4 @@
-/* signpost status, stop, switch: what a running server says, and telling it to end or to go on to the next phase. */
+/* signpost status: what a running server says of itself. */
 #include "common/cli.h"
 #include "deploy/tool/asking.h"
 
@@ -149,35 +149,4 @@ int tool_status(int argc, char **argv)
     }
     json_decref(answer);
     return rc;
-}
-
-/* A command whose answer says no more than that it was taken: `words` follow the name of the run. */
-static int command(int argc, char **argv, const char *line, const char *meaning, const char *words)
-{
-    static const struct argp_option options[] = {TOOL_REMOTE_OPTIONS, {0}};
-    const struct argp argp = {options, tool_parse_asking, "RUN", meaning, NULL, NULL, NULL};
-    struct tool_asking asking = {0};
-    json_t *answer = NULL;
-    int rc = tool_ask_run(argc, argv, &argp, line, &asking, &answer);
-
-    if (rc == SP_EXIT_DONE)
-        (void)printf("%s: %s\n", asking.run != NULL ? asking.run : asking.remote.server, words);
-    json_decref(answer);
-    return rc;
-}
-
-int tool_stop(int argc, char **argv)
-{
-    return command(argc, argv, "stop",
-                   "Ends a running job in order: its files are written, its workers told. RUN is its folder "
-                   "(runs/<job>) or its job file.",
-                   "stopping; the results are in its folder in a moment");
-}
-
-int tool_switch(int argc, char **argv)
-{
-    return command(argc, argv, "switch",
-                   "Begins the next phase of a running job after its present round: from sign to SGD (or margin, as "
-                   "optimizer.switch.to says), or from margin to SGD. RUN is its folder (runs/<job>) or its job file.",
-                   "the next phase begins after this round; its log and history.jsonl tell of it");
 }

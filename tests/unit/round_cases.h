@@ -8,6 +8,7 @@ TCase *round_init_cases(void);       /* initial weights from a file */
 TCase *round_push_cases(void);       /* what is counted, and when a round closes */
 TCase *round_switch_cases(void);     /* the switch, its rates, what a COMMIT says */
 TCase *round_decisions_cases(void);  /* switches by hand, dry runs, refusals */
+TCase *round_outlook_cases(void);    /* how near the switch is; who is late */
 TCase *round_robust_cases(void);     /* statistics and losses of which some are forged */
 TCase *round_margin_cases(void);     /* vote counts as updates; from phase to phase */
 TCase *round_values_cases(void);     /* the SGD phase: wires, modes, rates over time */

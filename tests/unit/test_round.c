@@ -13,6 +13,7 @@ int main(void)
     suite_add_tcase(all, round_push_cases());
     suite_add_tcase(all, round_switch_cases());
     suite_add_tcase(all, round_decisions_cases());
+    suite_add_tcase(all, round_outlook_cases());
     suite_add_tcase(all, round_robust_cases());
     suite_add_tcase(all, round_margin_cases());
     suite_add_tcase(all, round_values_cases());

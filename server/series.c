@@ -60,24 +60,33 @@ static void merge_neighbours(struct sp_series *series)
     series->stride *= 2;
 }
 
-void sp_series_add(struct sp_series *series, const struct sp_point *point)
+/* Whether it went into the last point. */
+static bool extend_last(struct sp_series *series, const struct sp_point *point)
 {
     struct sp_point *last = series->count > 0 ? &series->point[series->count - 1] : NULL;
 
-    if (last != NULL && point->round <= last->round)
+    if (last == NULL || point->round - last->first >= series->stride)
+        return false;
+    sp_point_merge(last, point);
+    return true;
+}
+
+void sp_series_add(struct sp_series *series, const struct sp_point *point)
+{
+    struct sp_point *to;
+
+    if (point->round <= series->recent.round)
         return;
     add_recent(&series->recent, point);
-    if (last != NULL && point->round - last->first < series->stride) {
-        sp_point_merge(last, point);
+    if (extend_last(series, point))
         return;
-    }
     if (series->count == SP_SERIES_POINTS_MAX)
         merge_neighbours(series);
-    last = &series->point[series->count - 1];
-    if (series->count > 0 && point->round - last->first < series->stride)
-        sp_point_merge(last, point);
-    else
-        series->point[series->count++] = *point;
+    if (extend_last(series, point))
+        return;
+    to = &series->point[series->count++];
+    *to = *point;
+    to->first = series->count > 1 ? to[-1].round + 1 : point->first;
 }
 
 /* The place of the first point with a `round` after this one. */

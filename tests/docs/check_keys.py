@@ -20,7 +20,7 @@ def readme_keys():
     keys = {}
     with open(os.path.join(root, "README.md"), encoding="utf-8") as readme:
         for line in readme:
-            row = re.match(r"\| `([a-z0-9_.]+)` \| [^|]* \| (?:`([^`]*)`|(required)) \|", line)
+            row = re.match(r"\| `(?!signpost_|process_)([a-z0-9_.]+)` \| [^|]* \| (?:`([^`]*)`|(required)) \|", line)
             if row:
                 keys[row[1]] = row[2] if row[3] is None else "required"
     return keys

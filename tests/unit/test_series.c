@@ -138,6 +138,19 @@ START_TEST(test_rounds_are_taken_once)
 }
 END_TEST
 
+/* What a server that was killed had not written to the history. */
+START_TEST(test_a_gap)
+{
+    struct sp_point late = point_of(15, 100);
+
+    fill(10, 100);
+    sp_series_add(&series, &late);
+    ck_assert_uint_eq(series.count, 11);
+    ck_assert_uint_eq(series.point[10].first, 11);
+    ck_assert_double_eq(series.point[10].margin, late.margin);
+}
+END_TEST
+
 START_TEST(test_points_of_a_history)
 {
     sp_series_init(&series);
@@ -289,6 +302,7 @@ int main(void)
     tcase_add_test(tests, test_a_million_rounds);
     tcase_add_test(tests, test_what_comes_after_a_round);
     tcase_add_test(tests, test_rounds_are_taken_once);
+    tcase_add_test(tests, test_a_gap);
     tcase_add_test(tests, test_points_of_a_history);
     tcase_add_test(tests, test_evaluations);
     tcase_add_test(tests, test_evaluations_survive_merging);

@@ -1,0 +1,115 @@
+"""Clients of HTTP that are slow, silent, greedy or write nonsense: the rounds do not hear of them."""
+import contextlib
+import os
+import re
+import socket
+import time
+
+import hostile
+
+CONNECTIONS = 32    # that the server takes at once; further ones wait
+NONSENSE = (b'GET / HTTP/9.9\r\n\r\n', b'\r\n' * 5000, b'GET ' + b'/' * 60000 + b' HTTP/1.1\r\n\r\n', b'\x16\x03\x01\x02\x00',
+            b'SGNP' + bytes(2000), b'GET /status HTTP/1.1\r\nHost: x\r\n' + b'A: b\r\n' * 9000,
+            b'POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n',
+            b'GET /status HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n' + b'ffffffff\r\n' + bytes(5000),
+            b'GET /series?from=' + b'9' * 20000 + b' HTTP/1.1\r\nHost: localhost\r\n\r\n', os.urandom(20000))
+
+
+class Http(hostile.Case):
+    def setUp(self):
+        super().setUp()
+        self.start_job(sets=('server.http=127.0.0.1:0',))
+        host, port = self.wait_for_words(self.server, r'dashboard at http://(\S+):(\d+)/').groups()
+        self.web = host, int(port)
+        self.sockets = []
+        self.addCleanup(self.leave)
+
+    def knock(self):
+        self.sockets.append(socket.create_connection(self.web, timeout=1))
+        return self.sockets[-1]
+
+    def leave(self):
+        for s in self.sockets:
+            s.close()
+        self.sockets.clear()
+
+    def ask(self, s, path='/status'):
+        s.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode())
+
+    def answered(self, path='/healthz', limit_s=30):
+        """Whether somebody with a plain request still gets an answer, in the end."""
+        deadline = time.monotonic() + hostile.harness.seconds(limit_s)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                with contextlib.closing(socket.create_connection(self.web, timeout=2)) as s:
+                    self.ask(s, path)
+                    if s.recv(100).startswith(b'HTTP/1.1 200'):
+                        return True
+            time.sleep(0.05)
+        return False
+
+    def test_nonsense(self):
+        with self.attack(rounds=100):
+            for _ in range(5):
+                for raw in NONSENSE:
+                    s = self.knock()
+                    with contextlib.suppress(OSError):
+                        s.sendall(raw)
+                        s.settimeout(0.1)
+                        answer = s.recv(1000)
+                        self.assertRegex(answer, rb'^HTTP/1.1 [345]\d\d |^$', raw[:60])
+                    s.close()
+        self.assertTrue(self.answered())
+        self.check_undisturbed()
+
+    def test_silence_and_slowness(self):
+        """More connections than it takes, that say nothing, or a byte now and then, or do not read what they asked for: they
+        are gone after their ten seconds without a word, and others come to their turn."""
+        with self.attack(rounds=200):
+            all_ = [self.knock() for _ in range(3 * CONNECTIONS)]
+            for i, s in enumerate(all_):
+                with contextlib.suppress(OSError):
+                    if i % 3 == 1:
+                        s.sendall(b'GET /status HTTP/1.1\r\nHost')
+                    elif i % 3 == 2:
+                        self.ask(s, '/series')
+            self.assertTrue(self.answered(limit_s=60))
+        self.leave()
+        self.check_undisturbed()
+
+    def test_greed(self):
+        """As many requests as it will take, on all connections at once, for the dearest answers."""
+        with self.attack(rounds=300):
+            all_ = [self.knock() for _ in range(CONNECTIONS)]
+            got, deadline = 0, time.monotonic() + 5
+            for s in all_:
+                s.setblocking(False)
+            while time.monotonic() < deadline:
+                for i, s in enumerate(all_):
+                    with contextlib.suppress(OSError):
+                        s.send(f'GET /{("series", "status", "metrics", "history")[i % 4]} HTTP/1.1\r\nHost: localhost\r\n\r\n'
+                               .encode())
+                    with contextlib.suppress(OSError):
+                        got += len(s.recv(1 << 20))
+                time.sleep(0.001)
+            self.assertGreater(got, 100000)
+        self.leave()
+        self.assertTrue(self.answered('/status'))
+        self.check_undisturbed()
+
+    def test_the_log_stays_quiet(self):
+        before = len(self.server.err())
+        with self.attack(rounds=50):
+            for raw in NONSENSE * 10:
+                s = self.knock()
+                with contextlib.suppress(OSError):
+                    s.sendall(raw)
+                s.close()
+        lines = re.findall(r'.* http .*', self.server.err()[before:])
+        self.assertEqual(lines, [])
+        self.leave()
+        self.check_undisturbed()
+
+
+if __name__ == '__main__':
+    hostile.main()

@@ -25,7 +25,7 @@ class Http(hostile.Case):
         self.addCleanup(self.leave)
 
     def knock(self):
-        self.sockets.append(socket.create_connection(self.web, timeout=1))
+        self.sockets.append(socket.create_connection(self.web, timeout=hostile.harness.seconds(20)))
         return self.sockets[-1]
 
     def leave(self):
@@ -66,7 +66,7 @@ class Http(hostile.Case):
         """More connections than it takes, that say nothing, or a byte now and then, or do not read what they asked for: they
         are gone after their ten seconds without a word, and others come to their turn."""
         with self.attack(rounds=200):
-            all_ = [self.knock() for _ in range(3 * CONNECTIONS)]
+            all_ = [self.knock() for _ in range(5 * CONNECTIONS // 2)]
             for i, s in enumerate(all_):
                 with contextlib.suppress(OSError):
                     if i % 3 == 1:

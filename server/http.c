@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define PORT_USUAL "7701"
-#define CONNECTION_SECONDS_MAX 10
+#define CONNECTION_SECONDS_MAX 10  /* of silence; also until it is noticed that one was left in the midst of a request \
+                                    */
 #define CONNECTION_BYTES_MAX 16384 /* of a request's head, and of the piece of an answer that is being sent */
 #define BACKLOG 64
 #define SHARE 20u           /* of the loop's time, one part in so many may go into HTTP */

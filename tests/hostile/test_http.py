@@ -33,6 +33,12 @@ class Http(hostile.Case):
             s.close()
         self.sockets.clear()
 
+    def check_undisturbed(self, **more):
+        """The library does not notice that a client has hung up in the midst of its request, but by its silence."""
+        self.leave()
+        self.wait_for(lambda: hostile.files(self.server) <= self.files, 'silent connections to be closed', 60)
+        super().check_undisturbed(**more)
+
     def ask(self, s, path='/status'):
         s.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode())
 
@@ -49,8 +55,9 @@ class Http(hostile.Case):
         return False
 
     def test_nonsense(self):
+        before = len(self.server.err())
         with self.attack(rounds=100):
-            for _ in range(5):
+            for _ in range(3):
                 for raw in NONSENSE:
                     s = self.knock()
                     with contextlib.suppress(OSError):
@@ -60,6 +67,7 @@ class Http(hostile.Case):
                         self.assertRegex(answer, rb'^HTTP/1.1 [345]\d\d |^$', raw[:60])
                     s.close()
         self.assertTrue(self.answered())
+        self.assertEqual(re.findall(r'.* http .*', self.server.err()[before:]), [], 'lines of the log')
         self.check_undisturbed()
 
     def test_silence_and_slowness(self):
@@ -74,7 +82,6 @@ class Http(hostile.Case):
                     elif i % 3 == 2:
                         self.ask(s, '/series')
             self.assertTrue(self.answered(limit_s=60))
-        self.leave()
         self.check_undisturbed()
 
     def test_greed(self):
@@ -95,19 +102,6 @@ class Http(hostile.Case):
             self.assertGreater(got, 100000)
         self.leave()
         self.assertTrue(self.answered('/status'))
-        self.check_undisturbed()
-
-    def test_the_log_stays_quiet(self):
-        before = len(self.server.err())
-        with self.attack(rounds=50):
-            for raw in NONSENSE * 10:
-                s = self.knock()
-                with contextlib.suppress(OSError):
-                    s.sendall(raw)
-                s.close()
-        lines = re.findall(r'.* http .*', self.server.err()[before:])
-        self.assertEqual(lines, [])
-        self.leave()
         self.check_undisturbed()
 
 

@@ -265,7 +265,7 @@ static void on_closed(uv_handle_t *handle)
 {
     struct sp_http *http = handle->data;
 
-    if (handle == (uv_handle_t *)&http->timer) /* the last of the two */
+    if (--http->handles == 0)
         discard(http);
 }
 
@@ -276,6 +276,7 @@ void sp_http_close(struct sp_server *server)
     if (http == NULL)
         return;
     server->http = NULL;
+    http->handles = 2;
     uv_close((uv_handle_t *)&http->poll, on_closed);
     uv_close((uv_handle_t *)&http->timer, on_closed);
     MHD_stop_daemon(http->daemon);

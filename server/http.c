@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define PORT_USUAL "7701"
-#define CONNECTION_SECONDS_MAX 10  /* of silence; also until it is noticed that one was left in the midst of a request \
+#define CONNECTION_SECONDS_MAX                                                                                         \
+    10                             /* of silence; also until it is noticed that one was left in the midst of a request \
                                     */
 #define CONNECTION_BYTES_MAX 16384 /* of a request's head, and of the piece of an answer that is being sent */
 #define BACKLOG 64
@@ -212,6 +213,11 @@ static void discard(struct sp_http *http)
     free(http);
 }
 
+bool sp_http_is_wanted(const struct sp_job *job)
+{
+    return job->server.http[0] != '\0' && strcmp(job->server.http, SP_HTTP_OFF) != 0;
+}
+
 int sp_http_open(struct sp_server *server, struct sp_error *error)
 {
     const char *where = server->job.server.http;
@@ -219,7 +225,7 @@ int sp_http_open(struct sp_server *server, struct sp_error *error)
     struct sp_http *http;
     int rc;
 
-    if (where[0] == '\0' || strcmp(where, SP_HTTP_OFF) == 0)
+    if (!sp_http_is_wanted(&server->job))
         return SP_OK;
     http = calloc(1, sizeof *http);
     if (http == NULL)

@@ -16,7 +16,7 @@
  */
 #pragma once
 
-#include "common/error.h"
+#include "common/job.h"
 
 #include <stdbool.h>
 
@@ -24,6 +24,9 @@
 
 struct sp_http;
 struct sp_server;
+
+/* False: server.http is "off". */
+bool sp_http_is_wanted(const struct sp_job *job);
 
 /* Listens as server.http says. "off": does nothing. With "auto" a failure is logged, and the job goes on without. */
 int sp_http_open(struct sp_server *server, struct sp_error *error);

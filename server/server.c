@@ -17,8 +17,8 @@
 
 #define BACKLOG 511
 #define BEAT_MS 250
-#define OTHER_DESCRIPTORS (48u + SP_HTTP_CONNECTIONS_MAX) /* standard streams, loop, operators, files, and some */
-#define RETURN_MS_MAX 6000                                /* a worker's longest pause between attempts, and some */
+#define OTHER_DESCRIPTORS 48u /* standard streams, loop, listeners, operators, files, and some */
+#define RETURN_MS_MAX 6000    /* a worker's longest pause between attempts, and some */
 #define GOODBYE_MS_MAX 9000
 #define HELLO_MS_AFTER_END 1000
 
@@ -476,7 +476,8 @@ static void on_hangup(uv_signal_t *handle, int number)
  * connections get a number of them, and where that is used up others wait for one. */
 static int limit_connections(struct sp_server *server, struct sp_error *error)
 {
-    const rlim_t wanted = server->limits.connections + CONNECTIONS_ENDING + OTHER_DESCRIPTORS;
+    const unsigned others = OTHER_DESCRIPTORS + (sp_http_is_wanted(&server->job) ? SP_HTTP_CONNECTIONS_MAX : 0);
+    const rlim_t wanted = server->limits.connections + CONNECTIONS_ENDING + others;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -486,12 +487,12 @@ static int limit_connections(struct sp_server *server, struct sp_error *error)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
         (void)getrlimit(RLIMIT_NOFILE, &limit);
     }
-    if (limit.rlim_cur < OTHER_DESCRIPTORS + server->job.workers)
+    if (limit.rlim_cur < others + server->job.workers)
         return sp_error_set(
             error, SP_E_IO,
             "only %llu files may be open here, but %u workers need %u; raise the limit with 'ulimit -n'",
-            (unsigned long long)limit.rlim_cur, server->job.workers, OTHER_DESCRIPTORS + server->job.workers);
-    server->peers_max = (unsigned)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - OTHER_DESCRIPTORS;
+            (unsigned long long)limit.rlim_cur, server->job.workers, others + server->job.workers);
+    server->peers_max = (unsigned)(limit.rlim_cur < wanted ? limit.rlim_cur : wanted) - others;
     return SP_OK;
 }
 

@@ -18,7 +18,7 @@ class Descriptors(faults.Case):
     def start_limited(self, number, *sets):
         run = self.folder / 'run'
         argv = limited(number, harness.SIGNPOSTD, '--config', harness.DIGITS, '--listen', '127.0.0.1:0', '--out', run)
-        for item in sets:
+        for item in ('server.http=off', *sets):
             argv += ['--set', item]
         server = harness.Server('server', argv, self.folder, run)
         self.processes.append(server)
@@ -83,6 +83,9 @@ class Descriptors(faults.Case):
         server = self.start_limited(64, 'workers=100')
         self.wait_for_end(server, 1)
         self.assertRegex(server.err(), r'only 64 files may be open here, but 100 workers need 148; .*ulimit -n')
+        server = self.start_limited(64, 'workers=100', 'server.http=auto')
+        self.wait_for_end(server, 1)
+        self.assertRegex(server.err(), '100 workers need 180; ')
 
     def test_started_with_next_to_none(self):
         """No program starts with so few, and each says so."""

@@ -81,6 +81,15 @@ static void print(const struct need_job *job, const char *whose, const struct ne
         print_row(job, "and while a checkpoint is made", need->checkpoint);
 }
 
+/* Frames at the start are the initial weights, which one worker gives. */
+static void say_others(const struct need *worker)
+{
+    for (unsigned i = 0; i < worker->rows; i++)
+        if (worker->row[i].what == need_waiting && worker->row[i].bytes[NEED_START] >= SHOWN_BYTES)
+            (void)printf("  (of the one that gives the initial weights; the others take up to %.1f less)\n",
+                         worker->row[i].bytes[NEED_START] / 1e6);
+}
+
 void check_need(const struct sp_job *job, const struct check_model *model)
 {
     const struct need_job need = describe(job, model);
@@ -88,9 +97,9 @@ void check_need(const struct sp_job *job, const struct check_model *model)
 
     need_of_server(&need, &of);
     print(&need, "the server", &of);
+    if (need.journals)
+        (void)printf("  (while its disk is slow, the journal waits: up to %.0f more)\n", NEED_JOURNAL_BYTES / 1e6);
     need_of_worker(&need, &of);
     print(&need, "a worker", &of);
-    if (!need.init_file)
-        (void)printf("  (of the one that gives the initial weights; the others take up to %.1f less)\n",
-                     sizeof(float) * (double)model->layout.coordinates / 1e6);
+    say_others(&of);
 }

@@ -34,6 +34,14 @@ static bool begins(const struct line *line, const char *with)
     return line->said_bytes >= count && memcmp(line->said, with, count) == 0;
 }
 
+/* As far as it said anything. */
+static bool is_ours(const struct line *line)
+{
+    size_t count = line->said_bytes < 4 ? line->said_bytes : 4;
+
+    return memcmp(line->said, SP_FRAME_MAGIC, count) == 0;
+}
+
 static const char *known_other(const struct line *line)
 {
     static const struct {
@@ -83,11 +91,12 @@ static void say_silence(const struct line *line, const struct words *to)
             LINE_SECONDS);
 }
 
-static void say_closed(const struct words *to)
+static void say_closed(const struct line *line, const struct words *to)
 {
     say(to,
-        "it takes the connection and closes it without a word: no Signpost server, or a proxy or a container's port "
-        "behind which none runs; look at host and port, and whether the server is started");
+        "it takes the connection and closes it without a word: no Signpost server%s, or a proxy or a container's port "
+        "behind which none runs; look at host and port, and whether the server is started",
+        line->tls == NULL ? " (perhaps one that speaks TLS)" : "");
 }
 
 /* --- how far it came -------------------------------------------------------------------------------------------------
@@ -138,10 +147,10 @@ static void say_tls(const struct line *line, const struct sp_error *error, const
 {
     bool is_tls = begins(line, "\x15\x03") || begins(line, "\x16\x03");
 
-    if (error->code == SP_E_TIMEOUT)
-        say_silence(line, to);
+    if (line->said_bytes == 0 && error->code != SP_E_TIMEOUT)
+        say_closed(line, to);
     else if (line->said_bytes == 0)
-        say_closed(to);
+        say_silence(line, to);
     else if (is_full(line))
         say(to, "the server is at its limit of connections; try again in a while (server.limits)");
     else if (begins(line, SP_FRAME_MAGIC))
@@ -232,12 +241,12 @@ static void say_frames(const struct line *line, const struct sp_error *error, co
             line->said[4]);
     else if (line->is_bye)
         say_bye(line, to);
+    else if (!is_ours(line))
+        say_other(line, to);
     else if (error->code == SP_E_TIMEOUT)
         say_silence(line, to);
     else if (hung_up && line->said_bytes == 0)
-        say_closed(to);
-    else if (line->said_bytes > 0 && !begins(line, SP_FRAME_MAGIC))
-        say_other(line, to);
+        say_closed(line, to);
     else if (error->code == SP_E_MISMATCH)
         say(to, "not authorised: %s", error->text);
     else

@@ -3,7 +3,6 @@
 #include "common/buffer.h"
 #include "common/pack.h"
 #include "common/planes.h"
-#include "server/tally.h"
 
 #include <assert.h>
 #include <string.h>
@@ -17,6 +16,8 @@
 #define SOCKETS_BYTES 5e6 /* that the kernel holds for a connection, before anything waits in the program */
 #define MOMENTS 4         /* Adam's m and v, of this round and of the next one */
 #define FLOAT (double)sizeof(float)
+
+const char need_waiting[] = "frames that wait for the line";
 
 static struct sp_round_form form_of(const struct need_job *job, enum need_column column)
 {
@@ -76,7 +77,7 @@ static double window(const struct need_job *job, enum need_column column)
     uint32_t chunks = sp_chunks_count(job->layout, &form);
     double bytes = 0.0;
 
-    for (uint32_t k = 0; k < chunks && k < SP_TALLY_WINDOW; k++)
+    for (uint32_t k = 0; k < chunks && k < NEED_WINDOW; k++)
         bytes += (double)sp_chunk_at(job->layout, &form, k).bytes;
     return bytes * job->workers;
 }
@@ -94,14 +95,15 @@ static double frames(const struct need_job *job, enum need_column column)
 static void add_values(const struct need_job *job, struct need *need)
 {
     double d = (double)job->layout->coordinates;
-    double margin_chunks = (d + SP_CHUNK_MARGIN - 1) / SP_CHUNK_MARGIN;
+    const uint64_t margin_chunks = (job->layout->coordinates + SP_CHUNK_MARGIN - 1) / SP_CHUNK_MARGIN;
+    const uint64_t decoded = (uint64_t)job->workers * SP_CHUNK_SHORT;
     bool coded = job->has[NEED_SGD] && job->wire != SP_WIRE_F32;
 
     add(job, need, "values of an update", job->has[NEED_MARGIN] ? NEED_MARGIN : NEED_SGD, FLOAT * d);
     add(job, need, "vote counts", NEED_MARGIN,
-        (double)(uint64_t)margin_chunks * (double)sp_planes_bytes(job->workers, SP_CHUNK_MARGIN));
+        (double)margin_chunks * (double)sp_planes_bytes(job->workers, SP_CHUNK_MARGIN));
     add(job, need, "coded values of an update", NEED_SGD, coded ? (job->wire == SP_WIRE_I8 ? 1.0 : 2.0) * d : 0.0);
-    add(job, need, "decoded values of a chunk", NEED_SGD, coded ? FLOAT * job->workers * SP_CHUNK_SHORT : 0.0);
+    add(job, need, "decoded values of a chunk", NEED_SGD, coded ? FLOAT * (double)decoded : 0.0);
     add(job, need, "what int8 left out", NEED_SGD, job->wire == SP_WIRE_I8 ? FLOAT * d : 0.0);
     add(job, need, "Adam's moments", NEED_SGD, job->adam ? MOMENTS * FLOAT * d : 0.0);
     add(job, need, "gradients, and for the journal", NEED_SGD, job->adam && job->journals ? 4.0 * FLOAT * d : 0.0);
@@ -136,7 +138,7 @@ static double push(const struct need_job *job, enum need_column column)
     uint32_t chunks = sp_chunks_count(job->layout, &form);
     double bytes = 0.0;
 
-    for (uint32_t k = SP_TALLY_WINDOW; k < chunks; k++) /* those before wait at the server */
+    for (uint32_t k = NEED_WINDOW; k < chunks; k++) /* those before wait at the server */
         bytes += (double)sp_chunk_at(job->layout, &form, k).bytes;
     return bytes;
 }
@@ -147,11 +149,11 @@ static void add_frames(const struct need_job *job, struct need *need)
     double weights = FLOAT * (double)(job->layout->coordinates + job->layout->buffers) - SOCKETS_BYTES;
     double most = job->init_file || weights < 0.0 ? 0.0 : weights;
 
-    add(job, need, "frames that wait for the line", NEED_START, most);
+    add(job, need, need_waiting, NEED_START, most);
     for (int i = NEED_SIGN; i < NEED_COLUMNS; i++) {
         double now = job->has[i] ? push(job, (enum need_column)i) : 0.0;
 
-        add(job, need, "frames that wait for the line", (enum need_column)i, now - most);
+        add(job, need, need_waiting, (enum need_column)i, now - most);
         most = now > most ? now : most;
     }
 }

@@ -16,6 +16,8 @@
 enum need_column { NEED_START, NEED_SIGN, NEED_MARGIN, NEED_SGD, NEED_COLUMNS };
 
 #define NEED_ROWS_MAX 20
+#define NEED_JOURNAL_BYTES (64.0 * 1024.0 * 1024.0) /* after which rounds wait for the disk */
+#define NEED_WINDOW 4                               /* chunks of a slot that the server takes ahead: SP_TALLY_WINDOW */
 
 struct need_job {
     const struct sp_layout *layout; /* borrowed; with the traits of the job's rules */
@@ -42,6 +44,9 @@ struct need {
     unsigned rows;
     double checkpoint[NEED_COLUMNS]; /* on top, while one is made: at the start, then as the job says */
 };
+
+/* What the worker's row of these is called. */
+extern const char need_waiting[];
 
 void need_of_server(const struct need_job *job, struct need *need);
 void need_of_worker(const struct need_job *job, struct need *need);

@@ -1,6 +1,8 @@
 /* The memory of a job against sums that were made by hand. */
 #include "deploy/tool/need.h"
 
+#include "server/tally.h"
+
 #include "unit.h"
 
 #include <math.h>
@@ -52,6 +54,7 @@ START_TEST(test_server)
 {
     begin(SP_WIRE_F32);
     need_of_server(&job, &need);
+    ck_assert_int_eq(NEED_WINDOW, SP_TALLY_WINDOW);
     near("weights", 4e6, 4e6, 4e6);
     near("weights as frames, for who joins", 4e6, 0.0, 0.0);
     near("majority of this round and the last", 0.0, 250000.0, 250000.0);

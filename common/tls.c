@@ -20,7 +20,8 @@ struct sp_tls {
     SSL *ssl; /* owned */
     enum sp_tls_side side;
     char ca[200];
-    char name[256]; /* whom the certificate must name */
+    char name[256];  /* whom the certificate must name */
+    char dates[100]; /* of the other side's certificate that is not valid now */
     bool judged, shaken;
     bool retried; /* we asked for another first message, which ours never need */
     uint64_t spent_ns;
@@ -215,6 +216,7 @@ static bool begin(struct sp_tls *tls, const struct sp_tls_files *files, const ch
     BIO_set_init(line, 1);
     SSL_set_bio(tls->ssl, line, line); /* which owns it */
     SSL_set_msg_callback_arg(tls->ssl, tls);
+    SSL_set_app_data(tls->ssl, tls);
     if (files->side == SP_TLS_SERVER)
         SSL_set_accept_state(tls->ssl);
     else
@@ -303,9 +305,26 @@ void sp_tls_sent(struct sp_tls *tls)
 /* --- what went wrong -------------------------------------------------------------------------------------------------
  */
 
+int sp_tls_verified(int good, X509_STORE_CTX *store)
+{
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct sp_tls *tls = SSL_get_app_data(ssl);
+    const X509 *cert = X509_STORE_CTX_get_current_cert(store);
+    int why = X509_STORE_CTX_get_error(store);
+    char from[SP_TLS_TIME_BYTES], until[SP_TLS_TIME_BYTES];
+
+    if (good || cert == NULL || (why != X509_V_ERR_CERT_HAS_EXPIRED && why != X509_V_ERR_CERT_NOT_YET_VALID))
+        return good;
+    sp_tls_time_text(X509_get0_notBefore(cert), from);
+    sp_tls_time_text(X509_get0_notAfter(cert), until);
+    (void)snprintf(tls->dates, sizeof tls->dates, "from %s until %s", from, until);
+    return good;
+}
+
 static int refuse(const struct sp_tls *tls, long why, struct sp_error *error)
 {
     const char *text = X509_verify_cert_error_string(why);
+    char now[SP_TLS_TIME_BYTES];
 
     switch (why) {
     case X509_V_ERR_HOSTNAME_MISMATCH:
@@ -316,10 +335,11 @@ static int refuse(const struct sp_tls *tls, long why, struct sp_error *error)
                             tls->name);
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
+        sp_tls_now_text(now);
         return sp_error_set(error, SP_E_REJECTED,
-                            "its certificate is not valid now (%s): make another one, or set the clock of this machine "
-                            "or that one right",
-                            text);
+                            "its certificate is not valid now (%s): it is valid %s, and this machine's clock is at %s. "
+                            "A wrong clock is a usual cause: set it right, or make another certificate",
+                            text, tls->dates, now);
     case X509_V_ERR_INVALID_PURPOSE:
         return sp_error_set(error, SP_E_REJECTED, "its certificate is not that of a %s (extendedKeyUsage)",
                             tls->side == SP_TLS_CLIENT ? "server" : "worker or operator");
@@ -428,7 +448,7 @@ static int judge_first_bytes(struct sp_tls *tls, struct sp_error *error)
         return SP_TLS_MORE;
     return sp_error_set(error, SP_E_UNSUPPORTED,
                         tls->side == SP_TLS_SERVER
-                            ? "it speaks without TLS, which this server asks for: set security.tls there"
+                            ? SP_TLS_WANTED ": set security.tls there"
                             : "it answers without TLS: it has no security.tls, or it turned us away at the door");
 }
 

@@ -25,6 +25,9 @@
 #define SP_TLS_ROLE_WORKER "signpost:worker"
 #define SP_TLS_ROLE_OPERATOR "signpost:operator"
 
+/* How the words begin that a client without TLS hears from a server with it. */
+#define SP_TLS_WANTED "it speaks without TLS, which this server asks for"
+
 /* Limits for what a stranger can make us hold or do. */
 #define SP_TLS_ROOM_FIRST 18432u       /* bytes of the line that a connection holds undecrypted: a record, and some */
 #define SP_TLS_ROOM_MAX (144u * 1024u) /* the same after the handshake, if so much comes at once */

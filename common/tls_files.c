@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KEY_BYTES_MAX 65536
@@ -57,7 +58,7 @@ static int check_hello(SSL *ssl, int *alert, void *arg)
 /* One version, both sides known, nothing resumed, nothing renegotiated: the fewer ways, the fewer mistakes. */
 static bool set_up(SSL_CTX *context)
 {
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, sp_tls_verified);
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(context, SP_TLS_CHAIN_BYTES_MAX);
@@ -122,31 +123,45 @@ static int read_key(const char *path, EVP_PKEY **key, struct sp_error *error)
     return sp_error_set(error, SP_E_RANGE, "%s holds no private key in PEM: %s (" MAKE ")", path, reason());
 }
 
-static void print_time(const ASN1_TIME *time, char text[40])
+void sp_tls_time_text(const ASN1_TIME *time, char text[SP_TLS_TIME_BYTES])
 {
     BIO *memory = BIO_new(BIO_s_mem());
-    int n = memory != NULL && ASN1_TIME_print(memory, time) == 1 ? BIO_read(memory, text, 39) : 0;
+    int n = memory != NULL && ASN1_TIME_print(memory, time) == 1 ? BIO_read(memory, text, SP_TLS_TIME_BYTES - 1) : 0;
 
     text[n > 0 ? n : 0] = '\0';
     BIO_free(memory);
+}
+
+void sp_tls_now_text(char text[SP_TLS_TIME_BYTES])
+{
+    ASN1_TIME *now = ASN1_TIME_set(NULL, time(NULL));
+
+    text[0] = '\0';
+    if (now != NULL)
+        sp_tls_time_text(now, text);
+    ASN1_TIME_free(now);
 }
 
 /* What would fail at every handshake is said now. */
 static int check_own(const X509 *cert, enum sp_tls_side side, const char *path, struct sp_error *error)
 {
     const ASN1_TIME *from = X509_get0_notBefore(cert), *until = X509_get0_notAfter(cert);
-    char text[40];
+    char text[SP_TLS_TIME_BYTES], now[SP_TLS_TIME_BYTES];
 
+    sp_tls_now_text(now);
     if (X509_cmp_current_time(until) < 0) {
-        print_time(until, text);
-        return sp_error_set(error, SP_E_RANGE, "the certificate in %s expired on %s; make another one (" MAKE ")", path,
-                            text);
+        sp_tls_time_text(until, text);
+        return sp_error_set(error, SP_E_RANGE,
+                            "the certificate in %s expired on %s; make another one (" MAKE
+                            "), unless this machine's clock, at %s, is wrong",
+                            path, text, now);
     }
     if (X509_cmp_current_time(from) > 0) {
-        print_time(from, text);
+        sp_tls_time_text(from, text);
         return sp_error_set(error, SP_E_RANGE,
-                            "the certificate in %s is valid from %s on only: is this machine's clock right?", path,
-                            text);
+                            "the certificate in %s is valid from %s on only: is this machine's clock right? It is at "
+                            "%s",
+                            path, text, now);
     }
     if (X509_check_purpose((X509 *)cert, side == SP_TLS_SERVER ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT,
                            0) != 1)
@@ -159,13 +174,13 @@ static int check_own(const X509 *cert, enum sp_tls_side side, const char *path, 
 
 static void describe(struct sp_tls_files *files, const X509 *cert, const char *path)
 {
-    char name[128] = "", until[40];
+    char name[128] = "", until[SP_TLS_TIME_BYTES];
 
     (void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name, sizeof name);
     for (char *at = name; *at != '\0'; at++)
         if (*at < ' ' || *at > '~')
             *at = '?';
-    print_time(X509_get0_notAfter(cert), until);
+    sp_tls_time_text(X509_get0_notAfter(cert), until);
     (void)snprintf(files->words, sizeof files->words, "certificate of '%s' in %.200s, valid until %s", name, path,
                    until);
 }

@@ -433,7 +433,7 @@ static int take_hello(const struct sp_frame *frame, const Signpost__Wire__Hello 
     if (!copy_text(m->job, hello->job, sizeof hello->job) ||
         !copy_text(m->program, hello->program, sizeof hello->program))
         return refuse(frame, error, "the name of the job or the program is too long");
-    if (m->role > SP_ROLE_OPERATOR)
+    if (m->role > SP_ROLE_PROBE)
         return refuse(frame, error, "an unknown role");
     if (m->ticket.len != 0 && m->ticket.len != SP_TICKET_BYTES)
         return refuse(frame, error, "a ticket of the wrong length");

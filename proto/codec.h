@@ -27,7 +27,7 @@ enum sp_phase { SP_PHASE_SIGN = 0, SP_PHASE_SGD = 1, SP_PHASE_MARGIN = 2 };
 const char *sp_phase_name(enum sp_phase phase);
 
 /* Numbers on the wire. */
-enum sp_role { SP_ROLE_WORKER = 0, SP_ROLE_OPERATOR = 1 };
+enum sp_role { SP_ROLE_WORKER = 0, SP_ROLE_OPERATOR = 1, SP_ROLE_PROBE = 2 };
 
 struct sp_hello {
     char job[64], program[64];

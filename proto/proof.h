@@ -6,7 +6,7 @@
  *     8      "SGNPAUTH"
  *     1      protocol version
  *     1      who proves: 0 the client, 1 the server
- *     1      role in the HELLO: 0 worker, 1 operator
+ *     1      role in the HELLO: 0 worker, 1 operator, 2 probe
  *     1      0
  *     32     the client's nonce, from its HELLO
  *     32     the server's nonce, from its CHALLENGE

@@ -1,7 +1,9 @@
-/* From a stranger to a worker or an operator.
+/* From a stranger to a worker, an operator, or a probe that has its answer.
  *
  * Happy path without a secret: HELLO, LAYOUT, and the round core answers with WELCOME. With one: HELLO (with a nonce),
- * our CHALLENGE (with our proof), PROOF, LAYOUT. An operator's PROOF is followed by ASK in place of LAYOUT.
+ * our CHALLENGE (with our proof), PROOF, LAYOUT. An operator's PROOF is followed by ASK in place of LAYOUT. A probe
+ * goes a worker's way up to LAYOUT, which it may leave out; then it is answered (probe.c), and the core never hears of
+ * it.
  *
  * Failure: a frame out of order, no or a wrong proof, or no end within SP_HANDSHAKE_MS_MAX: a BYE that says why. Until
  * the proof is there nothing else of what the peer said is looked at, and no more than a small frame is held for it.
@@ -119,15 +121,21 @@ static int challenge(struct sp_peer *peer, struct sp_error *error)
 /* --- frames ----------------------------------------------------------------------------------------------------------
  */
 
+/* It has proved what it must. */
+static int go_on(struct sp_peer *peer, struct sp_error *error)
+{
+    const struct sp_hello *hello = &peer->hello;
+
+    peer->stage = hello->role == SP_ROLE_OPERATOR ? SP_PEER_OPERATOR : SP_PEER_LAYOUT;
+    return hello->role == SP_ROLE_PROBE && hello->layout_digest == 0 ? sp_probe_answer(peer, error) : SP_OK;
+}
+
 static int got_hello(struct sp_peer *peer, const struct sp_hello *hello, struct sp_error *error)
 {
     peer->hello = *hello;
     if (!may_prove(peer, hello))
         return SP_OK;
-    if (hello->has_nonce)
-        return challenge(peer, error);
-    peer->stage = hello->role == SP_ROLE_OPERATOR ? SP_PEER_OPERATOR : SP_PEER_LAYOUT;
-    return SP_OK;
+    return hello->has_nonce ? challenge(peer, error) : go_on(peer, error);
 }
 
 static int got_proof(struct sp_peer *peer, const uint8_t *proof, struct sp_error *error)
@@ -143,8 +151,7 @@ static int got_proof(struct sp_peer *peer, const uint8_t *proof, struct sp_error
                              : "the proof is wrong: this is not the secret in the server's security.token_file");
         return SP_OK;
     }
-    peer->stage = operates ? SP_PEER_OPERATOR : SP_PEER_LAYOUT;
-    return SP_OK;
+    return go_on(peer, error);
 }
 
 static int got_layout(struct sp_peer *peer, const struct sp_layout *layout, struct sp_error *error)
@@ -153,11 +160,13 @@ static int got_layout(struct sp_peer *peer, const struct sp_layout *layout, stru
 
     if (sp_layout_digest(layout) != peer->hello.layout_digest)
         return sp_error_set(error, SP_E_PROTOCOL, "the layout does not match the digest in HELLO");
+    peer->hello.layout = *layout; /* borrowed */
+    if (peer->hello.role == SP_ROLE_PROBE)
+        return sp_probe_answer(peer, error);
     rc = sp_random_bytes(peer->ticket, sizeof peer->ticket, error);
     if (rc != SP_OK)
         return rc;
     peer->stage = SP_PEER_WORKER;
-    peer->hello.layout = *layout; /* borrowed */
     sp_log_debug("peer", "%s: HELLO from %s, job '%s', %llu coordinates", peer->name, peer->hello.program,
                  peer->hello.job, (unsigned long long)layout->coordinates);
     sp_round_hello(peer->server->round, peer->id, peer->name, &peer->hello, peer->ticket, sp_server_now_ms());

@@ -2,7 +2,7 @@
  *
  * Every limit at which a peer is sent away has a row here. The peer gets a reason, `signpost status` a count, the log a
  * line (of those at the door the first at once, then at most one in SP_LIMITS_SAY_MS, with the number of those in
- * between; of others see may_say() in peer.c), and the job goes on.
+ * between; of others see sp_peer_may_say()), and the job goes on.
  */
 #pragma once
 

@@ -154,7 +154,7 @@ void sp_peer_send_message(struct sp_peer *peer, const struct sp_message *message
 
 /* Strangers, and workers that have no slot, may come and go many times a second: the log hears of some of them, and how
  * many more there were. */
-static bool may_say(struct sp_peer *peer)
+bool sp_peer_may_say(struct sp_peer *peer)
 {
     struct sp_server *server = peer->server;
     uint64_t now = sp_server_now_ms();
@@ -268,7 +268,7 @@ static void part_with(struct sp_peer *peer, enum sp_reason reason, enum sp_limit
     if (limit != SP_LIMITS_COUNT)
         peer->server->limits.state[limit].hits++;
     if (reason != SP_REASON_DONE && reason != SP_REASON_STOPPED &&
-        (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER) && may_say(peer))
+        (reason != SP_REASON_BUSY || peer->stage == SP_PEER_WORKER) && sp_peer_may_say(peer))
         sp_log_warn("peer", "%s: sent away: %s", peer->name, words);
     send_bye(peer, reason, words);
     forget(peer, words);
@@ -332,7 +332,7 @@ static void got_bye(struct sp_peer *peer, const struct sp_bye *bye)
     (void)snprintf(words, sizeof words, "it said goodbye: %s",
                    bye->words[0] ? bye->words : sp_reason_text(bye->reason));
     /* The round core tells of a worker that leaves; of one that never got in nobody else does. */
-    if (peer->stage != SP_PEER_WORKER && may_say(peer))
+    if (peer->stage != SP_PEER_WORKER && sp_peer_may_say(peer))
         sp_log_warn("peer", "%s left in the handshake: %s", peer->name, words);
     sp_peer_end(peer, words);
 }
@@ -431,7 +431,7 @@ static void refuse_tls(struct sp_peer *peer, int code, const char *words)
     limits->state[SP_LIMIT_TLS].hits++;
     sp_limits_charge(limits, sp_stream_group(peer->stream), sp_tls_spent_ms(sp_stream_tls(peer->stream)),
                      sp_server_now_ms());
-    if (may_say(peer))
+    if (sp_peer_may_say(peer))
         sp_log_warn("peer", "%s: sent away: TLS: %s", peer->name, words);
     if (code == SP_E_UNSUPPORTED)
         send_bye(peer, SP_REASON_SECRET, words);

@@ -43,72 +43,8 @@ const char *sp_roster_name(struct sp_round *r, int slot)
     return w >= 0 ? r->workers[w]->name : "nobody";
 }
 
-/* --- what a HELLO must match -----------------------------------------------------------------------------------------
+/* --- the model -------------------------------------------------------------------------------------------------------
  */
-
-static void words_of_layout(const struct sp_round *r, const struct sp_layout *theirs, char *words, size_t bytes)
-{
-    const struct sp_layout *ours = &r->layout;
-
-    for (uint32_t i = 0; i < ours->tensors_count && i < theirs->tensors_count; i++) {
-        const struct sp_tensor *a = &ours->tensors[i], *b = &theirs->tensors[i];
-
-        if (strcmp(a->name, b->name) == 0 && a->dims == b->dims && a->flags == b->flags &&
-            memcmp(a->shape, b->shape, sizeof a->shape) == 0)
-            continue;
-        (void)snprintf(
-            words, bytes,
-            "the model differs from the job's from tensor %u on: here '%s' with %llu coordinates, there '%s' "
-            "with %llu",
-            i, a->name, (unsigned long long)a->count, b->name, (unsigned long long)b->count);
-        return;
-    }
-    (void)snprintf(words, bytes, "the model has %u tensors, the job's has %u", theirs->tensors_count,
-                   ours->tensors_count);
-}
-
-static bool check_hello(struct sp_round *r, uint32_t peer, const struct sp_hello *hello)
-{
-    char words[256];
-
-    if (strcmp(hello->job, r->job.job) != 0) {
-        sp_round_bye(r, peer, SP_REASON_JOB, "this server runs job '%s', not '%s'", r->job.job, hello->job);
-        return false;
-    }
-    if (hello->examples == 0) {
-        sp_round_bye(r, peer, SP_REASON_DATA, "a worker without training examples");
-        return false;
-    }
-    if (hello->wanted_slot >= (int)r->job.workers) {
-        sp_round_bye(r, peer, SP_REASON_SLOT, "slot %d does not exist: job '%s' has slots 0 to %u", hello->wanted_slot,
-                     r->job.job, r->job.workers - 1);
-        return false;
-    }
-    if (r->layout.tensors_count == 0)
-        return true;
-    if (hello->layout_digest != r->layout_digest) {
-        words_of_layout(r, &hello->layout, words, sizeof words);
-        sp_round_bye(r, peer, SP_REASON_LAYOUT, "%s", words);
-        return false;
-    }
-    if (hello->examples != r->examples) {
-        sp_round_bye(r, peer, SP_REASON_DATA, "the job has %llu training examples, this worker %llu",
-                     (unsigned long long)r->examples, (unsigned long long)hello->examples);
-        return false;
-    }
-    if (hello->data_digest != 0 && r->data_digest != 0 && hello->data_digest != r->data_digest) {
-        sp_round_bye(r, peer, SP_REASON_DATA,
-                     "this worker's training data differ from the job's (digest %016llx, not %016llx)",
-                     (unsigned long long)hello->data_digest, (unsigned long long)r->data_digest);
-        return false;
-    }
-    if (hello->test_examples != 0 && r->test_examples != 0 && hello->test_examples != r->test_examples) {
-        sp_round_bye(r, peer, SP_REASON_DATA, "the job has %llu test examples, this worker %llu",
-                     (unsigned long long)r->test_examples, (unsigned long long)hello->test_examples);
-        return false;
-    }
-    return true;
-}
 
 /* Memory of a size that the layout sets; the phases after the first take theirs when they come near. */
 static bool make_arrays(struct sp_round *r)
@@ -263,15 +199,6 @@ static int slot_of_ticket(const struct sp_round *r, const struct sp_hello *hello
     return -1;
 }
 
-static int free_slot(const struct sp_round *r, int wanted)
-{
-    for (uint32_t i = 0; i < r->job.workers; i++) {
-        if (r->slots[i].worker < 0 && (wanted == SP_ANY_SLOT || wanted == (int)i))
-            return (int)i;
-    }
-    return -1;
-}
-
 /* The slot whose ticket the worker brings, even from a connection that is not known to be gone; else a free one. */
 static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
 {
@@ -285,7 +212,7 @@ static int choose_slot(struct sp_round *r, const struct sp_hello *hello)
         sp_round_left(r, old, "another connection took over its slot with its ticket", r->now_ms);
         r->kept_slot = -1;
     }
-    return slot >= 0 ? slot : free_slot(r, hello->wanted_slot);
+    return slot >= 0 ? slot : sp_admit_free_slot(r, hello->wanted_slot);
 }
 
 /* Another worker has the slot from now on: nothing that is known of the one before is its own. */
@@ -339,17 +266,16 @@ static int add_worker(struct sp_round *r, uint32_t peer, const char *name, const
 void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
                     const uint8_t ticket[SP_TICKET_BYTES], uint64_t now_ms)
 {
+    struct sp_refusal refusal;
     bool returns;
     int w, slot;
 
     r->now_ms = now_ms;
     sp_assert(sp_roster_find(r, peer) == NULL);
-    if (r->stage == SP_STAGE_OVER) {
-        sp_round_bye(r, peer, r->stopped ? SP_REASON_STOPPED : SP_REASON_DONE, "%s", r->over_reason);
+    if (!sp_admit_job(r, hello, &refusal) || !sp_admit_model(r, hello, &refusal)) {
+        sp_round_bye(r, peer, refusal.reason, "%s", refusal.words);
         return;
     }
-    if (!check_hello(r, peer, hello))
-        return;
     if (r->layout.tensors_count == 0 && !sp_roster_adopt(r, hello)) {
         sp_roster_forget_layout(r);
         sp_round_bye(r, peer, SP_REASON_FAILED, "the server has no memory for a model of %llu coordinates",

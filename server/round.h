@@ -212,6 +212,24 @@ bool sp_round_needs_init(const struct sp_round *r);
 /* `name` stands for the peer in notes ("127.0.0.1:4321"); `ticket` are fresh random bytes that it gets with a slot. */
 void sp_round_hello(struct sp_round *r, uint32_t peer, const char *name, const struct sp_hello *hello,
                     const uint8_t ticket[SP_TICKET_BYTES], uint64_t now_ms);
+/* Why a HELLO is refused. */
+struct sp_refusal {
+    enum sp_reason reason;
+    char words[256];
+};
+
+/* What would become of a worker. */
+struct sp_probe {
+    struct sp_refusal refusal;
+    int slot;       /* that it would get; -1: it would be a spare */
+    unsigned taken; /* slots */
+    bool compared;  /* its model and data with the job's, which are known */
+};
+
+/* Answers with what sp_round_hello() would come to, but for a ticket; no event: nothing changes. A layout_digest of 0
+ * stands for a worker whose model and data are not known. False if it would be refused: then `refusal` says why. */
+bool sp_round_probe(const struct sp_round *r, const struct sp_hello *hello, struct sp_probe *probe);
+
 /* The connection is gone or was closed; unknown peers are ignored. */
 void sp_round_left(struct sp_round *r, uint32_t peer, const char *words, uint64_t now_ms);
 

@@ -1,7 +1,7 @@
 /* Inside the round core: shared by round.c (rounds, pushes), combine.c (what a chunk's votes make), commit.c (the end
- * of a round), rates.c (its learning rates), switch.c (from phase to phase), roster.c (who takes part), evaluation.c,
- * scalars.c, state.c, state_model.c, copy.c and restore.c (what outlives the server), view.c (what others may know) and
- * action.c. Nobody else includes this. */
+ * of a round), rates.c (its learning rates), switch.c (from phase to phase), admit.c and roster.c (who takes part),
+ * evaluation.c, scalars.c, state.c, state_model.c, copy.c and restore.c (what outlives the server), view.c (what others
+ * may know) and action.c. Nobody else includes this. */
 #pragma once
 
 #include "common/pack.h"
@@ -309,6 +309,14 @@ struct sp_event sp_switch_new_event(struct sp_round *r, enum sp_event_type type,
 /* --- view.c --- */
 /* Fills in r->waits: what the job waits for at this moment, or "". */
 void sp_view_describe_wait(struct sp_round *r);
+
+/* --- admit.c --- */
+/* Whether the job is one that this HELLO may join: job, slot; and model and data, if they are known. False with the
+ * reason. */
+bool sp_admit_job(const struct sp_round *r, const struct sp_hello *hello, struct sp_refusal *refusal);
+bool sp_admit_model(const struct sp_round *r, const struct sp_hello *hello, struct sp_refusal *refusal);
+/* The first that is free, or the wanted one if it is; -1 if none is. */
+int sp_admit_free_slot(const struct sp_round *r, int wanted);
 
 /* --- roster.c --- */
 struct worker *sp_roster_find(struct sp_round *r, uint32_t peer);

@@ -1,5 +1,5 @@
-/* Inside the daemon: shared by server.c, peer.c, handshake.c, update.c, keep.c, operator.c and status.c. Nobody else
- * includes this. */
+/* Inside the daemon: shared by server.c, peer.c, handshake.c, probe.c, update.c, keep.c, operator.c and status.c.
+ * Nobody else includes this. */
 #pragma once
 
 #include "common/stream.h"
@@ -138,6 +138,8 @@ void sp_peer_end(struct sp_peer *peer, const char *words);
 /* Says why and ends the connection; the round core is told. */
 void sp_peer_bye(struct sp_peer *peer, enum sp_reason reason, const char *words);
 void sp_peer_resume(struct sp_peer *peer);
+/* Whether the log hears of what this one did: of strangers only some times in a while. */
+bool sp_peer_may_say(struct sp_peer *peer);
 struct sp_peer *sp_peer_find(struct sp_server *server, uint32_t id);
 /* Whether updates go to it. */
 void sp_peer_follow(struct sp_peer *peer, bool follow);
@@ -151,6 +153,10 @@ bool sp_peers_relieve(struct sp_server *server);
 int sp_handshake_header(void *owner, const struct sp_frame *frame, struct sp_error *error);
 /* HELLO, PROOF, LAYOUT and ASK. */
 int sp_handshake_got(struct sp_peer *peer, struct sp_message *message, struct sp_error *error);
+
+/* --- probe.c --- */
+/* Tells a probe that got through the handshake what would become of a worker, and ends the connection. */
+int sp_probe_answer(struct sp_peer *peer, struct sp_error *error);
 
 /* --- update.c --- */
 void sp_update_chunk(struct sp_server *server, const struct sp_action *action);

@@ -66,7 +66,7 @@ BAD_HELLOS = {
     'a long job': (hostile.hello('d' * 64), 'too long'),
     'a longer job': (hostile.hello('d' * 4000), 'too long'),
     'a long program': (HELLO + data(2, b'p' * 64), 'too long'),
-    'a role': (HELLO + uint(3, 2), 'unknown role'),
+    'a role': (HELLO + uint(3, 3), 'unknown role'),
     'a large role': (HELLO + uint(3, 2**32 - 1), 'unknown role'),
     'a short ticket': (HELLO + data(8, b't' * 15), 'ticket of the wrong length'),
     'a long ticket': (HELLO + data(8, b't' * 17), 'ticket of the wrong length'),

@@ -9,7 +9,7 @@ import zlib
 
 import wire
 
-WORKER, OPERATOR = 0, 1
+WORKER, OPERATOR, PROBE = 0, 1, 2
 CLIENT, SERVER = 0, 1
 
 # Reasons of a BYE.

@@ -280,7 +280,7 @@ class Strangers(Secrets):
         c.hello(more=handshake.data(15, bytes(5000)))
         self.refused(c, handshake.PROTOCOL, 'at most 4096 are allowed')
         c = self.connect()
-        c.hello(role=2)
+        c.hello(role=3)
         self.refused(c, handshake.PROTOCOL, 'unknown role')
         self.check_undisturbed()
 

@@ -88,7 +88,7 @@ static void make_hello(struct sp_hello *hello, struct sp_rng *rng, bool extreme)
 {
     any_text(rng, hello->job, sizeof hello->job, true, extreme);
     any_text(rng, hello->program, sizeof hello->program, true, extreme);
-    hello->role = extreme ? SP_ROLE_OPERATOR : sp_rng_below(rng, 2);
+    hello->role = extreme ? SP_ROLE_PROBE : sp_rng_below(rng, 3);
     hello->layout_digest = extreme ? UINT64_MAX : any64(rng);
     hello->examples = extreme ? UINT64_MAX : any64(rng);
     hello->test_examples = extreme ? UINT64_MAX : any64(rng);

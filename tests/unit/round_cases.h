@@ -4,6 +4,7 @@
 #include <check.h>
 
 TCase *round_roster_cases(void);     /* who takes part */
+TCase *round_probe_cases(void);      /* what who only asks is told */
 TCase *round_init_cases(void);       /* initial weights from a file */
 TCase *round_push_cases(void);       /* what is counted, and when a round closes */
 TCase *round_switch_cases(void);     /* the switch, its rates, what a COMMIT says */

@@ -517,7 +517,7 @@ static void expect_length(enum sp_frame_type type, unsigned field, size_t right,
 
 START_TEST(test_hello_refused)
 {
-    static const uint32_t slots[] = {256, 257, UINT32_MAX}, roles[] = {2, 3, UINT32_MAX};
+    static const uint32_t slots[] = {256, 257, UINT32_MAX}, roles[] = {3, 4, UINT32_MAX};
     char name[64];
 
     memset(name, 'n', sizeof name);

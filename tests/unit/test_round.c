@@ -9,6 +9,7 @@ int main(void)
     Suite *all = suite_create("round");
 
     suite_add_tcase(all, round_roster_cases());
+    suite_add_tcase(all, round_probe_cases());
     suite_add_tcase(all, round_init_cases());
     suite_add_tcase(all, round_push_cases());
     suite_add_tcase(all, round_switch_cases());

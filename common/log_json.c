@@ -1,8 +1,8 @@
 #include "common/log_json.h"
 
 #include "common/check.h"
+#include "common/utf8.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,35 +15,6 @@ void sp_json_line_begin(struct sp_json_line *line, char *text, size_t room)
     sp_assert(room >= 64);
     *line = (struct sp_json_line){text, 0, room - strlen(END)};
     line->text[line->used++] = '{';
-}
-
-/* How many bytes the UTF-8 character takes that stands here; 0 if there is none: a surrogate, an overlong form, or what
- * is beyond U+10FFFF. Reads no further than a NUL. */
-static size_t utf8_bytes(const unsigned char *at)
-{
-    uint8_t low = 0x80, high = 0xbf;
-    size_t bytes;
-
-    if (at[0] < 0x80)
-        return 1;
-    if (at[0] < 0xc2 || at[0] > 0xf4)
-        return 0;
-    bytes = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    if (at[0] == 0xe0)
-        low = 0xa0;
-    else if (at[0] == 0xed)
-        high = 0x9f;
-    else if (at[0] == 0xf0)
-        low = 0x90;
-    else if (at[0] == 0xf4)
-        high = 0x8f;
-    for (size_t i = 1; i < bytes; i++) {
-        if (at[i] < low || at[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return bytes;
 }
 
 /* What stands for the character of `bytes` bytes (0: one byte that is none) at `at`; returns its length. */
@@ -69,7 +40,7 @@ static void put_value(struct sp_json_line *line, const char *value)
     char piece[ESCAPE_BYTES];
 
     while (*at != '\0') {
-        size_t bytes = utf8_bytes(at);
+        size_t bytes = sp_utf8_bytes((const char *)at);
         size_t length = escape(at, bytes, piece);
 
         if (line->used + length + 1 > line->room)

@@ -15,6 +15,7 @@ static const struct {
     {"run", tool_run, "one server and all workers of a job on this machine"},
     {"compare", tool_compare, "a grid of jobs with several seeds on this machine: tables and plots"},
     {"eval", tool_eval, "what a run's model makes of test data, class by class"},
+    {"plot", tool_plot, "runs beside each other in a picture: loss, accuracy, rates, bytes"},
     {"bench", tool_bench, "how long a round takes on this machine, and what it costs"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},

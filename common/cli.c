@@ -97,6 +97,13 @@ int sp_cli_fail(const char *program, const char *words)
     return SP_EXIT_FAILED;
 }
 
+void sp_cli_begin(const char *version)
+{
+    argp_program_version = version;
+    argp_err_exit_status = SP_EXIT_USAGE;
+    (void)setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=80", 0); /* so that --help fits a screen */
+}
+
 int sp_cli_kernels(const char *program)
 {
     struct sp_error error = {0};

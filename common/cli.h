@@ -12,6 +12,9 @@
 #define SP_EXIT_USAGE 2
 #define SP_SETS_MAX 256
 
+/* Behind what a program does, in argp's words about it: --help ends with an example, of one line. */
+#define SP_CLI_EXAMPLE "\vExample: "
+
 /* The values of --set KEY=VALUE, in the order given. */
 struct sp_sets {
     const char *item[SP_SETS_MAX];
@@ -34,6 +37,9 @@ extern const struct argp sp_cli_argp;
 /* Loads a job file and applies the sets. On failure every problem is on standard error, a line each, and the result is
  * SP_EXIT_USAGE. */
 int sp_cli_load(const char *program, const char *path, const struct sp_sets *sets, struct sp_job *job);
+
+/* Call it first: what --version says, and how --help and wrong arguments are answered. */
+void sp_cli_begin(const char *version);
 
 /* Takes the kernels that SIGNPOST_KERNELS names; if it cannot, says so: SP_EXIT_USAGE. */
 int sp_cli_kernels(const char *program);

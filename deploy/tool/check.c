@@ -341,8 +341,14 @@ int tool_check(int argc, char **argv)
         {"keys", KEY_KEYS, NULL, 0, "List every key that a job file may have, with default and meaning", 0},
         {0}};
     static const struct argp argp = {
-        options, parse, "JOB.yaml", "Checks a job file and its training data, and prints every key with its value.",
-        NULL,    NULL,  NULL};
+        options,
+        parse,
+        "JOB.yaml",
+        "Checks a job file and its training data, and prints every key with its value." SP_CLI_EXAMPLE
+        "signpost check configs/digits.yaml --set workers=8",
+        NULL,
+        NULL,
+        NULL};
     static struct arguments arguments;
     static struct sp_job job;
     struct sp_error error = {0};

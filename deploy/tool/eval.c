@@ -201,7 +201,8 @@ int tool_eval(int argc, char **argv)
                                      "RUN",
                                      "Evaluates a run's model on test data: accuracy, loss, figures for each class, "
                                      "and the confusion matrix. RUN is "
-                                     "the run's folder (runs/<job>) or its job file.",
+                                     "the run's folder (runs/<job>) or its job file." SP_CLI_EXAMPLE
+                                     "signpost eval runs/digits --json",
                                      NULL,
                                      NULL,
                                      NULL};

@@ -181,7 +181,8 @@ int tool_plot(int argc, char **argv)
                                      "RUN...",
                                      "Compares runs in a picture, from their history.jsonl: training loss, test "
                                      "accuracy, rates, and bytes. RUN is a run's folder (runs/<job>) or its job file; "
-                                     "it may still be going on.",
+                                     "it may still be going on." SP_CLI_EXAMPLE
+                                     "signpost plot runs/digits runs/digits-signs -o compared.svg --x bytes",
                                      NULL,
                                      NULL,
                                      NULL};

@@ -126,20 +126,24 @@ int plot_read(struct plot_run *run, struct sp_error *error)
 /* --- names -----------------------------------------------------------------------------------------------------------
  */
 
+/* Whether a character where a part of a path begins adds nothing to it: a second slash, or a dot that is the whole
+ * part.
+ */
+static bool is_idle(const char *at, bool first)
+{
+    return at[0] == '.' ? at[1] == '/' || (at[1] == '\0' && !first) : at[0] == '/';
+}
+
 /* One spelling of a path: no slashes at its end or in a row, no parts that are a dot. */
 static void tidy(char *path)
 {
     char *to = path;
 
-    for (const char *from = path; *from != '\0';) {
-        const bool begins = to == path || to[-1] == '/';
+    for (const char *from = path; *from != '\0'; from++) {
+        const bool root = from == path && *from == '/', begins = to == path || to[-1] == '/';
 
-        if (begins && from[0] == '.' && (from[1] == '/' || (from[1] == '\0' && to != path)))
-            from++;
-        else if (from[0] == '/' && begins && (to != path || from != path))
-            from++;
-        else
-            *to++ = *from++;
+        if (root || !begins || !is_idle(from, to == path))
+            *to++ = *from;
     }
     while (to > path + 1 && to[-1] == '/')
         to--;

@@ -316,9 +316,10 @@ static struct legend legend_of(const struct plot *plot)
 static void put_entry(const struct picture *picture, const struct legend *legend, size_t i, size_t height)
 {
     const struct plot *plot = picture->plot;
+    const size_t column = i / legend->lines, line = i % legend->lines;
     const double left = (WIDTH - (double)(legend->columns * legend->cell)) / 2.0;
-    const double x = left + 20.0 + (double)(i / legend->lines * legend->cell);
-    const double y = (double)(legend->height - LEGEND_LINE / 2 - i % legend->lines * LEGEND_LINE) / (double)height;
+    const double x = left + 20.0 + (double)(column * legend->cell);
+    const double y = ((double)(legend->height - line * LEGEND_LINE) - LEGEND_LINE / 2.0) / (double)height;
     const bool run = i < plot->runs_count;
     const char *name = run ? plot->runs[i].name : SWITCH_WORDS;
     const size_t bytes = strlen(name);

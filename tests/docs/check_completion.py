@@ -163,7 +163,7 @@ class Completion(unittest.TestCase):
         return re.findall(r"<([^>]*)>", said.decode("utf-8", "replace").split("ready\r\n")[1].split("\n")[-2])
 
     def test_in_a_shell(self):
-        self.assertEqual(self.type("signpost chec\t"), ["signpost", "check"])  # or checkpoint: no further
+        self.assertEqual(self.type("signpost rep\t"), ["signpost", "replay"])
         self.assertEqual(self.type("signpost run jo\t--se\toptimizer.mo\thy\t--fr\t"),
                          ["signpost", "run", "job.yaml", "--set=optimizer.mode=hybrid", "--fresh"])
         self.assertEqual(self.type("signpost status runs/si\t"), ["signpost", "status", "runs/signs only/"])

@@ -65,7 +65,7 @@ class Install(harness.Case):
         self.assertEqual([p.name for p in self.destination.rglob('*.a')], ['libsignpost.a'])
         self.assertRegex(self.one('libsignpost.so.0.*').name, r'^libsignpost\.so\.0\.\d+\.\d+$')
         version = self.call('pkg-config', '--modversion', 'signpost', env={'PKG_CONFIG_PATH': str(self.pc.parent)})
-        self.assertIn(version.strip(), self.call(self.one('signpostd'), '--version'))
+        self.assertIn(version.strip(), self.call(self.one('bin/signpostd'), '--version'))
 
     def test_manual_pages_and_completion(self):
         """Where man and bash look for them. (Pages are left out where the programs cannot run, which is not where tests do.)"""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fails if README.md's tables of history.jsonl differ from what the server writes.
 
-The fields that it can write are those in server/record.c, which is the only place that makes them; each has to be in a table,
-and each of a table there. Then real runs of the digits job are made, and every line must have the fields that the tables say
+The fields that it can write are those in server/point.c (reports) and server/record.c (decisions), which alone make them; each
+has to be in a table, and each of a table there. Then real runs of the digits job are made, and every line must have the fields that the tables say
 it has, with values of the right kind.
 """
 
@@ -16,8 +16,11 @@ import tempfile
 root = os.environ.get("SP_SOURCE_ROOT", ".")
 tool = os.path.abspath(sys.argv[1])
 
-# Functions of server/record.c -> the table that has their fields.
-MAKERS = {"report_json": "report", "suspect_json": "decision", "event_json": "decision", "put_numbers": "decision"}
+# File and functions in it -> the table that has their fields.
+MAKERS = (
+    ("server/point.c", ("sp_point_json", "put_signs", "put_evaluation", "put_times"), "report"),
+    ("server/record.c", ("suspect_json", "event_json", "put_numbers"), "decision"),
+)
 
 # What stands in a table's column 'when' -> whether a line has the field; None: it may.
 WHEN = {
@@ -26,6 +29,7 @@ WHEN = {
         "sign or margin": lambda line: line["phase"] != "sgd",
         "sgd": lambda line: line["phase"] == "sgd",
         "evaluation": lambda line: "test_accuracy" in line,
+        "times known": lambda line: "round_ms" in line,
     },
     "decision": {
         "always": lambda line: True,
@@ -67,28 +71,34 @@ def readme_tables():
     return tables
 
 
+def functions_of(path):
+    with open(os.path.join(root, path), encoding="utf-8") as source:
+        return re.split(r"\n(?=[a-z].*\)\n\{)", source.read())
+
+
 def code_fields():
-    """What record.c can write, by table."""
+    """What the server can write, by table."""
     fields = {"report": set(), "decision": set()}
-    with open(os.path.join(root, "server/record.c"), encoding="utf-8") as source:
-        functions = re.split(r"\n(?=[a-z].*\)\n\{)", source.read())
-    for name, table in MAKERS.items():
-        body = [f for f in functions if re.match(rf"static \w+ \*?{name}\(", f)]
-        if len(body) != 1:
-            sys.exit(f"server/record.c has {len(body)} functions {name}(): this test has to go along")
-        body = body[0].split("\n}\n")[0]
-        fields[table] |= set(re.findall(r'sp_json_put\(&?line, "(\w+)"', body))
-        fields[table] |= {word for both in re.findall(r'sp_json_put\(&line, \w+ \? "(\w+)" : "(\w+)"', body) for word in both}
-        fields[table] |= set(re.findall(r'\{"(\w+)", numbers->', body))
-        if len(re.findall(r"sp_json_put\(", body)) == 0:
-            sys.exit(f"{name}() writes nothing: this test has to go along")
+    for path, names, table in MAKERS:
+        functions = functions_of(path)
+        for name in names:
+            body = [f for f in functions if re.match(rf"(static )?\w+ \*?{name}\(", f)]
+            if len(body) != 1:
+                sys.exit(f"{path} has {len(body)} functions {name}(): this test has to go along")
+            body = body[0].split("\n}\n")[0]
+            found = set(re.findall(r'sp_json_put\(&?line, "(\w+)"', body))
+            found |= {word for both in re.findall(r'sp_json_put\(&line, \w+ \? "(\w+)" : "(\w+)"', body) for word in both}
+            found |= set(re.findall(r'\{"(\w+)", \w+->', body))
+            if not found:
+                sys.exit(f"{name}() writes nothing: this test has to go along")
+            fields[table] |= found
     return fields
 
 
 def compare(tables, fields):
     for table in tables:
         wrong.extend(f"README.md lacks {name} of a {table}" for name in sorted(fields[table] - tables[table].keys()))
-        wrong.extend(f"README.md has {name} of a {table}, server/record.c does not" for name in sorted(tables[table].keys() - fields[table]))
+        wrong.extend(f"README.md has {name} of a {table}, the server does not" for name in sorted(tables[table].keys() - fields[table]))
         wrong.extend(f"{name}: README.md says '{when}', which this test does not know"
                      for name, (_, when) in tables[table].items() if when not in WHEN[table])
 

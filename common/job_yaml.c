@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/job_parts.h"
+#include "common/utf8.h"
 #include "version.h"
 
 #include <errno.h>
@@ -108,33 +109,14 @@ static bool end_list(struct writer *w)
 /* --- strings ---------------------------------------------------------------------------------------------------------
  */
 
-/* The bytes of the character that begins here; 0 if it is none of UTF-8's. */
-static size_t character_bytes(const unsigned char *at)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t bytes = at[0] < 0x80 ? 1 : at[0] >> 5 == 0x6 ? 2 : at[0] >> 4 == 0xe ? 3 : at[0] >> 3 == 0x1e ? 4 : 0;
-    uint32_t value = bytes > 1 ? at[0] & (0x7fu >> bytes) : at[0];
-
-    for (size_t i = 1; i < bytes; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-        value = value << 6 | (at[i] & 0x3fu);
-    }
-    if (bytes == 0 || value < least[bytes] || (value >= 0xd800 && value < 0xe000) || value > 0x10ffff)
-        return 0;
-    return bytes;
-}
-
 static bool is_utf8(const char *text)
 {
-    const unsigned char *at = (const unsigned char *)text;
-
-    while (*at != '\0') {
-        size_t bytes = character_bytes(at);
+    while (*text != '\0') {
+        size_t bytes = sp_utf8_bytes(text);
 
         if (bytes == 0)
             return false;
-        at += bytes;
+        text += bytes;
     }
     return true;
 }

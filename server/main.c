@@ -92,7 +92,8 @@ int main(int argc, char **argv)
                                      parse,
                                      NULL,
                                      "Signpost's server: collects the workers' signs, votes, decides when to switch to "
-                                     "SGD, and writes the results.",
+                                     "SGD, and writes the results." SP_CLI_EXAMPLE
+                                     "signpostd --config configs/digits.yaml --listen 127.0.0.1:7700",
                                      children,
                                      NULL,
                                      NULL};
@@ -102,8 +103,7 @@ int main(int argc, char **argv)
     struct sp_error error = {0};
     int rc;
 
-    argp_program_version = PROGRAM " " SP_VERSION;
-    argp_err_exit_status = SP_EXIT_USAGE;
+    sp_cli_begin(PROGRAM " " SP_VERSION);
     rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (rc != 0)
         return sp_cli_fail(PROGRAM, strerror(rc));

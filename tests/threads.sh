@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The server's threads under the thread sanitizer: the unit tests of disk, checkpoint and journal, and a server that is
+# The server's threads under the thread sanitizer: the unit tests of disk, checkpoint, journal and log, and a server that is
 # killed, stopped and started again with them. Needs build-test/, which tests/run.sh makes, for the other programs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=build-threads
-units=(disk checkpoint journal)
+units=(disk checkpoint journal log)
 [ -f "$folder/build.ninja" ] || meson setup "$folder" -Dtests=true -Db_sanitize=thread -Db_lundef=false -Doptimization=1 > /dev/null
 targets=(server/signpostd)
 for unit in "${units[@]}"; do targets+=("tests/unit/test_$unit"); done

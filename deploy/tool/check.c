@@ -97,8 +97,14 @@ int tool_check(int argc, char **argv)
          "Ask the server (default: server.listen of the job) whether it would let a worker of this job in", 0},
         {0}};
     static const struct argp argp = {
-        options, parse, "JOB.yaml", "Checks a job file and its training data, and prints every key with its value.",
-        NULL,    NULL,  NULL};
+        options,
+        parse,
+        "JOB.yaml",
+        "Checks a job file and its training data, and prints every key with its value." SP_CLI_EXAMPLE
+        "signpost check configs/digits.yaml --set workers=8",
+        NULL,
+        NULL,
+        NULL};
     static struct arguments arguments;
     static struct sp_job job;
     int rc;

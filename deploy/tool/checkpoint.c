@@ -44,7 +44,8 @@ int tool_checkpoint(int argc, char **argv)
                                      tool_parse_asking,
                                      "RUN",
                                      "Makes a running job write a checkpoint now, and waits until it is on the disk. "
-                                     "RUN is its folder (runs/<job>) or its job file.",
+                                     "RUN is its folder (runs/<job>) or its job file." SP_CLI_EXAMPLE
+                                     "signpost checkpoint runs/digits",
                                      NULL,
                                      NULL,
                                      NULL};

@@ -17,7 +17,7 @@ int tool_stop(int argc, char **argv)
                                      tool_parse_asking,
                                      "RUN",
                                      "Ends a running job in order: its files are written, its workers told. RUN is its "
-                                     "folder (runs/<job>) or its job file.",
+                                     "folder (runs/<job>) or its job file." SP_CLI_EXAMPLE "signpost stop runs/digits",
                                      NULL,
                                      NULL,
                                      NULL};
@@ -87,7 +87,8 @@ int tool_switch(int argc, char **argv)
         parse_switch,
         "RUN",
         "Begins the next phase of a running job after its present round: from sign to SGD (or margin, as "
-        "optimizer.switch.to says), or from margin to SGD. RUN is its folder (runs/<job>) or its job file.",
+        "optimizer.switch.to says), or from margin to SGD. RUN is its folder (runs/<job>) or its job "
+        "file." SP_CLI_EXAMPLE "signpost switch runs/digits --dry-run",
         NULL,
         NULL,
         NULL};

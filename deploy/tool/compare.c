@@ -248,7 +248,8 @@ int tool_compare(int argc, char **argv)
         "JOB.yaml",
         "Runs a job on this machine with several settings and seeds, and makes a table of the results (mean and "
         "standard "
-        "deviation) and plots. What was made before is not made again: the same command goes on where it was stopped.",
+        "deviation) and plots. What was made before is not made again: the same command goes on where it was "
+        "stopped." SP_CLI_EXAMPLE "signpost compare configs/digits.yaml --vary workers=1,4,16 --seeds 5",
         NULL,
         NULL,
         NULL};

@@ -1,6 +1,7 @@
 /* The plots of a comparison: for each one its data (.dat), a script (.gp), and what gnuplot draws by it (.svg, .png).
  */
 #include "deploy/tool/compare.h"
+#include "deploy/tool/gnuplot.h"
 #include "deploy/tool/tool.h"
 
 #include <inttypes.h>
@@ -22,11 +23,6 @@ static const struct {
     [LOSS] = {"loss", "train loss", "epoch", "train loss"},
     [BITS] = {"bits", "test accuracy and bits", "bits up, a coordinate and round (log scale)", "test accuracy, %"},
 };
-
-static const char *const colours[] = {"#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf",
-                                      "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#1a1a1a", "#b39ddb"};
-
-#define COLOURS (sizeof colours / sizeof colours[0])
 
 struct range {
     double low, high;
@@ -190,18 +186,6 @@ static int write_data(struct plots *plots, struct sp_error *error)
 /* --- scripts ---------------------------------------------------------------------------------------------------------
  */
 
-/* In single quotes, where gnuplot takes all but the quote itself as it is. */
-static void put_quoted(FILE *file, const char *text)
-{
-    (void)fputc('\'', file);
-    for (; *text != '\0'; text++) {
-        if (*text == '\'')
-            (void)fputc('\'', file);
-        (void)fputc(*text, file);
-    }
-    (void)fputc('\'', file);
-}
-
 static void put_frame(FILE *file, const struct plots *plots, int kind, bool bands)
 {
     const struct compare *compare = plots->compare;
@@ -217,7 +201,7 @@ static void put_frame(FILE *file, const struct plots *plots, int kind, bool band
                                     : "");
     (void)fprintf(file, "# Change it as you like, and draw it again with: gnuplot %s.gp\nreset\nset title ",
                   kinds[kind].name);
-    put_quoted(file, title);
+    gnuplot_quote(file, title);
     (void)fprintf(file,
                   " noenhanced\nset xlabel '%s'\nset ylabel '%s'\nset border 3 lc rgb '#666666'\n"
                   "set tics nomirror textcolor rgb '#333333'\nset grid lc rgb '#dddddd' lt 1\n"
@@ -244,7 +228,7 @@ static void put_ranges(FILE *file, const struct plots *plots, int kind)
 
 static void put_curve(FILE *file, const struct plots *plots, int kind, size_t i)
 {
-    const char *colour = colours[i % COLOURS];
+    const char *colour = gnuplot_colours[i % GNUPLOT_COLOURS];
     const int block = plots->block[kind][i];
 
     if (kind == BITS)
@@ -253,8 +237,9 @@ static void put_curve(FILE *file, const struct plots *plots, int kind, size_t i)
                       block, 5 + 2 * (i % 5), colour);
     else
         (void)fprintf(file, "'%s.dat' index %d using 1:2 with %s lw 2 dt %d lc rgb '%s' title ", kinds[kind].name,
-                      block, kind == ACCURACY ? "linespoints pt 7 ps 0.4" : "lines", i < COLOURS ? 1 : 2, colour);
-    put_quoted(file, row_name(plots, i));
+                      block, kind == ACCURACY ? "linespoints pt 7 ps 0.4" : "lines", i < GNUPLOT_COLOURS ? 1 : 2,
+                      colour);
+    gnuplot_quote(file, row_name(plots, i));
 }
 
 static void put_plot(FILE *file, const struct plots *plots, int kind, bool bands)
@@ -268,7 +253,7 @@ static void put_plot(FILE *file, const struct plots *plots, int kind, bool bands
             file,
             "%s'%s.dat' index %d using 1:3:4 with filledcurves fs transparent solid 0.12 noborder lc rgb '%s' "
             "notitle",
-            separator, kinds[kind].name, plots->block[kind][i], colours[i % COLOURS]);
+            separator, kinds[kind].name, plots->block[kind][i], gnuplot_colours[i % GNUPLOT_COLOURS]);
         separator = ", \\\n     ";
     }
     for (size_t i = 0; i < plots->rows_count; i++) {
@@ -292,14 +277,10 @@ static void put_terminals(FILE *file, const struct plots *plots, int kind, bool 
             longest = strlen(row_name(plots, i));
     width = 760 + 8 * longest;
     height = plots->rows_count > 18 ? 500 + 22 * (plots->rows_count - 18) : 500;
-    (void)fprintf(file, "set terminal svg size %zu,%zu dynamic font 'sans,13' background rgb 'white'\n", width, height);
+    gnuplot_svg(file, width, height, "sans,13");
     (void)fprintf(file, "set output '%s.svg'\n", name);
     put_plot(file, plots, kind, bands);
-    (void)fprintf(
-        file,
-        "if (strstrt(GPVAL_TERMINALS, 'pngcairo')) set terminal pngcairo size %zu,%zu font 'sans,10'; else set "
-        "terminal png truecolor size %zu,%zu\n",
-        width, height, width, height);
+    gnuplot_png(file, width, height, "sans,10");
     (void)fprintf(file, "set output '%s.png'\nreplot\nset output\n", name);
 }
 

@@ -44,29 +44,6 @@ char *compare_read(const char *path, struct sp_error *error)
     return text;
 }
 
-/* jansson tells a lack of memory from a fault of the text only now and then, and what is taken for a fault is run
- * again. */
-static bool json_lacked_memory;
-
-static void *json_malloc(size_t bytes)
-{
-    void *block = malloc(bytes);
-
-    json_lacked_memory = json_lacked_memory || block == NULL;
-    return block;
-}
-
-/* NULL and SP_OK: it is no JSON. */
-static int parse_json(const char *text, size_t bytes, const char *path, json_t **json, struct sp_error *error)
-{
-    json_set_alloc_funcs(json_malloc, free);
-    json_lacked_memory = false;
-    *json = json_loadb(text, bytes, 0, NULL);
-    if (*json == NULL && json_lacked_memory)
-        return sp_error_set(error, SP_E_NOMEM, "no memory to read %s", path);
-    return SP_OK;
-}
-
 static double number(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
@@ -90,7 +67,7 @@ static int take_line(const char *line, size_t bytes, const char *path, struct co
                      struct sp_error *error)
 {
     json_t *json;
-    int rc = parse_json(line, bytes, path, &json, error);
+    int rc = tool_parse_json(line, bytes, path, &json, NULL, error);
     double round = number(json, "round");
 
     *point = (struct compare_point){0, NAN, NAN, NAN};
@@ -174,7 +151,7 @@ int compare_take(struct compare *compare, struct compare_run *run, struct sp_err
         return sp_error_set(error, SP_E_MISMATCH, "it left no summary.json");
     if (text == NULL)
         return error->code;
-    rc = parse_json(text, strlen(text), path, &summary, error);
+    rc = tool_parse_json(text, strlen(text), path, &summary, NULL, error);
     free(text);
     if (rc == SP_OK)
         rc = check_summary(summary, error);

@@ -85,26 +85,12 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-/* A job.yaml with a history beside it is that of the run there, wherever the folder is; any other job file stands for
- * runs/<job>. */
-static bool is_of_run(const char *path, char folder[PATH_BYTES])
-{
-    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-    char history[FILE_BYTES];
-
-    (void)snprintf(folder, PATH_BYTES, "%.*s", slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");
-    (void)snprintf(history, sizeof history, "%s/history.jsonl", folder);
-    return strcmp(name, "job.yaml") == 0 && exists(history);
-}
-
 static int find_run(const char *argument, struct run *run)
 {
     struct stat status;
     bool is_file = stat(argument, &status) == 0 && !S_ISDIR(status.st_mode);
-    int rc = SP_EXIT_DONE;
+    int rc = tool_run_folder(argument, run->folder, sizeof run->folder);
 
-    if (!is_file || !is_of_run(argument, run->folder))
-        rc = tool_folder(argument, run->folder, sizeof run->folder);
     if (rc != SP_EXIT_DONE)
         return rc;
     if (is_file && !exists(run->folder)) {
@@ -215,7 +201,8 @@ int tool_eval(int argc, char **argv)
                                      "RUN",
                                      "Evaluates a run's model on test data: accuracy, loss, figures for each class, "
                                      "and the confusion matrix. RUN is "
-                                     "the run's folder (runs/<job>) or its job file.",
+                                     "the run's folder (runs/<job>) or its job file." SP_CLI_EXAMPLE
+                                     "signpost eval runs/digits --json",
                                      NULL,
                                      NULL,
                                      NULL};

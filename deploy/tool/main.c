@@ -15,6 +15,7 @@ static const struct {
     {"run", tool_run, "one server and all workers of a job on this machine"},
     {"compare", tool_compare, "a grid of jobs with several seeds on this machine: tables and plots"},
     {"eval", tool_eval, "what a run's model makes of test data, class by class"},
+    {"plot", tool_plot, "runs beside each other in a picture: loss, accuracy, rates, bytes"},
     {"bench", tool_bench, "how long a round takes on this machine, and what it costs"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
@@ -34,17 +35,17 @@ static void usage(FILE *to)
 {
     (void)fprintf(to, "Usage: signpost COMMAND [ARGUMENTS]\n\n");
     for (size_t i = 0; i < COMMANDS && commands[i].meaning != NULL; i++)
-        (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].meaning);
-    (void)fprintf(to,
-                  "\n'signpost COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage or job-file error.\n");
+        (void)fprintf(to, "  %-11s%s\n", commands[i].name, commands[i].meaning);
+    (void)fprintf(
+        to, "\n'signpost COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage or\njob-file error.\n\n"
+            "Example: signpost run configs/digits.yaml\n");
 }
 
 int main(int argc, char **argv)
 {
     char name[64];
 
-    argp_program_version = TOOL " " SP_VERSION;
-    argp_err_exit_status = SP_EXIT_USAGE;
+    sp_cli_begin(TOOL " " SP_VERSION);
     if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
         usage(stdout);
         return SP_EXIT_DONE;

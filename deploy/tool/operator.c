@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define ANSWER_SECONDS_MAX 5
+#define FILE_BYTES 1300 /* of the path of a run's file */
 #define ANSWER_BYTES_MAX (4u * 1024u * 1024u)
 
 /* A wait with a time limit, as these are, ends with EINTR even when a stopped process is merely continued. */
@@ -146,4 +147,23 @@ int tool_folder(const char *argument, char *folder, size_t bytes)
         return SP_EXIT_USAGE;
     (void)snprintf(folder, bytes, "runs/%s", job.job);
     return SP_EXIT_DONE;
+}
+
+/* A job file that has a history beside it. */
+static bool is_of_run(const char *path, char *folder, size_t bytes)
+{
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    char history[FILE_BYTES];
+    struct stat status;
+
+    if (strcmp(name, "job.yaml") != 0 || stat(path, &status) != 0 || S_ISDIR(status.st_mode))
+        return false;
+    (void)snprintf(folder, bytes, "%.*s", slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");
+    (void)snprintf(history, sizeof history, "%s/history.jsonl", folder);
+    return access(history, F_OK) == 0;
+}
+
+int tool_run_folder(const char *argument, char *folder, size_t bytes)
+{
+    return is_of_run(argument, folder, bytes) ? SP_EXIT_DONE : tool_folder(argument, folder, bytes);
 }

@@ -113,7 +113,8 @@ int tool_replay(int argc, char **argv)
                                      "DIR",
                                      "Makes the weights of a round again, from the checkpoints and the journal in a "
                                      "run's folder, and prints their digest. The run may be over, broken off, or going "
-                                     "on.",
+                                     "on." SP_CLI_EXAMPLE
+                                     "signpost replay runs/digits --to-round 100 --export r100.safetensors",
                                      NULL,
                                      NULL,
                                      NULL};

@@ -389,9 +389,13 @@ int tool_run(int argc, char **argv)
         {"tied-to", KEY_TIED_TO, "PID", OPTION_HIDDEN, "Stop in order when this process, our parent, ends", 0},
         {0}};
     static const struct argp argp = {
-        options,    parse,
-        "JOB.yaml", "Runs a whole job on this machine, one server and all of its workers, and prints the result.",
-        NULL,       NULL,
+        options,
+        parse,
+        "JOB.yaml",
+        "Runs a whole job on this machine, one server and all of its workers, and prints the result." SP_CLI_EXAMPLE
+        "signpost run configs/digits.yaml --set seed=7 --out runs/seven",
+        NULL,
+        NULL,
         NULL};
     static struct run run;
     struct sp_error error = {0};

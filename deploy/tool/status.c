@@ -130,9 +130,13 @@ int tool_status(int argc, char **argv)
     static const struct argp_option options[] = {
         {"json", 'j', NULL, 0, "Print the server's answer as it is", 0}, TOOL_REMOTE_OPTIONS, {0}};
     static const struct argp argp = {
-        options, tool_parse_asking,
-        "RUN",   "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file.",
-        NULL,    NULL,
+        options,
+        tool_parse_asking,
+        "RUN",
+        "Shows the state of a running job. RUN is its folder (runs/<job>) or its job file." SP_CLI_EXAMPLE
+        "signpost status runs/digits",
+        NULL,
+        NULL,
         NULL};
     struct tool_asking asking = {0};
     json_t *answer = NULL;

@@ -91,7 +91,7 @@ int tool_token(int argc, char **argv)
         "[FILE]",
         "Makes a secret of 32 random bytes, as 64 hexadecimal digits. It goes to FILE, which only its owner can read, "
         "or to standard output. Copy the file to the server and every worker, and name it in security.token_file; "
-        "make another one for security.operator_token_file.",
+        "make another one for security.operator_token_file." SP_CLI_EXAMPLE "signpost token token.secret",
         NULL,
         NULL,
         NULL};

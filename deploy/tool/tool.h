@@ -18,6 +18,7 @@ int tool_bench_load(int argc, char **argv);
 int tool_bench_spare(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_checkpoint(int argc, char **argv);
+int tool_plot(int argc, char **argv);
 int tool_replay(int argc, char **argv);
 int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);
@@ -36,6 +37,17 @@ bool tool_send_all(int fd, const void *bytes, size_t count);
 /* The run's folder that an argument names: a folder, or a job file (then runs/<job>). 0 or an exit code, after words on
  * standard error. */
 int tool_folder(const char *argument, char *folder, size_t bytes);
+
+/* The folder of a run that was made: as tool_folder(), but a job.yaml with a history beside it is of the run there,
+ * wherever that is. */
+int tool_run_folder(const char *argument, char *folder, size_t bytes);
+
+/* --- reading.c --- */
+
+/* Parses JSON that stands in the file `path`. NULL and SP_OK: it is none; then *why, unless `why` is NULL, says why not
+ * until the next call. SP_E_NOMEM in words. */
+int tool_parse_json(const char *text, size_t bytes, const char *path, json_t **json, const char **why,
+                    struct sp_error *error);
 
 /* --- remote.c --- */
 

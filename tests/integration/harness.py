@@ -39,6 +39,10 @@ def seconds(normal):
     return normal * SLOW
 
 
+# Every line is written, also one that was written a moment ago: tests count them, and wait for them.
+LOG = ('--log', 'debug')
+
+
 class Process:
     """A program whose output goes to files that can be read while it runs."""
 
@@ -177,7 +181,7 @@ class Case(unittest.TestCase):
         """A server that listens when this returns, unless `wait` is false."""
         run = self.folder / run
         (run / 'address').unlink(missing_ok=True)
-        argv = [SIGNPOSTD, '--config', config, '--listen', listen, '--out', run, *(['--fresh'] if fresh else [])]
+        argv = [SIGNPOSTD, '--config', config, '--listen', listen, '--out', run, *LOG, *(['--fresh'] if fresh else [])]
         for item in sets:
             argv += ['--set', item]
         server = Server(f'server{sum(isinstance(p, Server) for p in self.processes) or ""}', argv, self.folder, run)
@@ -190,7 +194,7 @@ class Case(unittest.TestCase):
     def start_worker(self, server, *sets, config=DIGITS, slot=None, name='worker'):
         """`server` is a server or a HOST:PORT."""
         address = server.address() if isinstance(server, Server) else server
-        argv = [WORKER, '--config', config, '--server', address]
+        argv = [WORKER, '--config', config, '--server', address, *LOG]
         if slot is not None:
             argv += ['--slot', slot]
             name = f'{name}-slot{slot}'

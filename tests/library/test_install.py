@@ -65,7 +65,17 @@ class Install(harness.Case):
         self.assertEqual([p.name for p in self.destination.rglob('*.a')], ['libsignpost.a'])
         self.assertRegex(self.one('libsignpost.so.0.*').name, r'^libsignpost\.so\.0\.\d+\.\d+$')
         version = self.call('pkg-config', '--modversion', 'signpost', env={'PKG_CONFIG_PATH': str(self.pc.parent)})
-        self.assertIn(version.strip(), self.call(self.one('signpostd'), '--version'))
+        self.assertIn(version.strip(), self.call(self.one('bin/signpostd'), '--version'))
+
+    def test_manual_pages_and_completion(self):
+        """Where man and bash look for them. (Pages are left out where the programs cannot run, which is not where tests do.)"""
+        for page in ('signpost.1', 'signpost-worker.1', 'signpost-job.5', 'signpostd.8'):
+            self.assertEqual(self.one(page).parent.name, f'man{page[-1]}')
+            self.assertEqual(self.one(page).parent.parent.name, 'man')
+        for name in ('signpost', 'signpostd', 'signpost-worker'):
+            found = [path for path in self.destination.rglob(name) if path.parent.name == 'completions']
+            self.assertEqual([path.parent.parent.name for path in found], ['bash-completion'], name)
+            self.call('bash', '-n', found[0])
 
     def test_shared(self):
         flags = self.flags('--cflags', '--libs')

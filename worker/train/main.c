@@ -68,7 +68,8 @@ int main(int argc, char **argv)
                                      NULL,
                                      "A worker of a Signpost job: computes gradients on its share of the data and "
                                      "pushes them. Its job file gives data "
-                                     "paths, threads and address; the server's file governs the rest.",
+                                     "paths, threads and address; the server's file governs the rest." SP_CLI_EXAMPLE
+                                     "signpost-worker --config configs/digits.yaml --server 127.0.0.1:7700",
                                      children,
                                      NULL,
                                      NULL};
@@ -78,8 +79,7 @@ int main(int argc, char **argv)
     struct sp_error error = {0};
     int rc;
 
-    argp_program_version = PROGRAM " " SP_VERSION;
-    argp_err_exit_status = SP_EXIT_USAGE;
+    sp_cli_begin(PROGRAM " " SP_VERSION);
     rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (rc != 0)
         return sp_cli_fail(PROGRAM, strerror(rc));

@@ -265,10 +265,21 @@ static int from_client(struct trainer *t, int code, struct sp_error *error)
     return code == SIGNPOST_OK ? SP_OK : sp_error_set(error, (enum sp_code)code, "%s", signpost_error(t->client));
 }
 
+/* Lines in JSON are collected from many workers; in text the file's name tells whose they are. */
+static void name_log(const struct signpost_event *event)
+{
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "worker %u", event->slot);
+    if (sp_log_format() == SP_LOG_JSON)
+        sp_log_set_name(name);
+}
+
 static int obey(struct trainer *t, const struct signpost_event *event, struct sp_error *error)
 {
     switch (event->type) {
     case SIGNPOST_JOINED:
+        name_log(event);
         sp_pace_disturb(&t->pace);
         return take_plan(t, error);
     case SIGNPOST_INIT:

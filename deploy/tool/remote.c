@@ -277,5 +277,5 @@ json_t *tool_ask_remote(const struct tool_remote *with, const char *command, str
         (void)close(remote.fd);
     sp_tls_destroy(remote.tls);
     sp_secret_forget(&remote.secret);
-    return json;
+    return tool_take_refusal(json, with->server, command, error);
 }

@@ -7,8 +7,9 @@
 
 #define ASK_EVERY_MS 1000
 #define DRAW_EVERY_MS 500
-#define LOG_LINES_KEPT 8 /* of the window are left to what is said, if it has as many more */
-#define TROUBLE_MS 2500  /* a server that is silent so long is said to be */
+#define LINES_EVERY_MS 100 /* lines wait so long for others, for the sake of slow terminals */
+#define LOG_LINES_KEPT 7   /* of the window are left to what is said, if it has as many more */
+#define TROUBLE_MS 2500    /* a server that is silent so long is said to be */
 #define LINES_AT_ONCE_BYTES (128u * 1024u)
 
 static uint64_t now_ms(void)
@@ -248,9 +249,26 @@ static void begin_anew(struct run_view *view)
     view->resized = false;
 }
 
+static void on_writable(uv_poll_t *poll, int status, int events)
+{
+    struct run_view *view = poll->data;
+
+    (void)events;
+    if (terminal_flush(&view->terminal) || status != 0)
+        (void)uv_poll_stop(poll);
+}
+
+static bool flush(struct run_view *view)
+{
+    if (terminal_flush(&view->terminal))
+        return true;
+    (void)uv_poll_start(&view->writable, UV_WRITABLE, on_writable);
+    return false;
+}
+
 static void draw(struct run_view *view)
 {
-    if (!terminal_flush(&view->terminal))
+    if (!flush(view))
         return;
     if (view->resized && view->text_bytes < sizeof view->recent / 2)
         begin_anew(view);
@@ -261,7 +279,7 @@ static void draw(struct run_view *view)
     render(view);
     put_lines(view);
     put_block(view);
-    (void)terminal_flush(&view->terminal);
+    (void)flush(view);
 }
 
 /* In the background there is no block, but what is said is said. */
@@ -269,22 +287,22 @@ static void draw_lines(struct run_view *view)
 {
     view->height = 0;
     view->terminal.entered = false;
-    if (terminal_flush(&view->terminal))
+    if (flush(view))
         put_lines(view);
-    (void)terminal_flush(&view->terminal);
+    (void)flush(view);
 }
 
 void run_view_tick(struct run_view *view)
 {
+    uint64_t age = now_ms() - view->drawn_ms;
+
     if (!view->on)
         return;
     look(view);
     if (!terminal_is_ours(&view->terminal))
         draw_lines(view);
-    else if (view->text_bytes > 0 || view->resized || now_ms() - view->drawn_ms >= DRAW_EVERY_MS)
+    else if (view->resized || age >= DRAW_EVERY_MS || (view->text_bytes > 0 && age >= LINES_EVERY_MS))
         draw(view);
-    else
-        (void)terminal_flush(&view->terminal);
 }
 
 void run_view_resize(struct run_view *view)
@@ -313,21 +331,29 @@ void run_view_begin(struct run_view *view, uv_loop_t *loop, const char *folder, 
     view->asker.told = on_told;
     view->asker.arg = view;
     view->on = !plain && terminal_open(&view->terminal, STDERR_FILENO, false);
+    if (!view->on)
+        return;
+    view->writable.data = view;
+    view->polled = uv_poll_init(loop, &view->writable, view->terminal.fd) == 0;
+    if (!view->polled) {
+        terminal_close(&view->terminal);
+        view->on = false;
+    }
 }
 
+/* What was said is written to its end, unless the terminal stands still. */
 static void take_away(struct run_view *view)
 {
+    bool goes_on = terminal_flush_patiently(&view->terminal);
+
     erase(view);
     if (view->height > 0)
         (void)terminal_say(&view->terminal, "\033[J");
     view->height = 0;
-    while (view->text_bytes > 0) {
-        size_t before = view->text_bytes;
-
+    do {
         put_lines(view);
-        if (!terminal_flush(&view->terminal) && view->text_bytes == before)
-            return;
-    }
+        goes_on = goes_on && terminal_flush_patiently(&view->terminal);
+    } while (goes_on && view->text_bytes > 0);
 }
 
 void run_view_end(struct run_view *view)
@@ -336,9 +362,12 @@ void run_view_end(struct run_view *view)
         uv_close((uv_handle_t *)&view->pipe, NULL);
     if (!view->on)
         return;
+    uv_close((uv_handle_t *)&view->writable, NULL);
     view->asks = false;
-    if (terminal_flush(&view->terminal))
-        take_away(view);
+    take_away(view);
     terminal_close(&view->terminal);
     view->on = false;
+    if (view->lost > 0)
+        (void)fprintf(stderr, TOOL ": %lu lines are missing here: the terminal did not take them in time\n",
+                      view->lost);
 }

@@ -28,6 +28,8 @@ struct run_view {
     struct tool_watched watched;
     char trouble[800];
     bool asks, resized;
+    uv_poll_t writable; /* the terminal takes more of what waits */
+    bool polled;
     uint64_t drawn_ms, lost_ms;
     unsigned height; /* lines of the block that are on the screen */
     struct terminal terminal;

@@ -17,7 +17,7 @@
 #define CURSOR_AWAY "\033[?25l"
 #define CURSOR_BACK "\033[?25h"
 #define SCREEN_OTHER "\033[?1049h\033[2J"
-#define SCREEN_BEFORE "\033[?1049l"
+#define SCREEN_BEFORE "\033[H\033[2J\033[?1049l" /* where there is but one screen, it is left empty */
 #define STYLE_NONE "\033[0m"
 
 bool terminal_locale(void)
@@ -117,13 +117,15 @@ bool terminal_flush(struct terminal *terminal)
     return true;
 }
 
-static void flush_patiently(struct terminal *terminal)
+bool terminal_flush_patiently(struct terminal *terminal)
 {
     struct pollfd wait = {.fd = terminal->fd, .events = POLLOUT};
+    bool all = false;
 
-    while (!terminal_flush(terminal) && poll(&wait, 1, LEAVE_MS) > 0)
+    while (!(all = terminal_flush(terminal)) && poll(&wait, 1, LEAVE_MS) > 0)
         ;
     terminal->used = terminal->sent = 0;
+    return all;
 }
 
 /* Keys that are pressed meanwhile would be written into the picture. */
@@ -155,11 +157,11 @@ void terminal_leave(struct terminal *terminal)
     if (terminal->fd < 0 || !terminal->entered)
         return;
     terminal->entered = false;
-    flush_patiently(terminal);
+    (void)terminal_flush_patiently(terminal);
     (void)terminal_say(terminal, STYLE_NONE CURSOR_BACK);
     if (terminal->whole)
         (void)terminal_say(terminal, SCREEN_BEFORE);
-    flush_patiently(terminal);
+    (void)terminal_flush_patiently(terminal);
     if (terminal->has_modes && terminal_is_ours(terminal)) /* else it would stop us, and the shell has set its own */
         (void)tcsetattr(terminal->fd, TCSANOW, &terminal->modes);
 }

@@ -27,7 +27,7 @@ bool terminal_locale(void);
  * belongs to another job of the shell at present: then plain lines are the right thing. */
 bool terminal_open(struct terminal *terminal, int fd, bool whole);
 
-/* Puts the cursor away, and back. What is typed is not shown meanwhile. Leaving waits half a second at most. */
+/* Puts the cursor away, and back. What is typed is not shown meanwhile. Leaving has patience, see below. */
 void terminal_enter(struct terminal *terminal);
 void terminal_leave(struct terminal *terminal);
 void terminal_close(struct terminal *terminal);
@@ -47,3 +47,6 @@ bool terminal_say(struct terminal *terminal, const char *text);
 
 /* Writes what it takes; whether nothing waits any more. */
 bool terminal_flush(struct terminal *terminal);
+
+/* Writes all of it to a terminal that does not stand still for half a second; whether it did not. */
+bool terminal_flush_patiently(struct terminal *terminal);

@@ -75,6 +75,7 @@ const char *view_ms(double ms);            /* "1.95 ms", "61.2 ms", "1.2 s" */
 const char *view_duration(double seconds); /* "35 s", "2 min 3 s", "3 h 12 min", "2 d 3 h" */
 const char *view_amount(double bytes);     /* "23.1 MB" */
 const char *view_count(double value);      /* "512", "5.3" */
+const char *view_small(double value);      /* "0.021" */
 const char *view_times(double times);      /* "3.1", "13" */
 
 /* --- view_curve.c --- */
@@ -105,8 +106,8 @@ void view_curve_note(struct view_curve *curve, const json_t *status);
 /* Forgets all that lies after a round: the server was started again, and goes on from an earlier one. */
 void view_curve_cut(struct view_curve *curve, uint32_t round);
 
-/* Appends the most recent points, one a column, at most `columns` of them; the loss by its logarithm. Returns the first
- * round that they cover, 0 if there is none. */
+/* Appends a picture of the later half of the rounds (of few points, of more), at most `columns` wide; the loss by its
+ * logarithm. Returns the first round in it, 0 if there is none. */
 uint32_t view_curve_draw(const struct view_curve *curve, bool loss, unsigned columns, struct view_line *line);
 
 /* --- view_page.c --- */

@@ -97,29 +97,54 @@ static double value_of(const struct view_point *point, bool loss)
     return point->loss > 0.0 ? log(point->loss) : (double)NAN;
 }
 
+/* The values that there are, in order; returns how many. `*begin` is the first that is drawn: the later half of the
+ * rounds, or more, if there are not so many values in it as columns. */
+static unsigned collect(const struct view_curve *curve, bool loss, unsigned columns, double *values, unsigned *begin,
+                        uint32_t *since)
+{
+    uint32_t half = curve->count > 0 ? curve->point[curve->count - 1].round / 2 : 0;
+    uint32_t first[VIEW_POINTS_MAX];
+    unsigned n = 0;
+
+    *begin = 0;
+    for (unsigned i = 0; i < curve->count; i++) {
+        values[n] = value_of(&curve->point[i], loss);
+        first[n] = curve->point[i].first;
+        if (!isfinite(values[n]))
+            continue;
+        if (first[n++] <= half)
+            *begin = n;
+    }
+    if (*begin + columns > n)
+        *begin = n > columns ? n - columns : 0;
+    *since = n > 0 ? first[*begin] : 0;
+    return n;
+}
+
 uint32_t view_curve_draw(const struct view_curve *curve, bool loss, unsigned columns, struct view_line *line)
 {
     static const char *const blocks[] = {"\xe2\x96\x81", "\xe2\x96\x82", "\xe2\x96\x83", "\xe2\x96\x84",
                                          "\xe2\x96\x85", "\xe2\x96\x86", "\xe2\x96\x87", "\xe2\x96\x88"};
     static const char *const letters[] = {"_", ".", ",", "-", "=", "+", "*", "#"};
-    unsigned begin = curve->count, found = 0;
-    double low = INFINITY, high = -INFINITY;
+    double values[VIEW_POINTS_MAX], low = INFINITY, high = -INFINITY;
+    uint32_t since;
+    unsigned begin, n = collect(curve, loss, columns, values, &begin, &since), m = n - begin;
 
-    while (begin > 0 && found < columns) {
-        double value = value_of(&curve->point[--begin], loss);
+    columns = columns < m ? columns : m;
+    for (unsigned i = 0; i < columns; i++) {
+        unsigned from = begin + i * m / columns, end = begin + (i + 1) * m / columns;
+        double sum = 0.0;
 
-        if (isfinite(value)) {
-            found++;
-            low = fmin(low, value);
-            high = fmax(high, value);
-        }
+        for (unsigned j = from; j < end; j++)
+            sum += values[j];
+        values[i] = sum / (end - from); /* not above `from`, so nothing that is still needed */
+        low = fmin(low, values[i]);
+        high = fmax(high, values[i]);
     }
-    for (unsigned i = begin; i < curve->count; i++) {
-        double value = value_of(&curve->point[i], loss);
-        double height = high > low ? (value - low) / (high - low) : 0.0;
+    for (unsigned i = 0; i < columns; i++) {
+        double height = high > low ? (values[i] - low) / (high - low) : 0.0;
 
-        if (isfinite(value))
-            view_put(line, VIEW_PLAIN, "%s", (line->utf8 ? blocks : letters)[(unsigned)(height * 7.0 + 0.5)]);
+        view_put(line, VIEW_PLAIN, "%s", (line->utf8 ? blocks : letters)[(unsigned)(height * 7.0 + 0.5)]);
     }
-    return found > 0 ? curve->point[begin].first : 0;
+    return since;
 }

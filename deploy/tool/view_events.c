@@ -91,7 +91,7 @@ void view_events(const json_t *before, const json_t *after, void (*say)(void *ar
 
     if (before == NULL)
         return;
-    if (view_number(before, "pid") != view_number(after, "pid"))
+    if (json_integer_value(json_object_get(before, "pid")) != json_integer_value(json_object_get(after, "pid")))
         tell(&teller, "the server was started again, and goes on from round %.0f", view_number(after, "round"));
     if (strcmp(view_text(before, "stage"), view_text(after, "stage")) != 0)
         tell(&teller, "%s (it was %s)", view_text(after, "stage"), view_text(before, "stage"));

@@ -22,7 +22,7 @@ void view_saved(struct view_line *line, const json_t *status)
 
 static const char *plain_ms(double ms)
 {
-    return isfinite(ms) ? view_count(ms) : "-";
+    return ms < 0.995 ? view_small(ms) : view_count(ms);
 }
 
 void view_round_parts(struct view_line *line, const json_t *pace)

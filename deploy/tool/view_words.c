@@ -93,3 +93,8 @@ const char *view_times(double times)
 {
     return say(times, times < 9.95 ? "%.1f" : "%.0f", times);
 }
+
+const char *view_small(double value)
+{
+    return say(value, "%.2g", value);
+}

@@ -103,7 +103,7 @@ static unsigned collect(const struct view_curve *curve, bool loss, unsigned colu
                         uint32_t *since)
 {
     uint32_t half = curve->count > 0 ? curve->point[curve->count - 1].round / 2 : 0;
-    uint32_t first[VIEW_POINTS_MAX];
+    uint32_t first[VIEW_POINTS_MAX] = {0};
     unsigned n = 0;
 
     *begin = 0;
@@ -117,7 +117,7 @@ static unsigned collect(const struct view_curve *curve, bool loss, unsigned colu
     }
     if (*begin + columns > n)
         *begin = n > columns ? n - columns : 0;
-    *since = n > 0 ? first[*begin] : 0;
+    *since = *begin < n ? first[*begin] : 0;
     return n;
 }
 
@@ -126,7 +126,7 @@ uint32_t view_curve_draw(const struct view_curve *curve, bool loss, unsigned col
     static const char *const blocks[] = {"\xe2\x96\x81", "\xe2\x96\x82", "\xe2\x96\x83", "\xe2\x96\x84",
                                          "\xe2\x96\x85", "\xe2\x96\x86", "\xe2\x96\x87", "\xe2\x96\x88"};
     static const char *const letters[] = {"_", ".", ",", "-", "=", "+", "*", "#"};
-    double values[VIEW_POINTS_MAX], low = INFINITY, high = -INFINITY;
+    double values[VIEW_POINTS_MAX] = {0}, low = INFINITY, high = -INFINITY;
     uint32_t since;
     unsigned begin, n = collect(curve, loss, columns, values, &begin, &since), m = n - begin;
 

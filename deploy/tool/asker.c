@@ -2,18 +2,21 @@
 
 #include <string.h>
 
-#define REMOTE_SERIES_EVERY 5 /* looks: each takes a connection of its own */
+/* Each takes a connection of its own: after the first looks there is a new piece of the curve at every so many. */
+#define REMOTE_SERIES_FIRST 10
+#define REMOTE_SERIES_EVERY 5
 
 static void on_work(uv_work_t *work)
 {
     struct tool_asker *asker = work->data;
     struct sp_error error = {0};
+    bool is_remote = asker->asking->remote.server != NULL;
     char line[32];
 
     memset(&asker->error, 0, sizeof asker->error);
     asker->status = tool_answer(asker->asking, "status", &asker->error);
     if (asker->status == NULL || asker->no_series ||
-        (asker->asking->remote.server != NULL && asker->looks % REMOTE_SERIES_EVERY != 0))
+        (is_remote && asker->looks > REMOTE_SERIES_FIRST && asker->looks % REMOTE_SERIES_EVERY != 0))
         return;
     (void)snprintf(line, sizeof line, "series %u", asker->from);
     asker->series = tool_answer(asker->asking, line, &error);

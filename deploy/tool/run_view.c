@@ -354,6 +354,9 @@ static void take_away(struct run_view *view)
         put_lines(view);
         goes_on = goes_on && terminal_flush_patiently(&view->terminal);
     } while (goes_on && view->text_bytes > 0);
+    for (size_t i = 0; i < view->text_bytes; i++)
+        view->lost += view->text[i] == '\n';
+    view->lost += !goes_on; /* at least one was on its way */
 }
 
 void run_view_end(struct run_view *view)

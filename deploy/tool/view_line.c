@@ -1,5 +1,6 @@
 #include "deploy/tool/view.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static struct glyph next_glyph(const char *text, bool utf8)
             glyph.taken++;
         return glyph;
     }
-    n = mbrtowc(&wide, text, strlen(text), &state);
+    n = mbrtowc(&wide, text, strnlen(text, MB_LEN_MAX), &state);
     if (n == (size_t)-1 || n == (size_t)-2 || n == 0)
         return glyph;
     glyph.taken = n;

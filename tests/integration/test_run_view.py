@@ -115,6 +115,16 @@ class RunView(screens.Case):
     def wait_for_bytes(self, terminal, words):
         self.wait_for(lambda: (terminal.read(0), re.search(words, terminal.bytes))[1], f'the words {words!r}')
 
+    def test_ctrl_z_gives_the_terminal_back(self):
+        terminal = self.run_job()
+        terminal.popen.send_signal(signal.SIGTSTP)
+        self.wait_for(lambda: (terminal.look(), not terminal.screen.cursor.hidden)[1], 'the cursor')
+        self.assertEqual(terminal.modes(), terminal.before)
+        terminal.popen.send_signal(signal.SIGCONT)
+        self.wait_for(lambda: (terminal.look(), terminal.screen.cursor.hidden)[1], 'the block')
+        time.sleep(harness.seconds(0.7))
+        self.check_block(terminal)
+
     def test_no_color(self):
         terminal = self.run_job(NO_COLOR='1')
         self.assertEqual(set(screens.COLOURS.findall(terminal.bytes)) - {b'\x1b[0m'}, set())

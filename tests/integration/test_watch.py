@@ -215,6 +215,31 @@ class Watch(screens.Case, made.Case):
         terminal.press(b'\x03')
         self.wait_for_exit(terminal, 130)
 
+    def test_a_server_on_another_machine(self):
+        token = self.folder / 'operator.token'
+        subprocess.run([screens.SIGNPOST, 'token', token], check=True, stdout=subprocess.DEVNULL)
+        server, workers = self.slow_job(f'security.operator_token_file={token}')
+        remote = ('watch', '--server', server.address(), '--token-file', token)
+        terminal = self.terminal(screens.SIGNPOST, *remote)
+        lines = self.start('watch', screens.SIGNPOST, *remote, '--every', 1)
+        self.assertRegex(self.wait_for_screen(terminal, 'workers   2 of 2 live'), r'loss      \d')
+        self.wait_for_screen(terminal, r'loss      \S+ +[▁▂▃▄▅▆▇█]{5,}')
+        self.wait_for(lambda: re.search(r'switched from sign to sgd after round 65; ', lines.out()), 'the switch')
+        self.finish(server, workers)
+        for text in (self.wait_for_exit(terminal, 0), (self.wait_for_end(lines, 0), lines.out())[1]):
+            self.assertRegex(text.replace('\n', ''), r'round \d+ of 120.*The server is gone, with nothing left to do')
+        nobody = self.start('nobody', screens.SIGNPOST, 'watch', '--server', '127.0.0.1:1', '--token-file', token)
+        self.wait_for_end(nobody, 1)
+        self.assertIn('cannot connect to 127.0.0.1:1', nobody.err())
+
+    def test_what_a_server_on_another_machine_refuses(self):
+        token = self.folder / 'operator.token'
+        subprocess.run([screens.SIGNPOST, 'token', token], check=True, stdout=subprocess.DEVNULL)
+        server = self.start_server(f'security.operator_token_file={token}', config=made.CONFIG)
+        switch = self.start('switch', screens.SIGNPOST, 'switch', '--server', server.address(), '--token-file', token)
+        self.wait_for_end(switch, 1)
+        self.assertRegex(switch.err(), r"^signpost: the server 127\.0\.0\.1:\d+ refused 'switch': the job has not started")
+
     def test_ctrl_c_while_the_server_is_stopped(self):
         server, _ = self.slow_job()
         terminal = self.watch()

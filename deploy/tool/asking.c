@@ -61,6 +61,12 @@ error_t tool_parse_asking(int key, char *value, struct argp_state *state)
     return 0;
 }
 
+json_t *tool_answer(const struct tool_asking *asking, const char *line, struct sp_error *error)
+{
+    return asking->remote.server != NULL ? tool_ask_remote(&asking->remote, line, error)
+                                         : tool_ask(asking->run, line, error);
+}
+
 int tool_ask_again(const struct tool_asking *asking, const char *line, json_t **answer)
 {
     struct sp_error error = {0};

@@ -36,3 +36,5 @@ int tool_ask_run(int argc, char **argv, const struct argp *argp, const char *lin
                  json_t **answer);
 /* Asks the same server again. */
 int tool_ask_again(const struct tool_asking *asking, const char *line, json_t **answer);
+/* The same without words on standard error, in any thread; .run is a folder here. NULL with words. */
+json_t *tool_answer(const struct tool_asking *asking, const char *line, struct sp_error *error);

@@ -19,6 +19,7 @@ static const struct {
     {"bench", tool_bench, "how long a round takes on this machine, and what it costs"},
     {"check", tool_check, "what a job file means, and whether its data are there"},
     {"status", tool_status, "the state of a running job"},
+    {"watch", tool_watch, "a live view of a running job"},
     {"switch", tool_switch, "begin the next phase of a running job"},
     {"checkpoint", tool_checkpoint, "make a running job write a checkpoint now"},
     {"stop", tool_stop, "end a running job in order"},

@@ -2,6 +2,7 @@
 #include "deploy/tool/tool.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,10 @@ static int connect_to(const char *folder, struct sp_error *error)
     return fd;
 }
 
-/* jansson calls a string that it has no memory for a syntax error: what it allocates is watched instead. */
-static bool no_memory;
+/* jansson calls a string that it has no memory for a syntax error: what it allocates is watched instead, in every
+ * thread that reads an answer. */
+static _Thread_local bool no_memory;
+static pthread_once_t watched = PTHREAD_ONCE_INIT;
 
 static void *allocate(size_t bytes)
 {
@@ -58,6 +61,11 @@ static void *allocate(size_t bytes)
 
     no_memory = no_memory || memory == NULL;
     return memory;
+}
+
+static void watch_memory(void)
+{
+    json_set_alloc_funcs(allocate, free);
 }
 
 static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
@@ -75,7 +83,8 @@ static json_t *read_answer(int fd, const char *folder, struct sp_error *error)
         n = read(fd, text + used, ANSWER_BYTES_MAX - used);
         used += n > 0 ? (size_t)n : 0;
     } while ((n > 0 && used < ANSWER_BYTES_MAX) || (n < 0 && errno == EINTR));
-    json_set_alloc_funcs(allocate, free);
+    (void)pthread_once(&watched, watch_memory);
+    no_memory = false;
     if (n == 0)
         answer = json_loadb(text, used, 0, NULL);
     if (no_memory) { /* jansson may even have gone on, without a key */
@@ -107,11 +116,22 @@ bool tool_send_all(int fd, const void *bytes, size_t count)
     return true;
 }
 
+json_t *tool_take_refusal(json_t *answer, const char *who, const char *line, struct sp_error *error)
+{
+    const char *words = json_string_value(json_object_get(answer, "error"));
+
+    if (words == NULL)
+        return answer;
+    (void)sp_error_set(error, SP_E_REJECTED, "the server %s refused '%s': %s", who, line, words);
+    json_decref(answer);
+    return NULL;
+}
+
 json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
 {
     int fd = connect_to(folder, error);
+    char who[1300];
     json_t *answer = NULL;
-    const char *words;
 
     if (fd < 0)
         return NULL;
@@ -120,13 +140,8 @@ json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
     else
         (void)sp_error_set(error, SP_E_IO, "cannot write to the server in %s: %s", folder, strerror(errno));
     (void)close(fd);
-    words = json_string_value(json_object_get(answer, "error"));
-    if (words != NULL) {
-        (void)sp_error_set(error, SP_E_REJECTED, "the server in %s refused '%s': %s", folder, line, words);
-        json_decref(answer);
-        return NULL;
-    }
-    return answer;
+    (void)snprintf(who, sizeof who, "in %s", folder);
+    return tool_take_refusal(answer, who, line, error);
 }
 
 int tool_folder(const char *argument, char *folder, size_t bytes)

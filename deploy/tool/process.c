@@ -27,21 +27,12 @@ void tool_find_program(const char *name, const char *in_build, char *path, size_
     (void)snprintf(path, bytes, "%s", name);
 }
 
-int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const char *log, unsigned flags,
-               uv_exit_cb on_exit)
+int tool_spawn_to(uv_loop_t *loop, uv_process_t *process, char **arguments, int fd, unsigned flags, uv_exit_cb on_exit)
 {
     uv_stdio_container_t streams[3] = {{.flags = UV_IGNORE}};
     uv_process_options_t options = {.exit_cb = on_exit, .file = arguments[0], .args = arguments, .flags = flags};
-    int fd = STDERR_FILENO;
     int rc;
 
-    if (log != NULL) {
-        fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0666);
-        if (fd < 0) {
-            (void)fprintf(stderr, TOOL ": cannot write %s: %s\n", log, strerror(errno));
-            return SP_E_IO;
-        }
-    }
     for (int i = 1; i < 3; i++) {
         streams[i].flags = UV_INHERIT_FD;
         streams[i].data.fd = fd;
@@ -49,8 +40,6 @@ int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const c
     options.stdio = streams;
     options.stdio_count = 3;
     rc = uv_spawn(loop, process, &options);
-    if (log != NULL)
-        (void)close(fd);
     if (rc == 0)
         return SP_OK;
     uv_close((uv_handle_t *)process, NULL);
@@ -58,6 +47,22 @@ int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const c
         return SP_E_MISSING;
     (void)fprintf(stderr, TOOL ": cannot start %s: %s\n", arguments[0], uv_strerror(rc));
     return SP_E_IO;
+}
+
+int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const char *log, unsigned flags,
+               uv_exit_cb on_exit)
+{
+    int fd = log != NULL ? open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0666) : STDERR_FILENO;
+    int rc;
+
+    if (fd < 0) {
+        (void)fprintf(stderr, TOOL ": cannot write %s: %s\n", log, strerror(errno));
+        return SP_E_IO;
+    }
+    rc = tool_spawn_to(loop, process, arguments, fd, flags, on_exit);
+    if (log != NULL)
+        (void)close(fd);
+    return rc;
 }
 
 void tool_last_line(const char *path, const char *but, char *line, size_t bytes)

@@ -15,6 +15,9 @@ void tool_find_program(const char *name, const char *in_build, char *path, size_
 int tool_spawn(uv_loop_t *loop, uv_process_t *process, char **arguments, const char *log, unsigned flags,
                uv_exit_cb on_exit);
 
+/* The same, with what it writes going to a descriptor, which stays the caller's. */
+int tool_spawn_to(uv_loop_t *loop, uv_process_t *process, char **arguments, int fd, unsigned flags, uv_exit_cb on_exit);
+
 /* The last line of a program's log says why it ended; "" if there is none. Lines with `but` in them, if not NULL, do
  * not count. */
 void tool_last_line(const char *path, const char *but, char *line, size_t bytes);

@@ -29,5 +29,5 @@ json_t *tool_ask_remote(const struct tool_remote *with, const char *command, str
     }
     sp_message_finish(&answer);
     line_close(&line);
-    return json;
+    return tool_take_refusal(json, with->server, command, error);
 }

@@ -9,6 +9,7 @@
  */
 #include "common/cli.h"
 #include "deploy/tool/process.h"
+#include "deploy/tool/run_view.h"
 #include "deploy/tool/tool.h"
 
 #include <argp.h>
@@ -29,7 +30,7 @@
 #define PACE_BEGIN "a round: " /* of worker/train/pace.c */
 #define PACE_WORDS "in float32 the exchange would"
 
-enum { KEY_TIED_TO = 256, KEY_FRESH };
+enum { KEY_TIED_TO = 256, KEY_FRESH, KEY_PLAIN };
 
 struct run;
 
@@ -44,11 +45,11 @@ struct child {
 struct run {
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_signal_t intr, term;
+    uv_signal_t signals[5];
     struct sp_job job;
     struct sp_sets sets;
     const char *file, *out;
-    bool fresh;
+    bool fresh, plain;
     char folder[PATH_BYTES], server_path[PATH_BYTES], worker_path[PATH_BYTES], address[300];
     struct child server;
     struct child *workers; /* owned */
@@ -57,7 +58,11 @@ struct run {
     uint64_t started_ms, server_ended_ms, pace_ms; /* the last: when a log was looked at; 0: it is settled */
     unsigned pace_next;
     int exit_code;
+    struct run_view view;
 };
+
+static const int watched_signals[] = {SIGINT, SIGTERM, SIGWINCH, SIGTSTP, SIGCONT};
+#define SIGNALS (sizeof watched_signals / sizeof watched_signals[0])
 
 static uint64_t now_ms(void)
 {
@@ -69,15 +74,22 @@ static uint64_t now_ms(void)
 
 static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_number);
 
-/* `log` NULL: the child writes to our standard error. */
+/* `log` NULL: it is the server, which writes to our standard error, or to the view that is there. */
 static int spawn(struct child *child, char **arguments, const char *log)
 {
+    struct run *run = child->run;
     int rc;
 
     child->process.data = child;
-    rc = tool_spawn(&child->run->loop, &child->process, arguments, log, 0, on_exit_of_child);
+    if (log != NULL) {
+        rc = tool_spawn(&run->loop, &child->process, arguments, log, 0, on_exit_of_child);
+    } else {
+        rc =
+            tool_spawn_to(&run->loop, &child->process, arguments, run_view_server_end(&run->view), 0, on_exit_of_child);
+        run_view_started(&run->view);
+    }
     if (rc == SP_E_MISSING)
-        (void)fprintf(stderr, TOOL ": cannot start %s: there is no such program\n", arguments[0]);
+        run_view_say(&run->view, TOOL ": cannot start %s: there is no such program", arguments[0]);
     child->alive = rc == SP_OK;
     return rc;
 }
@@ -169,19 +181,19 @@ static void on_worker_exit(struct run *run, struct child *child, int64_t status,
     worker_log(run, child->number, log);
     if (signal_number != 0 && child->restarts < RESTARTS_MAX) {
         child->restarts++;
-        (void)fprintf(stderr, TOOL ": worker %d was killed by signal %d; starting it again (log: %s)\n", child->number,
-                      signal_number, log);
+        run_view_say(&run->view, TOOL ": worker %d was killed by signal %d; starting it again (log: %s)", child->number,
+                     signal_number, log);
         return; /* its handle is closed first; on_worker_closed() starts it */
     }
     child->failed = true;
     tool_last_line(log, NULL, line, sizeof line);
-    (void)fprintf(stderr, TOOL ": worker %d failed (exit code %lld): %s (log: %s)\n", child->number, (long long)status,
-                  line, log);
+    run_view_say(&run->view, TOOL ": worker %d failed (exit code %lld): %s (log: %s)", child->number, (long long)status,
+                 line, log);
     for (uint32_t i = 0; i < run->job.workers; i++) {
         if (!run->workers[i].failed)
             return;
     }
-    (void)fprintf(stderr, TOOL ": all workers failed, the last one with: %s; stopping the server\n", line);
+    run_view_say(&run->view, TOOL ": all workers failed, the last one with: %s; stopping the server", line);
     run->exit_code = SP_EXIT_FAILED;
     stop_server(run);
 }
@@ -209,7 +221,7 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_n
     }
     run->server_ended_ms = now_ms();
     if (signal_number != 0) {
-        (void)fprintf(stderr, TOOL ": the server was killed by signal %d\n", signal_number);
+        run_view_say(&run->view, TOOL ": the server was killed by signal %d", signal_number);
         run->exit_code = SP_EXIT_FAILED;
     } else if (status != 0) {
         run->exit_code = (int)status;
@@ -241,6 +253,7 @@ static void start_workers(struct run *run)
     char log[PATH_BYTES + 32];
 
     run->workers_started = true;
+    run_view_ask(&run->view);
     run->pace_ms = now_ms();
     for (uint32_t i = 0; i < run->job.workers; i++) {
         worker_log(run, (int)i, log);
@@ -251,7 +264,8 @@ static void start_workers(struct run *run)
             return;
         }
     }
-    (void)fprintf(stderr, TOOL ": %u workers started, their logs are %s/worker-*.log\n", run->job.workers, run->folder);
+    run_view_say(&run->view, TOOL ": %u workers started, their logs are %s/worker-*.log", run->job.workers,
+                 run->folder);
 }
 
 /* What the first rounds cost is in the workers' logs: shown once, from one that could tell what float32 would take. */
@@ -268,30 +282,32 @@ static void show_pace(struct run *run)
     words = strstr(line, PACE_BEGIN);
     if (words == NULL)
         return;
-    (void)fprintf(stderr, TOOL ": %s\n", words);
+    run_view_say(&run->view, TOOL ": %s", words);
     run->pace_ms = 0;
 }
 
 static void finish(struct run *run)
 {
     uv_close((uv_handle_t *)&run->timer, NULL);
-    uv_close((uv_handle_t *)&run->intr, NULL);
-    uv_close((uv_handle_t *)&run->term, NULL);
+    for (size_t i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&run->signals[i], NULL);
+    run_view_end(&run->view);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct run *run = timer->data;
 
+    run_view_tick(&run->view);
     if (!run->server.alive) {
-        if (run->workers_alive == 0)
+        if (run->workers_alive == 0 && (run_view_drained(&run->view) || now_ms() - run->server_ended_ms >= GOODBYE_MS))
             finish(run);
         else if (now_ms() - run->server_ended_ms >= GOODBYE_MS)
             kill_all(run, SIGKILL);
     } else if (!run->workers_started && server_is_up(run)) {
         start_workers(run);
     } else if (!run->workers_started && now_ms() - run->started_ms >= START_MS_MAX && !run->stopping) {
-        (void)fprintf(stderr, TOOL ": the server did not answer within %d s; stopping it\n", START_MS_MAX / 1000);
+        run_view_say(&run->view, TOOL ": the server did not answer within %d s; stopping it", START_MS_MAX / 1000);
         run->exit_code = SP_EXIT_FAILED;
         stop_server(run);
     } else if (run->workers_started) {
@@ -303,15 +319,22 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct run *run = handle->data;
 
+    if (number == SIGTSTP) {
+        run_view_stop(&run->view);
+        return;
+    }
+    if (number == SIGWINCH || number == SIGCONT) {
+        run_view_resize(&run->view);
+        return;
+    }
     if (run->interrupted) {
-        (void)fprintf(stderr, TOOL ": again: killing everything\n");
+        run_view_say(&run->view, TOOL ": again: killing everything");
         run->exit_code = SP_EXIT_FAILED;
         kill_all(run, SIGKILL);
         return;
     }
-    (void)number;
     run->interrupted = true;
-    (void)fprintf(stderr, TOOL ": stopping the job in order; once more kills it\n");
+    run_view_say(&run->view, TOOL ": stopping the job in order; once more kills it");
     stop_server(run);
 }
 
@@ -319,13 +342,16 @@ static int supervise(struct run *run)
 {
     (void)uv_loop_init(&run->loop);
     (void)uv_timer_init(&run->loop, &run->timer);
-    (void)uv_signal_init(&run->loop, &run->intr);
-    (void)uv_signal_init(&run->loop, &run->term);
-    run->timer.data = run->intr.data = run->term.data = run;
+    run->timer.data = run;
     run->started_ms = now_ms();
+    run_view_begin(&run->view, &run->loop, run->folder, run->plain);
     /* Signals first: one that came after the server's start and killed us would leave the server behind. */
-    (void)uv_signal_start(&run->intr, on_signal, SIGINT);
-    (void)uv_signal_start(&run->term, on_signal, SIGTERM);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        (void)uv_signal_init(&run->loop, &run->signals[i]);
+        run->signals[i].data = run;
+        if (i < 2 || run->view.on)
+            (void)uv_signal_start(&run->signals[i], on_signal, watched_signals[i]);
+    }
     if (start_server(run) != SP_OK) {
         run->exit_code = SP_EXIT_FAILED;
         finish(run);
@@ -334,6 +360,7 @@ static int supervise(struct run *run)
     }
     (void)uv_run(&run->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&run->loop);
+    tool_watched_finish(&run->view.watched);
     return run->exit_code;
 }
 
@@ -358,6 +385,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         break;
     case KEY_FRESH:
         run->fresh = true;
+        break;
+    case KEY_PLAIN:
+        run->plain = true;
         break;
     case 'o':
         run->out = value;
@@ -386,6 +416,7 @@ int tool_run(int argc, char **argv)
         {"out", 'o', "DIR", 0, "The run's folder; default runs/<job>", 0},
         {"set", 's', "KEY=VALUE", 0, "Overrides a key of the job file, e.g. seed=7; repeatable", 0},
         {"fresh", KEY_FRESH, NULL, 0, "Begin anew, even if the folder holds a run that did not come to its end", 0},
+        {"plain", KEY_PLAIN, NULL, 0, "No live view at the bottom of the terminal: plain lines", 0},
         {"tied-to", KEY_TIED_TO, "PID", OPTION_HIDDEN, "Stop in order when this process, our parent, ends", 0},
         {0}};
     static const struct argp argp = {

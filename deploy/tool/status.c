@@ -1,32 +1,39 @@
 /* signpost status: what a running server says of itself. */
 #include "common/cli.h"
 #include "deploy/tool/asking.h"
+#include "deploy/tool/terminal.h"
+#include "deploy/tool/view.h"
 
 #include <argp.h>
 #include <math.h>
 #include <string.h>
 
+static struct view_window window = {.columns = VIEW_COLUMNS_MAX, .lines = 1};
+
 static double number(const json_t *object, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
-
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+    return view_number(object, key);
 }
 
+/* Names are foreign text. This one is valid until the eighth call after it. */
 static const char *words(const json_t *object, const char *key)
 {
+    static char texts[8][1024];
+    static unsigned next;
     const char *text = json_string_value(json_object_get(object, key));
 
-    return text != NULL ? text : "-";
+    return text != NULL ? view_clean(text, window.utf8, texts[next++ % 8], sizeof texts[0]) : "-";
 }
 
 static void print_slots(const json_t *slots)
 {
+    struct view_slowest slowest = view_slowest(slots);
     size_t index;
     json_t *slot;
 
-    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s %11s\n", "slot", "state", "address", "votes",
-                 "missed", "late", "duplicates", "abstained", "resyncs", "disagreement", "correlation");
+    (void)printf("  %-5s %-8s %-22s %8s %7s %6s %10s %9s %8s %12s %11s %8s %8s\n", "slot", "state", "address", "votes",
+                 "missed", "late", "duplicates", "abstained", "resyncs", "disagreement", "correlation", "latency",
+                 "silent");
     json_array_foreach((json_t *)slots, index, slot)
     {
         bool behind = json_is_true(json_object_get(slot, "behind"));
@@ -40,10 +47,15 @@ static void print_slots(const json_t *slots)
         else
             (void)printf("%10.1f %% ", 100.0 * number(slot, "disagreement"));
         if (isnan(number(slot, "correlation")))
-            (void)printf("%11s\n", "-");
+            (void)printf("%11s", "-");
         else
-            (void)printf("%11.3f%s\n", number(slot, "correlation"),
-                         json_is_true(json_object_get(slot, "suspected")) ? "  suspected" : "");
+            (void)printf("%11.3f", number(slot, "correlation"));
+        (void)printf(" %8s %8s", view_ms(number(slot, "latency_ms")), view_duration(number(slot, "silent_seconds")));
+        if (view_true(slot, "suspected"))
+            (void)printf("  suspected");
+        if (number(slot, "slot") == (double)slowest.slot)
+            (void)printf("  slowest, %s times the median", view_times(slowest.times));
+        (void)printf("\n");
     }
 }
 
@@ -100,6 +112,41 @@ static void print_quorum(const json_t *status)
         number(status, "deadline_ms"));
 }
 
+static void print_progress(const json_t *status)
+{
+    (void)printf("  progress        %s, epoch %s of %s, ETA %s\n",
+                 view_share(number(status, "round") / number(status, "rounds")), view_count(number(status, "epoch")),
+                 view_count(number(status, "epochs")), view_duration(number(status, "eta_seconds")));
+}
+
+/* What the present phase goes by, and how it ends. */
+static void print_phase(const json_t *status)
+{
+    const json_t *vote = json_object_get(status, "vote");
+    bool sgd = strcmp(words(status, "phase"), "sgd") == 0;
+
+    (void)printf("  rate            %s %s", sgd ? "lambda" : "gamma", view_rate(number(status, "rate")));
+    if (!sgd)
+        (void)printf(", sigma %s; votes: margin %s, ties %s, unanimous %s, flips %s",
+                     view_rate(number(status, "sigma")), view_share(number(vote, "margin")),
+                     view_share(number(vote, "ties")), view_share(number(vote, "unanimous")),
+                     view_share(number(vote, "flips")));
+    (void)printf("\n");
+    if (view_true(json_object_get(status, "switch"), "pending"))
+        (void)printf("  switch ahead    %s\n", words(json_object_get(status, "switch"), "words"));
+}
+
+static void print_pace(const json_t *pace)
+{
+    struct view_line parts;
+
+    view_line_begin(&parts, &window);
+    view_round_parts(&parts, pace);
+    (void)printf("  pace            %s rounds/s, %s/s up, %s/s down\n", view_count(number(pace, "rounds_per_second")),
+                 view_amount(number(pace, "bytes_per_second_in")), view_amount(number(pace, "bytes_per_second_out")));
+    (void)printf("  a round         %s\n", parts.text);
+}
+
 static void print_status(const json_t *status)
 {
     double accuracy = number(status, "test_accuracy");
@@ -113,11 +160,15 @@ static void print_status(const json_t *status)
     (void)printf("  workers         %.0f of %.0f live, %.0f spares\n", number(status, "live"),
                  number(status, "workers"), number(status, "spares"));
     print_quorum(status);
+    print_progress(status);
+    (void)printf("  loss            %s in recent rounds\n", view_rate(number(status, "loss")));
     if (!isnan(number(status, "train_loss")))
         (void)printf("  train loss      %.4f in the last whole epoch\n", number(status, "train_loss"));
     if (!isnan(accuracy))
         (void)printf("  test accuracy   %.2f %%\n", 100.0 * accuracy);
+    print_phase(status);
     print_switches(json_object_get(status, "switches"));
+    print_pace(json_object_get(status, "pace"));
     (void)printf("  pushed          %s; float32 all the way would be %s\n", tool_bytes(number(status, "bytes_pushed")),
                  tool_bytes(number(status, "bytes_float32")));
     (void)printf("  updated         %s\n", tool_bytes(number(status, "bytes_updated")));
@@ -149,6 +200,7 @@ int tool_status(int argc, char **argv)
             rc = sp_cli_fail(TOOL, "cannot print the answer: out of memory, or nobody reads it");
         (void)printf("\n");
     } else {
+        window.utf8 = terminal_locale();
         print_status(answer);
     }
     json_decref(answer);

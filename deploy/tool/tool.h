@@ -24,12 +24,16 @@ int tool_status(int argc, char **argv);
 int tool_stop(int argc, char **argv);
 int tool_switch(int argc, char **argv);
 int tool_token(int argc, char **argv);
+int tool_watch(int argc, char **argv);
 
 /* --- operator.c --- */
 
 /* Sends a line to the operator's socket of the server that writes to `folder`, and returns its answer, a new reference;
  * NULL with words if there is none within a few seconds. */
 json_t *tool_ask(const char *folder, const char *line, struct sp_error *error);
+
+/* The answer; or NULL, with words, if it is that of a server `who` refused: then it is dropped. */
+json_t *tool_take_refusal(json_t *answer, const char *who, const char *line, struct sp_error *error);
 
 /* Writes all of it to a socket, over signals and short writes; false with errno if that cannot be. */
 bool tool_send_all(int fd, const void *bytes, size_t count);

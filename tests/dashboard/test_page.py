@@ -211,7 +211,7 @@ class Safety(Dashboard):
         self.assertNotIn('innerHTML', page)
 
     def test_token_is_asked_for(self):
-        said = self.ask('secret', """const form = shown('token-form'); const send = async words => {
+        said = self.ask('secret', """const form = shown('token-form') && page.querySelector('#charts-cost').offsetHeight === 0; const send = async words => {
                 page.getElementById('token').value = words; page.querySelector('#token-form button').click(); await pause(1500); };
             await send('wrong'); const wrong = [shown('token-form'), text('token-wrong')];
             await send('open sesame'); return [form, ...wrong, shown('token-form'), text('job'), inside.location.hash]""",

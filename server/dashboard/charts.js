@@ -82,11 +82,11 @@ function roundAxis() {
         size: 20,
         gap: 3,
         space: 64,
-        incrs: [1, 2, 5].flatMap(n => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].map(ten => n * ten)).sort((a, b) => a - b),
+        incrs: Array.from({ length: 27 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3)),
         stroke: () => colours.muted,
         grid: { stroke: () => colours.grid, width: 1 },
         ticks: { show: false },
-        values: (u, ticks) => ticks.map((tick, i) => (i === Math.min(1, ticks.length - 1) ? `round ${short(tick)}` : short(tick))),
+        values: (u, ticks) => ticks.map((tick, i) => (i === Math.min(1, ticks.length - 1) ? `round ${roundTick(tick)}` : roundTick(tick))),
     };
 }
 
@@ -157,8 +157,8 @@ class Chart {
         this.at = make('b', { text: UNKNOWN });
         const entries = this.about.lines.map((line, i) =>
             make('li', {}, this.samples[i], make('span', { text: line.name }), this.values[i]));
-        this.legend = make('ul', { className: 'legend' }, make('li', { className: 'at' }, make('span', { text: 'round' }), this.at),
-            ...entries);
+        const at = make('li', { className: 'at' }, make('span', { text: 'round' }), this.at);
+        this.legend = make('ul', { className: 'legend' }, at, ...entries);
         this.box = make('div', { className: 'plot' });
         this.box.tabIndex = 0;
         this.box.setAttribute('role', 'img');
@@ -187,7 +187,7 @@ class Chart {
                     filters: { pub: type => type === 'mousemove' || type === 'mouseleave' },
                 },
                 drag: { x: true, y: false, setScale: false },
-                points: { size: 7 },
+                points: { size: 8, fill: (u, i) => colours[this.about.lines[i - 1].colour] },
                 bind: { dblclick: () => () => { zoom(null); } },
             },
             scales: {
@@ -196,7 +196,7 @@ class Chart {
             },
             axes: [roundAxis(), ...names.map(name => axisOptions(name, this.scales[name], hasRight ? this.lineOf(name) : undefined))],
             series: [{}, ...this.about.lines.map(lineOptions)],
-            bands: this.about.stacked ? this.about.lines.slice(1).map((line, i) => ({ series: [i + 1, i + 2] })) : undefined,
+            bands: this.about.stacked ? this.about.lines.slice(1).map((_, i) => ({ series: [i + 1, i + 2] })) : undefined,
             hooks: {
                 draw: [drawSwitches],
                 setCursor: [() => this.showValues()],
@@ -300,6 +300,8 @@ class Chart {
             zoom(null);
         else
             zoom([Math.max(first, middle - half), Math.min(end, middle + half)]);
+        // uPlot takes the new scale at the end of this task.
+        queueMicrotask(() => this.moveCursor(Math.min(Math.max(i, 0), last)));
     }
 
     restyle() {

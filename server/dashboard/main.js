@@ -8,6 +8,7 @@ const hears = {
     status(said) {
         status = said;
         setShown(byId('token-form'), false);
+        document.body.classList.remove('bare');
         showSwitches(said.switches);
         showHead(said);
         showProgress(said);

@@ -86,7 +86,7 @@ class Server {
         if (answer.status === 401)
             throw new Unauthorized();
         if (!answer.ok)
-            throw new Error(`it answers with code ${answer.status}: ${(await answer.text()).slice(0, 200)}`);
+            throw new Error(`it answers with code ${answer.status}: ${(await answer.text()).trim().slice(0, 200)}`);
         return answer.text();
     }
 

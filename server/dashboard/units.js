@@ -30,6 +30,13 @@ function short(x) {
     return size !== 0 && size < 1e-4 ? x.toExponential(0) : String(Number(x.toPrecision(4)));
 }
 
+// A round on its axis: all its digits, as neighbours may lie close together.
+function roundTick(x) {
+    if (x >= 1e6 && x % 1e5 === 0)
+        return `${x / 1e6}M`;
+    return x >= 1000 && x % 100 === 0 ? `${x / 1000}k` : whole(x);
+}
+
 function whole(x) {
     return isKnown(x) ? Math.round(x).toLocaleString('en') : UNKNOWN;
 }

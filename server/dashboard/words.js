@@ -139,6 +139,7 @@ function showSwitch(status, points) {
     const ahead = status.switch ?? {};
     const dry = status.switch_dry_run && status.switch_reason ? ` ${status.switch_reason}` : '';
     setText(byId('switch-head'), switchHead(ahead));
+    byId('switch').classList.toggle('ahead', ahead.pending === true);
     showSwitchList(status, points);
     setText(byId('switch-words'), `${ahead.words ?? ''}${dry}`);
     setShown(byId('switch-words'), byId('switch-words').textContent !== '');

@@ -2,7 +2,7 @@
 
     mock.py PAGE.html [PORT]
 
-/NAME/ is the page with the job NAME of scenarios.py. `secret` wants the token `open sesame`; `lost` answers three times.
+/NAME/ is the page with the job NAME of scenarios.py. `secret` wants the token `open sesame`; `lost` and `ended` answer three times.
 /count/NAME says how many requests there were for NAME.
 /frame/NAME?width=W&height=H&theme=T&run=SCRIPT is the page in a frame of that size, in which the script runs after a second.
 """
@@ -117,7 +117,7 @@ class Mock:
             return 200, 'text/html; charset=utf-8', self.page
         if name == 'secret' and headers.get('Authorization') != f'Bearer {TOKEN}':
             return 401, 'text/plain', b'this server wants a token\n'
-        if name == 'lost' and len(self.asked[name]) > ANSWERS_OF_LOST:
+        if name in ('lost', 'ended') and len(self.asked[name]) > ANSWERS_OF_LOST:
             return 503, 'text/plain', b'out of order\n'
         if what == 'status':
             return 200, 'application/json', json.dumps(job.status()).encode()

@@ -93,7 +93,7 @@ class Job:
             'keep': {'restarts': 0, 'failures': 0, 'failing': False, 'checkpoint': None, 'enabled': True, 'journal': None},
             'security': {'secret': False, 'insecure': False, 'tls': False,
                          'words': 'no secret: whoever is on this machine may take part; not reached from others'},
-            'seconds': self.done * 0.0034 + 2, 'bytes_pushed': last['bytes_pushed'], 'bytes_updated': last['bytes_updated'],
+            'outcome': None, 'seconds': self.done * 0.0034 + 2, 'bytes_pushed': last['bytes_pushed'], 'bytes_updated': last['bytes_updated'],
             'bytes_float32': last['bytes_float32'], 'slots': [self.slot(i) for i in range(self.workers)]}
 
 
@@ -119,7 +119,8 @@ class Waiting(Job):
 
 class Over(Job):
     def status(self):
-        return {**super().status(), 'stage': 'over', 'eta_seconds': 0, 'test_accuracy': 0.9722}
+        return {**super().status(), 'stage': 'over', 'eta_seconds': 0, 'test_accuracy': 0.9722,
+                'outcome': f'the job is done: {self.rounds} rounds'}
 
 
 class Hostile(Slow):
@@ -151,10 +152,18 @@ class Growing(Job):
         return [point for point in points if point['round'] > after]
 
 
+class Merging(Job):
+    """Far more rounds with each status: neighbours are merged again and again."""
+    def status(self):
+        self.done += 300
+        return super().status()
+
+
 def scenarios():
     return {
         'early': Job(5), 'signs': Job(250), 'switched': Job(520, switch=378), 'slow': Slow(430, switch=378),
         'million': Job(812_345, rounds=1_000_000, switch=560_000, name='a-million-rounds'), 'waiting': Waiting(0),
         'over': Over(690, switch=378), 'hostile': Hostile(520, switch=378), 'growing': Growing(4),
-        'many': Job(250, workers=255, name='many-workers'), 'secret': Job(250), 'lost': Job(250),
+        'many': Job(250, workers=255, name='many-workers'), 'merging': Merging(900, rounds=100_000), 'secret': Job(250), 'lost': Job(250),
+        'ended': Over(690, switch=378),
     }

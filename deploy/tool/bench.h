@@ -40,6 +40,7 @@ struct bench_options {
     double sigma;
     bool compute, json, keep;
     const char *listen; /* NULL: loopback */
+    const char *http;   /* NULL: off */
     const char *tls;    /* folder of deploy/make-certs.sh; NULL: no TLS */
     const char *server_prefix, *worker_prefix;
     bool advise;

@@ -21,6 +21,7 @@ enum {
     KEY_PROCESSES,
     KEY_SPARES,
     KEY_LISTEN,
+    KEY_HTTP,
     KEY_TLS,
     KEY_SERVER_PREFIX,
     KEY_WORKER_PREFIX,
@@ -46,6 +47,7 @@ static const struct argp_option options_list[] = {
     {"processes", KEY_PROCESSES, "N", 0, "Processes that hold workers; default: one a core", 2},
     {"tls", KEY_TLS, "FOLDER", 0, "TLS, with the certificates of this folder (deploy/make-certs.sh makes them)", 2},
     {"listen", KEY_LISTEN, "HOST:PORT", 0, "Where the server listens; default: loopback", 2},
+    {"http", KEY_HTTP, "HOST:PORT", 0, "Serve the dashboard there; default: none", 2},
     {"server-prefix", KEY_SERVER_PREFIX, "WORDS", 0,
      "Put before the server's command, such as 'ip netns exec sp-h1'; %d is 1", 2},
     {"worker-prefix", KEY_WORKER_PREFIX, "WORDS", 0,
@@ -178,6 +180,9 @@ static error_t parse_place(int key, char *value, struct argp_state *state)
         break;
     case KEY_LISTEN:
         o->listen = value;
+        break;
+    case KEY_HTTP:
+        o->http = value;
         break;
     case KEY_TLS:
         o->tls = value;

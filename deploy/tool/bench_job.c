@@ -128,6 +128,7 @@ static void write_keys(FILE *to, const struct bench_options *options)
     (void)fprintf(to, "server:\n  start_timeout: 1000000\n  init_timeout: 100000\n  heartbeat: {timeout: 3600}\n");
     (void)fprintf(to, "  journal: {enabled: false}\n  checkpoint: {enabled: false}\n  quarantine: off\n"
                       "  limits: {joins: 1000000}\n");
+    (void)fprintf(to, "  http: \"%s\"\n", options->http != NULL ? options->http : "off");
 }
 
 static void write_security(FILE *to, const struct bench_options *options)

@@ -51,24 +51,26 @@ function makeRow() {
     return row;
 }
 
-// The slot with the largest latency, which counts as far behind if it is more than twice the median; null if none stands out.
+const STANDS_OUT = 1.5; // times the median, as in the terminal's view
+
+// The slot with the largest latency; `far` if it stands out. null if there are none to compare.
 function slowestOf(slots) {
     const timed = slots.filter(slot => isKnown(slot.latency_ms)).sort((a, b) => a.latency_ms - b.latency_ms);
     if (timed.length < 2)
         return null;
     const slot = timed.at(-1);
     const times = slot.latency_ms / timed[Math.floor((timed.length - 1) / 2)].latency_ms;
-    return { slot, times, far: times > 2 };
+    return { slot, times, far: times >= STANDS_OUT };
 }
 
 function slowestWords(slowest) {
-    return slowest.far && isKnown(slowest.times) ? `slowest, ${plain(slowest.times)} times the median` : 'slowest';
+    return isKnown(slowest.times) ? `slowest, ${plain(slowest.times)} times the median` : 'slowest';
 }
 
 function fillLatency(cell, slot, slowest) {
     const [, mark, track] = cell.children;
     const most = slowest?.slot.latency_ms;
-    setText(mark, slot === slowest?.slot ? slowestWords(slowest) : '');
+    setText(mark, slot === slowest?.slot && slowest.far ? slowestWords(slowest) : '');
     track.firstElementChild.style.width = isKnown(slot.latency_ms) && most > 0 ? `${100 * slot.latency_ms / most}%` : '0';
 }
 

@@ -4,7 +4,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 
-OPTION = re.compile(r"^ {2}(?:-(?P<short>\S)(?:, )?|    )(?:--(?P<long>[a-z0-9-]+)(?:=(?P<argument>\S.*?))?)?(?: {2,}(?P<text>\S.*))?$")
+OPTION = re.compile(r"^ {2}(?:-(?P<short>\S)(?:, )?|    )(?:--(?P<long>[a-z0-9-]+)(?:(?P<open>\[)?=(?P<argument>\S.*?)(?(open)\]))?)?(?: {2,}(?P<text>\S.*))?$")
 COMMAND = re.compile(r"^ {2}(?P<name>[a-z-]+) +(?P<meaning>\S.*)$")
 
 
@@ -14,6 +14,7 @@ class Option:
     long: str
     argument: str  # "" if it takes none
     text: str
+    optional: bool = False  # --long[=argument]
 
 
 @dataclass
@@ -39,7 +40,8 @@ def run(argv):
 def take_option(found, line):
     match = OPTION.match(line)
     if match and (match["short"] or match["long"]):
-        found.options.append(Option(match["short"] or "", match["long"] or "", match["argument"] or "", match["text"] or ""))
+        found.options.append(Option(match["short"] or "", match["long"] or "", match["argument"] or "", match["text"] or "",
+                                    match["open"] is not None))
     elif found.options and line.startswith(" " * 20):
         found.options[-1].text = f"{found.options[-1].text} {line.strip()}".strip()
     else:

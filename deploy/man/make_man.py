@@ -68,7 +68,7 @@ def item(option):
     if option.short:
         parts.append(f"Fl {argument(option.short)}" + (f" {value}" if value and not option.long else ""))
     if option.long:
-        parts.append(f"Fl {argument('-' + option.long)}" + (f" Ns = Ns {value}" if value else ""))
+        parts.append(f"Fl {argument('-' + option.long)}" + (f" Ns {'Op ' * option.optional}= Ns {value}" if value else ""))
     return ".It " + " , ".join(parts)
 
 

@@ -224,7 +224,7 @@ int tool_watch(int argc, char **argv)
         parse,
         "RUN",
         "Shows a running job as it goes on, until it ends or Ctrl-C is pressed, which does "
-        "not end the job. RUN is its folder (runs/<job>) or its job file.",
+        "not end the job. RUN is its folder (runs/<job>) or its job file." SP_CLI_EXAMPLE "signpost watch runs/digits",
         NULL,
         NULL,
         NULL};

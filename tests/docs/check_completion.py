@@ -68,7 +68,7 @@ class Completion(unittest.TestCase):
         places = [("signpost", name) for name, _ in help_text.read(SIGNPOST).commands] + [("signpostd",), ("signpost-worker",)]
         for place in places:
             found = help_text.read(PROGRAMS[place[0]], *place[1:])
-            long = [f"--{option.long}" + ("=" if option.argument else "") for option in found.options if option.long]
+            long = [f"--{option.long}" + ("=" if option.argument and not option.optional else "") for option in found.options if option.long]
             short = [f"-{option.short}" for option in found.options if option.short]
             self.assertGreater(len(long), 2)
             self.assertEqual(sorted(self.offered(f"{' '.join(place)} -")), sorted(long + short), place)

@@ -47,7 +47,8 @@ def need(page, text, words, what):
 def check_options(page, text, found):
     for option in found.options:
         words = f"-{option.short}, " if option.short and option.long else ""
-        words += f"--{option.long}" + (f"={option.argument}" if option.argument else "") if option.long else f"-{option.short}"
+        value = f"={option.argument}" if option.argument else ""
+        words += f"--{option.long}" + (f"[{value}]" if option.optional else value) if option.long else f"-{option.short}"
         if not re.search(rf"(?m)^ {{5}}{re.escape(words)}( {{2,}}|$)", text):
             wrong.append(f"{os.path.basename(page)} lacks the option {words}")
 

@@ -25,7 +25,7 @@ static unsigned count_voters(struct sp_round *r, struct sp_commit *commit)
             commit->voters[i / 8] |= (uint8_t)(1u << (i % 8));
             s->view.votes++;
             voters++;
-            if (last < 0 || s->whole_at > r->slots[last].whole_at)
+            if (last < 0 || s->in_at > r->slots[last].in_at)
                 last = (int)i;
         } else if (s->expected) {
             s->view.missed++;

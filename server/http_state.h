@@ -11,7 +11,7 @@ struct sp_http {
     struct MHD_Daemon *daemon; /* owned */
     uv_poll_t poll;
     uv_timer_t timer;
-    unsigned handles; /* that are being closed */
+    unsigned handles;       /* that are being closed */
     int fd;                 /* of the listener, which the daemon takes over */
     bool loopback;          /* reached from this machine only */
     struct sp_secret token; /* no bytes: none is asked for */

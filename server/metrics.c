@@ -80,8 +80,8 @@ static const struct metric metrics[] = {
 /* One sample for each worker; the path is of its slot. */
 static const struct metric worker_metrics[] = {
     {"signpost_worker_latency_seconds",
-     "From a round's beginning until the worker's push is whole, a moving average of recent rounds.", NULL,
-     "latency_ms", 1e-3},
+     "From a round's beginning until the worker's first 256 KiB are in, or all; a moving average of recent rounds.",
+     NULL, "latency_ms", 1e-3},
     {"signpost_worker_silent_seconds", "Seconds since anything was heard of the worker.", NULL, "silent_seconds", 1},
     {"signpost_worker_disagreement_ratio", "Share of the worker's votes that differ from the majority's.", NULL,
      "disagreement", 1},

@@ -271,13 +271,14 @@ static void abstain(struct sp_round *r, int slot, const char *why)
                   sp_roster_name(r, slot), slot, r->round, r->tally.slot[slot].arrived, why);
 }
 
-/* Its push is whole. Milliseconds are coarse where rounds are short, but their average is not. */
-static void note_whole(struct sp_round *r, int slot)
+/* It is in: with as much as nobody holds back, for the rest may wait for a slower one. Milliseconds are coarse where
+ * rounds are short, but their average is not. */
+static void note_in(struct sp_round *r, int slot)
 {
     struct slot *s = &r->slots[slot];
     double ms = (double)(r->now_ms - r->began_ms);
 
-    s->whole_at = ++r->whole_count;
+    s->in_at = ++r->in_count;
     if (r->paused)
         return;
     s->timed++;
@@ -301,8 +302,8 @@ static int take_chunk(struct sp_round *r, int slot, const struct sp_message *mes
     if (rc != SP_OK)
         return rc;
     sp_tally_arrived(&r->tally, (unsigned)slot);
-    if (r->tally.slot[slot].arrived == r->tally.chunks)
-        note_whole(r, slot);
+    if (r->tally.slot[slot].arrived == free_chunks(r))
+        note_in(r, slot);
     sp_scalars_take(r, slot, message);
     return SP_OK;
 }

@@ -142,8 +142,8 @@ struct sp_slot_view {
     uint64_t duplicates; /* chunks dropped because the slot had given them already */
     uint64_t abstained;  /* rounds */
     uint64_t resyncs, joins;
-    uint64_t last;     /* rounds in which it was the last to be in */
-    double latency_ms; /* from a round's beginning until its push is whole, averaged over recent rounds; 0: none yet */
+    uint64_t last;     /* rounds in which it was the last to be in: with its first SP_TALLY_WINDOW chunks, or all */
+    double latency_ms; /* from a round's beginning until it is in, averaged over recent rounds; 0: none yet */
     uint64_t compared, disagreed; /* coordinates, with the vote */
     double correlation;           /* of its votes with those of half the others, or higher; NaN: unknown */
     bool suspected, is_excluded;  /* by server.quarantine */

@@ -49,8 +49,8 @@ struct slot {
     bool abstains; /* from chunk `arrived` on */
     bool dropped;  /* the round went on without it */
     uint64_t behind_said_ms;
-    uint64_t timed;    /* rounds in view.latency_ms */
-    uint64_t whole_at; /* in the order of this round's pushes, when its own was whole */
+    uint64_t timed; /* rounds in view.latency_ms */
+    uint64_t in_at; /* in the order of this round's pushes, when its own was in */
     bool has_dot, has_loss;
     double dot, loss;
     struct scalars now, before;
@@ -209,7 +209,7 @@ struct sp_round {
     uint64_t float32_bytes;
     struct sp_report report;
     struct sp_report latest; /* of the round that was committed last */
-    uint64_t whole_count;    /* pushes that were whole so far */
+    uint64_t in_count;       /* pushes that were in so far */
 
     char over_reason[256];
     bool stopped;

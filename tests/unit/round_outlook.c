@@ -4,6 +4,8 @@
 #include "unit.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const uint64_t small[] = {4, 9, 0};
 static const float ramp[13] = {3, -4, 0, 0, 1, -2, 2, 4, 0, 0, 0, 0, 0};
@@ -185,6 +187,36 @@ START_TEST(test_latency)
 }
 END_TEST
 
+/* Of a push of many chunks, those that nobody holds back: the others' do not wait for a slow one's. */
+START_TEST(test_latency_of_long_pushes)
+{
+    const uint64_t tensors[] = {6 * SP_CHUNK_SIGNS + 1000, 0};
+    float *values = calloc((size_t)tensors[0], sizeof *values);
+    struct sp_view view;
+
+    drive_open(&d, (const char *[]){"workers=2", "train.rounds=9", NULL}, tensors);
+    ck_assert_uint_eq(drive_join_all(&d, 2), 1);
+    ck_assert_uint_eq(drive_chunks(&d), 7);
+    for (uint32_t k = 0; k < 7; k++) {
+        for (uint32_t peer = 1; peer <= 2; peer++) { /* the second one's first chunk takes its time */
+            struct drive_chunk chunk = {.round = 1, .k = k, .values = values};
+
+            if (peer == 2 && k == 0)
+                continue;
+            if (peer == 2)
+                chunk.k = k - 1;
+            drive_tick(&d, peer == 2 ? 20 : 1);
+            ck_assert_int_eq(drive_push_chunk(&d, peer, &chunk), SP_OK);
+        }
+    }
+    drive_view(&d, &view);
+    ck_assert_double_eq(view.slots[0].latency_ms, 44.0);
+    ck_assert_double_eq(view.slots[1].latency_ms, 85.0);
+    free(values);
+    drive_close(&d);
+}
+END_TEST
+
 TCase *round_outlook_cases(void)
 {
     TCase *cases = tcase_create("outlook");
@@ -197,5 +229,6 @@ TCase *round_outlook_cases(void)
     tcase_add_loop_test(cases, test_never, 0, 3);
     tcase_add_test(cases, test_dry_run);
     tcase_add_test(cases, test_latency);
+    tcase_add_test(cases, test_latency_of_long_pushes);
     return cases;
 }

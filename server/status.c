@@ -192,20 +192,32 @@ static json_t *security_json(const struct sp_security *security)
 
 static json_t *votes_json(const struct sp_point *recent)
 {
+    json_t *votes;
+
     if (recent->round == 0 || recent->phase == SP_PHASE_SGD)
         return json_null();
-    return json_pack("{s:f, s:f, s:f, s:f}", "margin", recent->margin, "ties", recent->ties, "unanimous",
-                     recent->unanimous, "flips", recent->flips);
+    votes = json_object();
+    sp_json_put(&votes, "margin", sp_json_number(recent->margin));
+    sp_json_put(&votes, "ties", sp_json_number(recent->ties));
+    sp_json_put(&votes, "unanimous", sp_json_number(recent->unanimous));
+    sp_json_put(&votes, "flips", sp_json_number(recent->flips));
+    return votes;
 }
 
 static json_t *estimates_json(const struct sp_point *recent)
 {
     const struct sp_estimates *e = &recent->estimates;
+    json_t *estimates;
 
     if (recent->round == 0 || e->stationarity == 0.0)
         return json_null();
-    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "paper", e->paper, "ratio", e->ratio, "denoised", e->denoised,
-                     "noise_scale", e->noise_scale, "stationarity", e->stationarity);
+    estimates = json_object();
+    sp_json_put(&estimates, "paper", sp_json_number(e->paper));
+    sp_json_put(&estimates, "ratio", sp_json_number(e->ratio));
+    sp_json_put(&estimates, "denoised", sp_json_number(e->denoised));
+    sp_json_put(&estimates, "noise_scale", sp_json_number(e->noise_scale));
+    sp_json_put(&estimates, "stationarity", sp_json_number(e->stationarity));
+    return estimates;
 }
 
 /* What the last seconds say of the speed, and of the time that is left. */

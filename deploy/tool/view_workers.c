@@ -39,8 +39,9 @@ struct view_slowest view_slowest(const json_t *slots)
     json_array_foreach((json_t *)slots, index, slot)
     {
         double ms = view_number(slot, "latency_ms");
+        const char *state = view_state(slot);
 
-        if (!isfinite(ms) || n == VIEW_SLOTS_MAX || strcmp(view_state(slot), "empty") == 0)
+        if (!isfinite(ms) || n == VIEW_SLOTS_MAX || strcmp(state, "empty") == 0 || strcmp(state, "excluded") == 0)
             continue;
         latency[n++] = ms;
         if (ms > slowest.latency_ms) {

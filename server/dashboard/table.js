@@ -55,7 +55,7 @@ const STANDS_OUT = 1.5; // times the median, as in the terminal's view
 
 // The slot with the largest latency; `far` if it stands out. null if there are none to compare.
 function slowestOf(slots) {
-    const timed = slots.filter(slot => isKnown(slot.latency_ms)).sort((a, b) => a.latency_ms - b.latency_ms);
+    const timed = slots.filter(slot => isKnown(slot.latency_ms) && slot.state !== 'empty' && slot.state !== 'excluded').sort((a, b) => a.latency_ms - b.latency_ms);
     if (timed.length < 2)
         return null;
     const slot = timed.at(-1);

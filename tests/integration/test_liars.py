@@ -48,7 +48,7 @@ class Liars(lying.Case):
         self.assertEqual((status['live'], status['slots'][3]['state']), (4, 'live'))
         words = self.start('status', SIGNPOST, 'status', server.run)
         self.wait_for_end(words)
-        self.assertRegex(words.out(), r'  4     excluded .* -0\.\d+  suspected\n')
+        self.assertRegex(words.out(), r'  4     excluded .* -0\.\d+ .*  suspected\n')
         self.assertRegex(server.err(), r'slot 4, votes against [34] of 4 others \(correlation -0\.\d+, \d+ samples\); it is '
                                        'excluded from the next round on')
         # Whoever comes in its place is another one.

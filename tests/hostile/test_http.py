@@ -67,7 +67,7 @@ class Http(hostile.Case):
                         self.assertRegex(answer, rb'^HTTP/1.1 [345]\d\d |^$', raw[:60])
                     s.close()
         self.assertTrue(self.answered())
-        self.assertEqual(re.findall(r'.* http .*', self.server.err()[before:]), [], 'lines of the log')
+        self.assertEqual(re.findall(r'.* (?:info|warn|error) +http .*', self.server.err()[before:]), [], 'lines of the log')
         self.check_undisturbed()
 
     def test_silence_and_slowness(self):

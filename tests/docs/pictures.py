@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT / 'tests/dashboard'), str(ROOT / 'tests/integration')]
 import real_job
 import screens
 
-COLUMNS, LINES = 108, 34
+COLUMNS, LINES = 120, 33
 COLOURS = {'default': '#d8dee6', 'red': '#f07178', 'green': '#9bd17d', 'brown': '#e6c06a', 'yellow': '#e6c06a', 'blue': '#7aa8f0',
            'magenta': '#c792ea', 'cyan': '#6cc7c9', 'white': '#ffffff', 'black': '#202830', 'brightblack': '#8a94a0'}
 
@@ -65,7 +65,7 @@ def make(folder, work):
     terminal = screens.Terminal([screens.SIGNPOST, 'run', ROOT / 'configs/digits.yaml', '--out', run, *sets], work, COLUMNS, LINES)
     try:
         wait_until(terminal, run, lambda s: s['live'] == 4)
-        end = real_job.slow_thread(workers_of(terminal.popen.pid)[2], 0.7, 0.02)
+        end = real_job.slow_thread(workers_of(terminal.popen.pid)[2], 0.8, 0.1)
         wait_until(terminal, run, lambda s: s['round'] > 150)
         terminal_page(terminal.screen, work / 'signs.html')
         said = wait_until(terminal, run, lambda s: s['switches'] and s['round'] > s['switches'][0]['round'] + 120)
@@ -76,8 +76,8 @@ def make(folder, work):
         end()
     finally:
         terminal.end()
-    real_job.picture(f'file://{work}/signs.html', folder / 'terminal.png', (960, 660))
-    real_job.picture(f'file://{work}/sgd.html', folder / 'terminal-sgd.png', (960, 660))
+    real_job.picture(f'file://{work}/signs.html', folder / 'terminal.png', (1050, 640))
+    real_job.picture(f'file://{work}/sgd.html', folder / 'terminal-sgd.png', (1050, 640))
 
 
 def main():

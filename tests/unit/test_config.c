@@ -873,7 +873,7 @@ START_TEST(test_shipped_jobs_load)
 {
     expect_ok(sp_config_load(source_file("configs/digits.yaml"), NULL, 0, &job, &problems));
     check_example();
-    ck_assert_str_eq(job.server.http, "");
+    ck_assert_str_eq(job.server.http, "auto");
     expect_data(job.data.train_images);
     expect_data(job.data.train_labels);
     expect_data(job.data.test_images);

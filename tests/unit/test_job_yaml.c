@@ -349,6 +349,8 @@ START_TEST(test_strings_have_quotes_where_they_need_them)
         expect_part(line);
     }
     expect_part("\n  listen: \"127.0.0.1:7700\"\n");
+    expect_part("\n  http: auto\n");
+    set("server.http", "");
     expect_part("\n  http: \"\"\n");
     set("job", "null");
     expect_part("\njob: \"null\"\n");

@@ -11,7 +11,7 @@ import faults
 import harness
 
 # What differs from one status to the next of a server that does nothing but wait.
-CHANGING = re.compile(r'for [0-9.]+ s|"seconds": [0-9.]+')
+CHANGING = re.compile(r'for [0-9.]+ s|"(?:cpu_)?seconds": [0-9.]+')
 
 
 class Memory(faults.Case):

@@ -45,7 +45,7 @@ class Terminal:
         self.size(columns, lines)
 
     def read(self, wait_s=0.05):
-        """Takes what the program has written."""
+        """Takes what the program has written, until it pauses: a picture may come in pieces."""
         while select.select([self.master], [], [], wait_s)[0]:
             try:
                 piece = os.read(self.master, 65536)
@@ -58,7 +58,7 @@ class Terminal:
             self.bytes += piece
             if not self.blind:
                 self.stream.feed(piece)
-            wait_s = 0
+            wait_s = 0.04
 
     def look(self, wait_s=0.05):
         """The screen's lines, without blanks at their ends."""

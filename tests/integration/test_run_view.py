@@ -9,6 +9,7 @@ import time
 import harness
 import screens
 
+QUIET = ('--set', 'train.report=2000', '--set', 'train.evaluate=2000')
 JOB = ('--set', 'server.listen=127.0.0.1:0', '--set', 'train.epochs=3000')
 
 
@@ -68,7 +69,7 @@ class RunView(screens.Case):
         self.assertNotIn(b'lines are missing', terminal.bytes)
 
     def test_a_window_that_changes(self):
-        terminal = self.run_job()
+        terminal = self.run_job(*QUIET)
         for columns, lines in ((50, 15), (80, 24), (40, 10), (120, 40)):
             terminal.resize(columns, lines)
             terminal.popen.send_signal(signal.SIGWINCH)

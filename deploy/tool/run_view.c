@@ -7,10 +7,10 @@
 
 #define ASK_EVERY_MS 1000
 #define DRAW_EVERY_MS 500
-#define LINES_EVERY_MS 100 /* lines wait so long for others, for the sake of slow terminals */
-#define LOG_LINES_KEPT 7   /* of the window are left to what is said, if it has as many more */
-#define TROUBLE_MS 2500    /* a server that is silent so long is said to be */
-#define LINES_AT_ONCE_BYTES (128u * 1024u)
+#define LINES_EVERY_MS 100                /* lines wait so long for others, for the sake of slow terminals */
+#define LOG_LINES_KEPT 7                  /* of the window are left to what is said, if it has as many more */
+#define TROUBLE_MS 2500                   /* a server that is silent so long is said to be */
+#define LINES_AT_ONCE_BYTES (16u * 1024u) /* a slow terminal has the block in sight between them */
 
 static uint64_t now_ms(void)
 {
@@ -301,7 +301,8 @@ void run_view_tick(struct run_view *view)
     look(view);
     if (!terminal_is_ours(&view->terminal))
         draw_lines(view);
-    else if (view->resized || age >= DRAW_EVERY_MS || (view->text_bytes > 0 && age >= LINES_EVERY_MS))
+    else if (view->resized || age >= DRAW_EVERY_MS || view->text_bytes >= LINES_AT_ONCE_BYTES / 2 ||
+             (view->text_bytes > 0 && age >= LINES_EVERY_MS))
         draw(view);
 }
 

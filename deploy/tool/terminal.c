@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define LEAVE_MS 500
+#define LEAVE_MS 2000
 #define COLUMNS_IF_UNKNOWN 80
 #define LINES_IF_UNKNOWN 24
 

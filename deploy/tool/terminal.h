@@ -48,5 +48,5 @@ bool terminal_say(struct terminal *terminal, const char *text);
 /* Writes what it takes; whether nothing waits any more. */
 bool terminal_flush(struct terminal *terminal);
 
-/* Writes all of it to a terminal that does not stand still for half a second; whether it did not. */
+/* Writes all of it to a terminal that does not stand still for two seconds; whether it did not. */
 bool terminal_flush_patiently(struct terminal *terminal);

@@ -45,8 +45,9 @@ class Terminal:
         self.size(columns, lines)
 
     def read(self, wait_s=0.05):
-        """Takes what the program has written."""
-        while select.select([self.master], [], [], wait_s)[0]:
+        """Takes what the program has written, until it pauses: a picture may come in pieces."""
+        until = time.monotonic() + 1  # the emulated terminal is a slow one
+        while time.monotonic() < until and select.select([self.master], [], [], wait_s)[0]:
             try:
                 piece = os.read(self.master, 65536)
             except OSError as error:
@@ -58,7 +59,7 @@ class Terminal:
             self.bytes += piece
             if not self.blind:
                 self.stream.feed(piece)
-            wait_s = 0
+            wait_s = 0.04
 
     def look(self, wait_s=0.05):
         """The screen's lines, without blanks at their ends."""

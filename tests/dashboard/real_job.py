@@ -15,7 +15,7 @@ from browser import QUIET
 ROOT = Path(os.environ.get('SP_SOURCE_ROOT', Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(ROOT / 'tests/integration'))
 
-SETS = ('train.epochs=60', 'train.batch=32', 'model.hidden=[512, 256]', 'server.listen=127.0.0.1:0')
+SETS = ('train.epochs=90', 'train.batch=32', 'model.hidden=[512, 256]', 'server.listen=127.0.0.1:0')
 BUDGET_MS = 4000
 LIMIT_S = 90
 

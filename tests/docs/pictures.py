@@ -69,15 +69,12 @@ def make(folder, work):
         wait_until(terminal, run, lambda s: s['round'] > 150)
         terminal_page(terminal.screen, work / 'signs.html')
         said = wait_until(terminal, run, lambda s: s['switches'] and s['round'] > s['switches'][0]['round'] + 120)
-        terminal_page(terminal.screen, work / 'sgd.html')
-        terminal.popen.send_signal(0)
         for name, size in (('dashboard', (1400, 1500)), ('dashboard-phone', (390, 1500))):
             real_job.picture(said['http'], folder / f'{name}.png', size)
         end()
     finally:
         terminal.end()
     real_job.picture(f'file://{work}/signs.html', folder / 'terminal.png', (1050, 640))
-    real_job.picture(f'file://{work}/sgd.html', folder / 'terminal-sgd.png', (1050, 640))
 
 
 def main():

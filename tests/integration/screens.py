@@ -46,7 +46,7 @@ class Terminal:
 
     def read(self, wait_s=0.05):
         """Takes what the program has written, until it pauses: a picture may come in pieces."""
-        until = time.monotonic() + 1  # the emulated terminal is a slow one
+        until = time.monotonic() + 1  # however much there is
         while time.monotonic() < until and select.select([self.master], [], [], wait_s)[0]:
             try:
                 piece = os.read(self.master, 65536)

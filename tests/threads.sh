@@ -11,7 +11,7 @@ targets=(server/signpostd)
 for unit in "${units[@]}"; do targets+=("tests/unit/test_$unit"); done
 ninja -C "$folder" "${targets[@]}"
 
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1} SP_SOURCE_ROOT=$PWD CK_VERBOSITY=minimal
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:suppressions=$PWD/tests/threads.supp} SP_SOURCE_ROOT=$PWD CK_VERBOSITY=minimal
 for unit in "${units[@]}"; do
     echo "== $unit"
     "$folder/tests/unit/test_$unit"

@@ -42,7 +42,7 @@ static void check(struct plot *plot, struct argp_state *state)
     plot->png = ending != NULL && strcmp(ending, ".png") == 0;
     if (ending == NULL || (!plot->png && strcmp(ending, ".svg") != 0))
         argp_error(state, "invalid -o -- '%s': the file's name must end with .svg or .png", plot->out);
-    if (strlen(plot->out) + 32 > PLOT_PATH_BYTES)
+    if (plot->out != NULL && strlen(plot->out) + 32 > PLOT_PATH_BYTES)
         argp_error(state, "invalid -o: the name is longer than %d bytes", PLOT_PATH_BYTES - 32);
 }
 

@@ -1,4 +1,5 @@
 /* The picture: four panels over one axis, and a legend below them. */
+#include "common/check.h"
 #include "deploy/tool/gnuplot.h"
 #include "deploy/tool/plot.h"
 
@@ -297,6 +298,7 @@ static struct legend legend_of(const struct plot *plot)
     size_t longest = strlen(SWITCH_WORDS);
     bool switches = false;
 
+    sp_assert(plot->runs_count > 0);
     for (size_t i = 0; i < plot->runs_count; i++) {
         longest = strlen(plot->runs[i].name) > longest ? strlen(plot->runs[i].name) : longest;
         switches = switches || plot->runs[i].switches_count > 0;

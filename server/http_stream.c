@@ -120,6 +120,12 @@ static size_t take_piece(struct history_cursor *cursor, const char *block, size_
     return cursor->gives ? piece : 0;
 }
 
+/* Whether a line begins here of which not enough is there to tell its round. */
+static bool is_cut_short(const struct history_cursor *cursor, const char *block, size_t bytes)
+{
+    return !cursor->within && bytes < ROUND_WITHIN && memchr(block, '\n', bytes) == NULL;
+}
+
 static ssize_t read_history(void *arg, uint64_t pos, char *to, size_t room)
 {
     char block[HISTORY_PIECE_BYTES + 1];
@@ -139,6 +145,8 @@ static ssize_t read_history(void *arg, uint64_t pos, char *to, size_t room)
         while (cursor->at - began < n && used < room) {
             size_t done = (size_t)(cursor->at - began);
 
+            if (is_cut_short(cursor, block + done, (size_t)n - done) && done > 0)
+                break; /* the next block begins with this line */
             used += take_piece(cursor, block + done, (size_t)n - done, to + used, room - used);
         }
     }

@@ -129,7 +129,7 @@ class Run:
         self.say('storm')
         self.storm.begin()
         deadline = time.monotonic() + harness.seconds(self.options.storm)
-        while time.monotonic() < deadline and self.status['round'] < until * self.status['rounds']:
+        while time.monotonic() < deadline and not (self.status and self.status['round'] >= until * self.status['rounds']):
             self.storm.blow()
             self._tick()
         self.storm.end()

@@ -141,9 +141,10 @@ class KillServer(harness.Case):
         """Before the first checkpoint is on the disk there is nothing to go on from, and no round to lose."""
         rng = random.Random(SEED)
         for number in range(max(3, KILLS // 10)):
-            self.begin(number, SHORT)
+            self.begin(number, JOBS[0])  # long enough not to be over by then
             time.sleep(rng.random() * 0.2)
             applied = self.kill()
+            self.assertFalse(self.is_finished(), 'the job was over before the server was killed')
             self.cluster.server.start()
             found = self.wait_for_words(self.cluster.server.process, r'going on after round (\d+)|round 1 of \d+ begins')
             self.assertGreaterEqual(int(found.group(1) or 0), applied)

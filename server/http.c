@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PORT_USUAL "7701"
@@ -17,7 +18,7 @@
                                     */
 #define CONNECTION_BYTES_MAX 16384 /* of a request's head, and of the piece of an answer that is being sent */
 #define BACKLOG 64
-#define SHARE 20u           /* of the loop's time, one part in so many may go into HTTP */
+#define SHARE 50u           /* of the loop's time, one part in so many may go into HTTP */
 #define REST_NS_MIN 500000u /* below this it is not worth a pause */
 #define LINGER_MS 3000
 
@@ -27,24 +28,37 @@
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void on_timer(uv_timer_t *timer);
 
+/* Of the processor, for this thread: what others take of it meanwhile is not HTTP's. */
+static uint64_t processor_ns(void)
+{
+    struct timespec now = {0};
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* What it takes now it does not get until the loop has had so much time for the rest. */
 static void charge(struct sp_http *http, uint64_t began)
 {
-    uint64_t now = uv_hrtime();
+    uint64_t took = uv_hrtime() - began;
     uint64_t from = http->rests_until_ns > began ? http->rests_until_ns : began;
 
-    http->rests_until_ns = from + (now - began) * SHARE;
+    http->rests_until_ns = from + took * SHARE;
+}
+
+static bool is_resting(const struct sp_http *http)
+{
+    return http->rests_until_ns > uv_hrtime() + REST_NS_MIN;
 }
 
 /* When there is something to do without anything having come: an answer goes on, a connection has timed out. */
 static void plan(struct sp_http *http)
 {
-    uint64_t now = uv_hrtime();
     MHD_UNSIGNED_LONG_LONG due = 0;
 
-    if (http->rests_until_ns > now + REST_NS_MIN) {
+    if (is_resting(http)) {
         (void)uv_poll_stop(&http->poll);
-        (void)uv_timer_start(&http->timer, on_timer, (http->rests_until_ns - now) / 1000000u + 1, 0);
+        (void)uv_timer_start(&http->timer, on_timer, (http->rests_until_ns - uv_hrtime()) / 1000000u + 1, 0);
         return;
     }
     (void)uv_poll_start(&http->poll, UV_READABLE, on_poll);
@@ -56,9 +70,13 @@ static void plan(struct sp_http *http)
 
 static void turn(struct sp_http *http)
 {
-    uint64_t began = uv_hrtime();
+    uint64_t began = uv_hrtime(), used = processor_ns();
 
+    http->has_made = false;
     (void)MHD_run(http->daemon);
+    used = processor_ns() - used;
+    http->spent_ns += used;
+    http->longest_ns = used > http->longest_ns ? used : http->longest_ns;
     charge(http, began);
     plan(http);
 }
@@ -70,9 +88,13 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     turn(poll->data);
 }
 
+/* The loop's clock stands still within a turn of it, so after a long one the timer comes early. */
 static void on_timer(uv_timer_t *timer)
 {
-    turn(timer->data);
+    if (is_resting(timer->data))
+        plan(timer->data);
+    else
+        turn(timer->data);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------------
@@ -258,6 +280,16 @@ const char *sp_http_url(const struct sp_server *server)
     return server->http != NULL ? server->http->url : NULL;
 }
 
+json_t *sp_http_load_json(const struct sp_server *server)
+{
+    const struct sp_http *http = server->http;
+
+    if (http == NULL)
+        return json_null();
+    return json_pack("{s:I, s:f, s:f}", "requests", (json_int_t)http->requests, "seconds", (double)http->spent_ns / 1e9,
+                     "longest_ms", (double)http->longest_ns / 1e6);
+}
+
 bool sp_http_lingers(const struct sp_server *server)
 {
     const struct sp_http *http = server->http;
@@ -286,4 +318,5 @@ void sp_http_close(struct sp_server *server)
     uv_close((uv_handle_t *)&http->poll, on_closed);
     uv_close((uv_handle_t *)&http->timer, on_closed);
     MHD_stop_daemon(http->daemon);
+    sp_http_forget_shared(http);
 }

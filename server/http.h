@@ -8,9 +8,9 @@
  *     /metrics     for Prometheus (metrics.c)
  *     /healthz     200 while the loop turns
  *
- * The rounds come first: HTTP gets a twentieth of the loop's time on average, however many clients ask, and answers
- * leave in small pieces. But one turn serves all connections that are ready: with 32 greedy clients it takes tens of
- * milliseconds, with many workers some 200.
+ * The rounds come first: HTTP gets a fiftieth of the loop's time on average, however many clients ask. A turn serves
+ * all connections that are ready, so each gets a small piece of its answer in it, and what is dear to make, /status and
+ * /metrics, is made once for all who ask within 250 ms, and only one of the two in a turn.
  *
  * Who may read: on loopback everybody on this machine, unless security.http_token_file is set; elsewhere only who shows
  * that token. A page of another site cannot: on loopback the name in the request must be one of this machine.
@@ -19,6 +19,7 @@
 
 #include "common/job.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #define SP_HTTP_CONNECTIONS_MAX 32
@@ -34,6 +35,10 @@ int sp_http_open(struct sp_server *server, struct sp_error *error);
 
 /* Where the page is, "http://127.0.0.1:7701/"; NULL if it is not served. */
 const char *sp_http_url(const struct sp_server *server);
+
+/* What it has cost since this server's start: requests, seconds of the loop, and longest_ms, the longest that it held
+ * up the loop at once. Null if it is not served. */
+json_t *sp_http_load_json(const struct sp_server *server);
 
 /* After the end: whether somebody who was looking is still to be shown it. */
 bool sp_http_lingers(const struct sp_server *server);

@@ -11,13 +11,12 @@
 
 #define TEXT "text/plain; charset=utf-8"
 #define NDJSON "application/x-ndjson"
+#define FRESH_MS 250 /* what all share is made anew after so long: with 255 workers it takes milliseconds */
 
 /* --- answers ---------------------------------------------------------------------------------------------------------
  */
 
-/* Takes over `response`. NULL: there was no memory for it, and the connection ends. */
-static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code, const char *type,
-                             struct MHD_Response *response)
+static enum MHD_Result set_headers(struct MHD_Response *response, unsigned code, const char *type)
 {
     static const char *const headers[][2] = {
         {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
@@ -25,31 +24,69 @@ static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code, c
         {"X-Frame-Options", "DENY"},
         {"Referrer-Policy", "no-referrer"},
     };
-    enum MHD_Result rc = MHD_NO;
 
-    if (response == NULL)
-        return MHD_NO;
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
         (void)MHD_add_response_header(response, headers[i][0], headers[i][1]);
     if (code == MHD_HTTP_UNAUTHORIZED)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES)
+    return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+}
+
+/* Takes over `response`. NULL: there was no memory for it, and the connection ends. */
+static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code, const char *type,
+                             struct MHD_Response *response)
+{
+    enum MHD_Result rc = MHD_NO;
+
+    if (response == NULL)
+        return MHD_NO;
+    if (set_headers(response, code, type) == MHD_YES)
         rc = MHD_queue_response(connection, code, response);
     MHD_destroy_response(response);
     return rc;
 }
 
-/* `text` is taken over; NULL: out of memory. */
-static enum MHD_Result give_text(struct MHD_Connection *connection, const char *type, char *text)
+static void forget(struct sp_http_shared *shared)
 {
-    struct MHD_Response *response =
-        text != NULL ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+    if (shared->response != NULL)
+        MHD_destroy_response(shared->response);
+    shared->response = NULL;
+}
 
-    if (response == NULL)
+void sp_http_forget_shared(struct sp_http *http)
+{
+    forget(&http->status);
+    forget(&http->metrics);
+}
+
+/* Or as fresh as can be had: only one is made in a turn. */
+static bool is_fresh(const struct sp_http *http, const struct sp_http_shared *shared)
+{
+    return shared->response != NULL && shared->over == http->server->over &&
+           (http->has_made || sp_server_now_ms() - shared->made_ms < FRESH_MS);
+}
+
+/* `text` is taken over; NULL: out of memory, and nothing is shared. */
+static void renew(struct sp_http *http, struct sp_http_shared *shared, const char *type, char *text)
+{
+    forget(shared);
+    http->has_made = true;
+    shared->over = http->server->over;
+    shared->made_ms = sp_server_now_ms();
+    if (text == NULL)
+        return;
+    shared->response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (shared->response == NULL)
         free(text);
-    return queue(connection, MHD_HTTP_OK, type, response);
+    else if (set_headers(shared->response, MHD_HTTP_OK, type) != MHD_YES)
+        forget(shared);
+}
+
+static enum MHD_Result queue_shared(struct MHD_Connection *connection, struct sp_http_shared *shared)
+{
+    return shared->response != NULL ? MHD_queue_response(connection, MHD_HTTP_OK, shared->response) : MHD_NO;
 }
 
 static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned code, const char *words)
@@ -70,16 +107,23 @@ static enum MHD_Result give_page(struct sp_http *http, struct MHD_Connection *co
         MHD_create_response_from_buffer(sp_dashboard_page_bytes, (void *)sp_dashboard_page, MHD_RESPMEM_PERSISTENT));
 }
 
-static enum MHD_Result give_status(struct sp_http *http, struct MHD_Connection *connection, uint32_t from)
+static char *status_text(struct sp_server *server)
 {
-    json_t *status = sp_status_json(http->server);
+    json_t *status = sp_status_json(server);
     char *text = status != NULL ? sp_json_text(status, JSON_COMPACT | JSON_REAL_PRECISION(9), 0) : NULL;
 
-    (void)from;
     json_decref(status);
+    return text;
+}
+
+static enum MHD_Result give_status(struct sp_http *http, struct MHD_Connection *connection, uint32_t from)
+{
+    (void)from;
+    if (!is_fresh(http, &http->status))
+        renew(http, &http->status, "application/json", status_text(http->server));
     http->looked_ms = sp_server_now_ms();
     http->saw_end = http->server->over;
-    return give_text(connection, "application/json", text);
+    return queue_shared(connection, &http->status);
 }
 
 static enum MHD_Result give_series(struct sp_http *http, struct MHD_Connection *connection, uint32_t from)
@@ -95,7 +139,9 @@ static enum MHD_Result give_history(struct sp_http *http, struct MHD_Connection 
 static enum MHD_Result give_metrics(struct sp_http *http, struct MHD_Connection *connection, uint32_t from)
 {
     (void)from;
-    return give_text(connection, "text/plain; version=0.0.4; charset=utf-8", sp_metrics_text(http->server));
+    if (!is_fresh(http, &http->metrics))
+        renew(http, &http->metrics, "text/plain; version=0.0.4; charset=utf-8", sp_metrics_text(http->server));
+    return queue_shared(connection, &http->metrics);
 }
 
 static enum MHD_Result give_health(struct sp_http *http, struct MHD_Connection *connection, uint32_t from)
@@ -203,6 +249,7 @@ enum MHD_Result sp_http_answer(void *arg, struct MHD_Connection *connection, con
                                const char *version, const char *upload, size_t *upload_bytes, void **request)
 {
     static char begun;
+    struct sp_http *http = arg;
 
     (void)version;
     (void)upload;
@@ -216,5 +263,6 @@ enum MHD_Result sp_http_answer(void *arg, struct MHD_Connection *connection, con
         *upload_bytes = 0;
         return MHD_YES;
     }
-    return answer(arg, connection, url);
+    http->requests++;
+    return answer(http, connection, url);
 }

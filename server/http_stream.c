@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERIES_PIECE_BYTES 8192
+#define SERIES_PIECE_BYTES 1024 /* a line takes tens of microseconds to make: no more at once for each client */
 #define HISTORY_PIECE_BYTES 32768
 #define ROUND_WITHIN 128 /* bytes of a line, in which its round stands */
 
@@ -42,6 +42,7 @@ static ssize_t read_series(void *arg, uint64_t at, char *to, size_t room)
     size_t used = 0;
 
     (void)at;
+    room = room < SERIES_PIECE_BYTES ? room : SERIES_PIECE_BYTES;
     while (used < room && (cursor->line != NULL || next_point(cursor))) {
         size_t left = cursor->length - cursor->sent;
         size_t n = left < room - used ? left : room - used;

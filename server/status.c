@@ -332,6 +332,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "pid", json_integer(getpid()));
     sp_json_put(&status, "address", json_string(server->address));
     sp_json_put(&status, "http", sp_http_url(server) != NULL ? json_string(sp_http_url(server)) : json_null());
+    sp_json_put(&status, "http_load", sp_http_load_json(server));
     sp_json_put(&status, "stage", json_string(stage_name(view.stage)));
     sp_json_put(&status, "phase", json_string(sp_phase_name(view.phase)));
     sp_json_put(&status, "round", json_integer(view.round));

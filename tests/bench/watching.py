@@ -29,8 +29,13 @@ class Client:
             raise RuntimeError(f'{path}: {answer.status} {text[:200]}')
         return text
 
+    def status(self):
+        """The text is shared by all who ask within a quarter of a second."""
+        time.sleep(0.3)
+        return json.loads(self.get('/status'))
+
     def totals(self):
-        times = json.loads(self.get('/status'))['times']
+        times = self.status()['times']
         return times['rounds'], times['round_seconds']
 
 
@@ -64,6 +69,33 @@ class Watcher(threading.Thread):
             self.stops.wait(self.every)
 
 
+class Greedy(threading.Thread):
+    """As many connections as one likes, each asking again and again for the dearest answers, without waiting for them."""
+    PATHS = ('series', 'status', 'metrics', 'history')
+
+    def __init__(self, port, connections):
+        super().__init__(daemon=True)
+        self.sockets = [socket.create_connection(('127.0.0.1', port)) for _ in range(connections)]
+        self.stops = threading.Event()
+        self.bytes = self.asked = 0
+
+    def look(self, i, s):
+        with contextlib.suppress(OSError):
+            s.send(f'GET /{self.PATHS[i % len(self.PATHS)]} HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode())
+            self.asked += 1
+        with contextlib.suppress(OSError):
+            self.bytes += len(s.recv(1 << 20))
+
+    def run(self):
+        for s in self.sockets:
+            s.setblocking(False)
+        while not self.stops.wait(0.01):
+            for i, s in enumerate(self.sockets):
+                self.look(i, s)
+        for s in self.sockets:
+            s.close()
+
+
 def rounds_in(client, seconds):
     """Milliseconds a round, over so many seconds."""
     before = client.totals()
@@ -74,6 +106,8 @@ def rounds_in(client, seconds):
 
 def watched(args, port, client):
     watchers = [Watcher(port, args.every, False) for _ in range(args.dashboards)] + [Watcher(port, args.every, True)]
+    if args.greedy > 0:
+        watchers = [Greedy(port, args.greedy)]
     for w in watchers:
         w.start()
     ms = rounds_in(client, args.seconds)
@@ -97,10 +131,15 @@ def measure(args, port):
             else:
                 alone.append(rounds_in(client, args.seconds))
     ratios = [s / a for s, a in zip(seen, alone)]
+    what = f'{args.greedy} greedy connections' if args.greedy > 0 else \
+        f'{args.dashboards} dashboard(s) and a scrape every {args.every:g} s'
     print(f'{args.params} parameters, {args.workers} workers, {args.phase}: a round takes {statistics.median(alone):.3f} ms '
-          f'alone and {statistics.median(seen):.3f} ms with {args.dashboards} dashboard(s) and a scrape every {args.every:g} s '
+          f'alone and {statistics.median(seen):.3f} ms with {what} '
           f'({asked} requests, {size / 1e6:.1f} MB); ratio of each of {args.pairs} pairs: median {statistics.median(ratios):.4f}, '
           f'quartiles {statistics.quantiles(ratios, n=4)[0]:.4f} to {statistics.quantiles(ratios, n=4)[2]:.4f}')
+    load = client.status()['http_load']
+    print(f'HTTP took {load["seconds"] * 1e3:.0f} ms of the loop for {load["requests"]} requests, at most '
+          f'{load["longest_ms"]:.2f} ms at once')
 
 
 def wait_for_rounds(bench, port):
@@ -123,6 +162,7 @@ def main():
     parser.add_argument('--phase', default='sign')
     parser.add_argument('--compute', default='on')
     parser.add_argument('--dashboards', type=int, default=1)
+    parser.add_argument('--greedy', type=int, default=0)
     parser.add_argument('--every', type=float, default=1.0)
     args = parser.parse_args()
     port = free_port()

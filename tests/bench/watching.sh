@@ -3,9 +3,11 @@
 # without, in turns of some seconds in one job:
 #
 #   watching.sh [--params 1e6] [--workers 4] [--pairs 12] [--seconds 3] [--phase sign|margin|sgd] [--compute on|off]
-#               [--dashboards 1] [--every 1]
+#               [--dashboards 1] [--every 1] [--greedy CONNECTIONS]
 #
-# A dashboard here is what the page asks for each second; the browser's own work is not the server's. Prints one line.
+# A dashboard here is what the page asks for each second; the browser's own work is not the server's. With --greedy there
+# are connections in their place (at most 31) that ask for the dearest answers again and again. Prints two lines: the time
+# of rounds, and what HTTP has taken of the loop in all and at once.
 # Programs are those in build/, or in $BUILD.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

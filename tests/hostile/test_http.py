@@ -7,6 +7,8 @@ import time
 
 import hostile
 
+SHARE = 50          # of the loop's time HTTP has one part in so many
+PIECE = 1024        # bytes of a curve at a time
 CONNECTIONS = 32    # that the server takes at once; further ones wait
 NONSENSE = (b'GET / HTTP/9.9\r\n\r\n', b'\r\n' * 5000, b'GET ' + b'/' * 60000 + b' HTTP/1.1\r\n\r\n', b'\x16\x03\x01\x02\x00',
             b'SGNP' + bytes(2000), b'GET /status HTTP/1.1\r\nHost: x\r\n' + b'A: b\r\n' * 9000,
@@ -41,6 +43,33 @@ class Http(hostile.Case):
 
     def ask(self, s, path='/status'):
         s.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode())
+
+    def load(self):
+        """What HTTP has cost the server's loop."""
+        return self.server.status()['http_load']
+
+    def test_pieces(self):
+        """What is dear to make is made once for all who ask at a time, and a curve leaves in small pieces."""
+        def read_all(s):
+            data = b''
+            while not data.endswith(b'0\r\n\r\n'):
+                data += s.recv(1 << 16)
+            return data
+
+        all_ = [self.knock() for _ in range(8)]
+        for s in all_:
+            self.ask(s)
+        answers = [s.recv(1 << 20).partition(b'\r\n\r\n')[2] for s in all_]
+        self.assertLess(len(set(answers)), 4, 'eight clients asked for the status at once: each got one of its own')
+        self.ask(all_[0], '/series')
+        body, sizes = read_all(all_[0]).partition(b'\r\n\r\n')[2], []
+        while body:
+            head, _, body = body.partition(b'\r\n')
+            sizes.append(int(head, 16))
+            body = body[sizes[-1] + 2:]
+        self.assertGreater(len(sizes), 3)
+        self.assertLessEqual(max(sizes), PIECE)
+        self.leave()
 
     def answered(self, path='/healthz', limit_s=30):
         """Whether somebody with a plain request still gets an answer, in the end."""
@@ -86,6 +115,7 @@ class Http(hostile.Case):
 
     def test_greed(self):
         """As many requests as it will take, on all connections at once, for the dearest answers."""
+        before, began = self.load(), time.monotonic()
         with self.attack(rounds=300):
             all_ = [self.knock() for _ in range(CONNECTIONS)]
             got, deadline = 0, time.monotonic() + 5
@@ -101,6 +131,10 @@ class Http(hostile.Case):
                 time.sleep(0.001)
             self.assertGreater(got, 100000)
         self.leave()
+        after, took = self.load(), time.monotonic() - began
+        self.assertGreater(after['requests'], before['requests'] + 50)
+        self.assertLess(after['seconds'] - before['seconds'], took / SHARE + 2 * after['longest_ms'] / 1e3,
+                        'HTTP took more of the loop than its share')
         self.assertTrue(self.answered('/status'))
         self.check_undisturbed()
 

@@ -2,9 +2,11 @@
 
 #include "common/log_json.h"
 #include "common/log_repeat.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #define STAMP_BYTES 40
+#define READER_MS 1000
 
 /* The loop of the server and its threads that write to the disk log alike. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -23,6 +26,7 @@ static enum sp_log_format log_format = SP_LOG_TEXT;
 static char log_name[64];
 static uint64_t (*log_clock)(void);
 static bool flushes_at_exit;
+static unsigned lost; /* lines in a row that nobody read */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -107,6 +111,20 @@ static size_t make_stamp(char stamp[STAMP_BYTES])
                                    abs(offset) / 60, abs(offset) % 60);
 }
 
+/* Control characters, U+0080 to U+009F among them, and bytes that are no UTF-8, become spaces: for a terminal they may
+ * begin a command. */
+static void make_harmless(char *line)
+{
+    for (unsigned char *at = (unsigned char *)line; *at != '\0';) {
+        size_t bytes = sp_utf8_bytes((char *)at);
+        bool control = *at < ' ' || *at == 0x7f || (at[0] == 0xc2 && at[1] <= 0x9f);
+
+        if (bytes == 0 || control)
+            memset(at, ' ', bytes > 0 ? bytes : 1);
+        at += bytes > 0 ? bytes : 1;
+    }
+}
+
 static size_t make_text(char *line, enum sp_log_level level, const char *tag, const char *message)
 {
     size_t used = make_stamp(line);
@@ -115,10 +133,8 @@ static size_t make_text(char *line, enum sp_log_level level, const char *tag, co
 
     if (n > 0)
         used += (size_t)n < SP_LOG_LINE_BYTES_MAX - used - 1 ? (size_t)n : SP_LOG_LINE_BYTES_MAX - used - 2;
-    for (size_t i = 0; i < used; i++) {
-        if ((unsigned char)line[i] < ' ')
-            line[i] = ' ';
-    }
+    line[used] = '\0';
+    make_harmless(line);
     line[used++] = '\n';
     return used;
 }
@@ -139,9 +155,21 @@ static size_t make_json(char *text, enum sp_log_level level, const char *tag, co
     return sp_json_line_end(&line);
 }
 
+/* Whether a line can be written now. A pipe, or a terminal, whose reader stands still must not hold up the job: it is
+ * waited for once, and then not again until it reads. */
+static bool is_taken(void)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int rc;
+
+    while ((rc = poll(&out, 1, lost > 0 ? 0 : READER_MS)) < 0 && errno == EINTR)
+        ;
+    return rc != 0; /* what fails, fails in write() */
+}
+
 static void write_all(const char *text, size_t bytes)
 {
-    while (bytes > 0) {
+    while (bytes > 0 && is_taken()) {
         ssize_t n = write(STDERR_FILENO, text, bytes);
 
         if (n < 0 && errno == EINTR)
@@ -153,12 +181,32 @@ static void write_all(const char *text, size_t bytes)
     }
 }
 
+static size_t make_line(char *line, enum sp_log_level level, const char *tag, const char *message)
+{
+    return log_format == SP_LOG_JSON ? make_json(line, level, tag, message) : make_text(line, level, tag, message);
+}
+
+/* Says in their place how many lines are missing. */
+static void say_lost(void)
+{
+    char line[SP_LOG_JSON_LINE_BYTES_MAX], message[96];
+
+    (void)snprintf(message, sizeof message, "%u lines are missing here: nobody read them", lost);
+    lost = 0;
+    write_all(line, make_line(line, SP_LOG_WARN, "log", message));
+}
+
 static void write_line(enum sp_log_level level, const char *tag, const char *message)
 {
     char line[SP_LOG_JSON_LINE_BYTES_MAX];
-    size_t used =
-        log_format == SP_LOG_JSON ? make_json(line, level, tag, message) : make_text(line, level, tag, message);
+    size_t used = make_line(line, level, tag, message);
 
+    if (!is_taken()) {
+        lost++;
+        return;
+    }
+    if (lost > 0)
+        say_lost();
     /* One write, as a rule, keeps lines of several processes on one terminal apart. Nothing can be done when it fails.
      */
     write_all(line, used);

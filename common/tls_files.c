@@ -2,6 +2,7 @@
 #include "common/tls_files.h"
 
 #include "common/secret.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define KEY_BYTES_MAX 65536
+#define PATH_SHOWN 200 /* bytes */
 #define MAKE "deploy/make-certs.sh makes what a cluster needs"
 
 /* What OpenSSL says last; its queue is empty then. */
@@ -181,8 +183,8 @@ static void describe(struct sp_tls_files *files, const X509 *cert, const char *p
         if (*at < ' ' || *at > '~')
             *at = '?';
     sp_tls_time_text(X509_get0_notAfter(cert), until);
-    (void)snprintf(files->words, sizeof files->words, "certificate of '%s' in %.200s, valid until %s", name, path,
-                   until);
+    (void)snprintf(files->words, sizeof files->words, "certificate of '%s' in %.*s, valid until %s", name,
+                   (int)sp_utf8_cut(path, PATH_SHOWN), path, until);
 }
 
 static int load(struct sp_tls_files *files, const struct sp_tls_paths *paths, struct sp_error *error)

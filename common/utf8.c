@@ -27,3 +27,18 @@ size_t sp_utf8_bytes(const char *at)
     }
     return bytes;
 }
+
+size_t sp_utf8_cut(const char *text, size_t max)
+{
+    size_t used = 0;
+
+    while (text[used] != '\0') {
+        size_t bytes = sp_utf8_bytes(text + used);
+
+        bytes = bytes > 0 ? bytes : 1;
+        if (used + bytes > max)
+            break;
+        used += bytes;
+    }
+    return used;
+}

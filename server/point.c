@@ -180,9 +180,13 @@ static void parse_signs(struct sp_point *point, const json_t *line)
 
 static void parse_evaluation(struct sp_point *point, const json_t *line)
 {
+    double accuracy = number(line, "test_accuracy");
+
     point->total = whole(line, "test_examples");
-    point->evaluated = point->total > 0;
-    point->correct = (uint64_t)llround(number(line, "test_accuracy") * (double)point->total);
+    point->evaluated = point->total > 0 && accuracy >= 0.0 && accuracy <= 1.0;
+    if (!point->evaluated)
+        return;
+    point->correct = (uint64_t)llround(accuracy * (double)point->total);
     point->expected = point->total + json_is_true(json_object_get(line, "test_partial"));
     point->test_loss = number(line, "test_loss");
 }

@@ -4,6 +4,14 @@
 
 #include <math.h>
 
+/* A line of the history has the means of all its rounds. */
+static void weigh(struct sp_point *point, uint32_t rounds)
+{
+    point->timed *= rounds;
+    point->voted *= rounds;
+    point->lossy *= rounds;
+}
+
 void sp_progress_recall(void *arg, const json_t *line)
 {
     struct sp_progress *progress = arg;
@@ -12,6 +20,7 @@ void sp_progress_recall(void *arg, const json_t *line)
     if (!sp_point_parse(&point, line) || point.round <= progress->reported)
         return;
     point.first = progress->reported + 1;
+    weigh(&point, point.round - progress->reported);
     progress->reported = point.round;
     sp_series_add(&progress->series, &point);
 }

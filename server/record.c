@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/job_yaml.h"
+#include "common/utf8.h"
 #include "server/files.h"
 #include "server/point.h"
 
@@ -18,6 +19,25 @@
 json_t *sp_json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *sp_json_words(const char *text)
+{
+    json_t *json = json_string(text);
+    char *copy = json == NULL && text != NULL ? strdup(text) : NULL;
+
+    if (copy == NULL)
+        return json;
+    for (char *at = copy; *at != '\0';) {
+        size_t bytes = sp_utf8_bytes(at);
+
+        if (bytes == 0)
+            *at = '?';
+        at += bytes > 0 ? bytes : 1;
+    }
+    json = json_string(copy);
+    free(copy);
+    return json;
 }
 
 void sp_json_put(json_t **object, const char *key, json_t *value)
@@ -362,7 +382,7 @@ static json_t *suspect_json(const struct sp_event *event, double seconds)
     sp_json_put(&line, "correlation", sp_json_number(event->suspect.correlation));
     sp_json_put(&line, "samples", json_integer(event->suspect.samples));
     sp_json_put(&line, "excluded", json_boolean(event->excluded));
-    sp_json_put(&line, "reason", json_string(event->reason));
+    sp_json_put(&line, "reason", sp_json_words(event->reason));
     sp_json_put(&line, "seconds", sp_json_number(seconds));
     return line;
 }
@@ -375,8 +395,8 @@ static json_t *event_json(const struct sp_event *event, const struct sp_layout *
     sp_json_put(&line, "round", json_integer(event->round));
     sp_json_put(&line, "phase", json_string(sp_phase_name(event->from)));
     sp_json_put(&line, "to", json_string(sp_phase_name(event->to)));
-    sp_json_put(&line, "test", json_string(event->test));
-    sp_json_put(&line, "reason", json_string(event->reason));
+    sp_json_put(&line, "test", sp_json_words(event->test));
+    sp_json_put(&line, "reason", sp_json_words(event->reason));
     sp_json_put(&line, "gamma", sp_json_number(event->gamma));
     if (event->rule != NULL) {
         sp_json_put(&line, "rule", json_string(event->rule));

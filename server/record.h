@@ -79,6 +79,9 @@ int sp_record_model(const struct sp_record *record, const char *name, const stru
 /* A number, or JSON's null where it is not finite. */
 json_t *sp_json_number(double value);
 
+/* Words that may hold what others wrote: of bytes that are no UTF-8 a '?' is left. NULL: out of memory. */
+json_t *sp_json_words(const char *text);
+
 /* The object as text, which the caller frees, with room for `more` bytes behind it; NULL if out of memory. Unlike
  * json_dumps(), which goes on without the keys that it has no memory for. */
 char *sp_json_text(const json_t *object, size_t flags, size_t more);

@@ -44,20 +44,22 @@ static void add_recent(struct sp_point *recent, const struct sp_point *point)
     average(&recent->flips, point->flips);
 }
 
-/* Neighbours become one. An odd one out stays as it is. */
+/* Neighbours become one if what they cover is no more than a point may: of a history that was read again points may be
+ * wider than the stride, and stay as they are until it has come up to them. */
 static void merge_neighbours(struct sp_series *series)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < series->count; i += 2) {
-        struct sp_point merged = series->point[i];
+    series->stride *= 2;
+    for (uint32_t i = 0; i < series->count; i++) {
+        const struct sp_point *point = &series->point[i];
 
-        if (i + 1 < series->count)
-            sp_point_merge(&merged, &series->point[i + 1]);
-        series->point[n++] = merged;
+        if (n > 0 && point->round - series->point[n - 1].first < series->stride)
+            sp_point_merge(&series->point[n - 1], point);
+        else
+            series->point[n++] = *point;
     }
     series->count = n;
-    series->stride *= 2;
 }
 
 /* Whether it went into the last point. */
@@ -80,7 +82,7 @@ void sp_series_add(struct sp_series *series, const struct sp_point *point)
     add_recent(&series->recent, point);
     if (extend_last(series, point))
         return;
-    if (series->count == SP_SERIES_POINTS_MAX)
+    while (series->count == SP_SERIES_POINTS_MAX)
         merge_neighbours(series);
     if (extend_last(series, point))
         return;
@@ -107,9 +109,13 @@ static uint32_t place_after(const struct sp_series *series, uint32_t round)
 
 void sp_series_evaluated(struct sp_series *series, const struct sp_point *point)
 {
-    uint32_t at = place_after(series, point->round - 1);
-    struct sp_point *to = &series->point[at];
+    struct sp_point *to;
+    uint32_t at;
 
+    if (point->round > series->recent.round)
+        sp_series_add(series, point);
+    at = place_after(series, point->round - 1);
+    to = &series->point[at];
     if (at == series->count || point->round < to->first)
         return;
     to->evaluated = point->evaluated;

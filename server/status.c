@@ -31,7 +31,7 @@ static json_t *seed_json(uint64_t seed)
     if (seed <= INT64_MAX)
         return count(seed);
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
-    return json_string(text);
+    return sp_json_words(text);
 }
 
 /* A key's value in the job file's words. */
@@ -40,7 +40,7 @@ static json_t *key_json(const struct sp_job *job, const char *path)
     char text[SP_VALUE_BYTES];
 
     sp_job_get(job, sp_job_key(path), text, sizeof text);
-    return json_string(text);
+    return sp_json_words(text);
 }
 
 static double seconds_since(uint64_t ms)
@@ -82,12 +82,12 @@ static void set_switches(json_t **to, const struct sp_view *view)
     for (unsigned i = 0; view->switches != NULL && i < view->switches_count; i++) {
         const struct sp_switch_view *s = &view->switches[i];
 
-        sp_json_append(&all, json_pack("{s:I, s:s, s:s, s:s, s:s}", "round", (json_int_t)s->round, "from",
+        sp_json_append(&all, json_pack("{s:I, s:s, s:s, s:s, s:o}", "round", (json_int_t)s->round, "from",
                                        sp_phase_name(s->from), "to", sp_phase_name(s->to), "test", s->test, "reason",
-                                       s->reason));
+                                       sp_json_words(s->reason)));
     }
     sp_json_put(to, "switch_round", last != NULL ? json_integer(last->round) : json_null());
-    sp_json_put(to, "switch_reason", reason[0] != '\0' ? json_string(reason) : json_null());
+    sp_json_put(to, "switch_reason", reason[0] != '\0' ? sp_json_words(reason) : json_null());
     sp_json_put(to, "switch_dry_run", json_boolean(last == NULL && view->dry_reason[0] != '\0'));
     sp_json_put(to, "switches", all);
 }
@@ -98,7 +98,7 @@ static json_t *setting_json(const struct sp_server *server, const char *path)
     char value[SP_VALUE_BYTES];
 
     sp_job_get(&server->job, sp_job_key(path), value, sizeof value);
-    return json_string(value);
+    return sp_json_words(value);
 }
 
 static const char *slot_state(const struct sp_slot_view *s)
@@ -129,7 +129,7 @@ static json_t *slots_json(const struct sp_server *server, const struct sp_view *
 
         sp_json_put(&slot, "slot", json_integer(i));
         sp_json_put(&slot, "state", json_string(slot_state(s)));
-        sp_json_put(&slot, "address", peer != NULL ? json_string(peer->name) : json_null());
+        sp_json_put(&slot, "address", peer != NULL ? sp_json_words(peer->name) : json_null());
         sp_json_put(&slot, "host", host_json(peer));
         sp_json_put(&slot, "silent_seconds",
                     peer != NULL ? sp_json_number(seconds_since(peer->heard_ms)) : json_null());
@@ -180,10 +180,10 @@ static void set_close(json_t **to, const struct sp_server *server, const struct 
 
 static json_t *security_json(const struct sp_security *security)
 {
-    return json_pack("{s:b, s:b, s:b, s:b, s:s*, s:s}", "secret", security->worker.bytes > 0, "network_operators",
+    return json_pack("{s:b, s:b, s:b, s:b, s:o*, s:s}", "secret", security->worker.bytes > 0, "network_operators",
                      security->operator_.bytes > 0 || security->tls != NULL, "insecure", security->insecure, "tls",
                      security->tls != NULL, "certificate",
-                     security->tls != NULL ? sp_tls_files_words(security->tls) : NULL, "words",
+                     security->tls != NULL ? sp_json_words(sp_tls_files_words(security->tls)) : NULL, "words",
                      sp_security_words(security));
 }
 
@@ -292,10 +292,10 @@ static json_t *outlook_json(const struct sp_server *server)
     sp_json_put(&object, "when", key_json(&server->job, "optimizer.switch.when"));
     sp_json_put(&object, "to", json_string(sp_phase_name(outlook.to)));
     sp_json_put(&object, "pending", json_boolean(outlook.pending));
-    sp_json_put(&object, "words", json_string(outlook.words));
+    sp_json_put(&object, "words", sp_json_words(outlook.words));
     sp_json_put(&object, "lambda", sp_json_number(outlook.lambda));
     sp_json_put(&object, "lambda_is_a_guess", json_boolean(outlook.about));
-    sp_json_put(&object, "rule", outlook.rule != NULL ? json_string(outlook.rule) : json_null());
+    sp_json_put(&object, "rule", outlook.rule != NULL ? sp_json_words(outlook.rule) : json_null());
     sp_json_put(&object, "earliest_round", outlook.earliest > 0 ? json_integer(outlook.earliest) : json_null());
     sp_json_put(&object, "latest_round", outlook.latest > 0 ? json_integer(outlook.latest) : json_null());
     if (outlook.flat_needed == 0)
@@ -327,11 +327,11 @@ json_t *sp_status_json(struct sp_server *server)
     struct sp_view view;
 
     sp_round_view(server->round, &view);
-    sp_json_put(&status, "job", json_string(server->job.job));
+    sp_json_put(&status, "job", sp_json_words(server->job.job));
     sp_json_put(&status, "version", json_string(SP_VERSION));
     sp_json_put(&status, "pid", json_integer(getpid()));
-    sp_json_put(&status, "address", json_string(server->address));
-    sp_json_put(&status, "http", sp_http_url(server) != NULL ? json_string(sp_http_url(server)) : json_null());
+    sp_json_put(&status, "address", sp_json_words(server->address));
+    sp_json_put(&status, "http", sp_http_url(server) != NULL ? sp_json_words(sp_http_url(server)) : json_null());
     sp_json_put(&status, "http_load", sp_http_load_json(server));
     sp_json_put(&status, "stage", json_string(stage_name(view.stage)));
     sp_json_put(&status, "phase", json_string(sp_phase_name(view.phase)));
@@ -341,7 +341,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "workers", json_integer(server->job.workers));
     sp_json_put(&status, "live", json_integer(view.live));
     sp_json_put(&status, "spares", json_integer(view.spares));
-    sp_json_put(&status, "waits_for", json_string(view.waits));
+    sp_json_put(&status, "waits_for", sp_json_words(view.waits));
     set_close(&status, server, &view);
     sp_json_put(&status, "train_loss", sp_json_number(view.train_loss));
     sp_json_put(&status, "test_accuracy", test_accuracy(&view));
@@ -349,7 +349,7 @@ json_t *sp_status_json(struct sp_server *server)
     sp_json_put(&status, "switch", outlook_json(server));
     set_switches(&status, &view);
     sp_json_put(&status, "sgd_lr", sgd_rate(&view));
-    sp_json_put(&status, "outcome", view.stage == SP_STAGE_OVER ? json_string(view.over_reason) : json_null());
+    sp_json_put(&status, "outcome", view.stage == SP_STAGE_OVER ? sp_json_words(view.over_reason) : json_null());
     sp_json_put(&status, "keep", sp_keep_json(server));
     sp_json_put(&status, "security", security_json(&server->security));
     sp_json_put(&status, "sent_away", limits_json(&server->limits));
@@ -371,7 +371,7 @@ json_t *sp_summary_json(struct sp_server *server)
     if (view.theta != NULL)
         (void)snprintf(digest, sizeof digest, "%016llx",
                        (unsigned long long)sp_weights_digest(view.theta, view.layout->coordinates));
-    sp_json_put(&summary, "job", json_string(server->job.job));
+    sp_json_put(&summary, "job", sp_json_words(server->job.job));
     sp_json_put(&summary, "version", json_string(SP_VERSION));
     sp_json_put(&summary, "seed", seed_json(server->job.seed));
     sp_json_put(&summary, "params", view.layout != NULL ? count(view.layout->coordinates) : json_null());
@@ -382,9 +382,9 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "rounds", json_integer(view.rounds));
     sp_json_put(&summary, "rounds_done", json_integer(view.round));
     sp_json_put(&summary, "stopped", json_boolean(view.stopped));
-    sp_json_put(&summary, "outcome", json_string(view.over_reason));
+    sp_json_put(&summary, "outcome", sp_json_words(view.over_reason));
     sp_json_put(&summary, "init",
-                server->job.model.init[0] != '\0' ? json_string(server->job.model.init) : json_null());
+                server->job.model.init[0] != '\0' ? sp_json_words(server->job.model.init) : json_null());
     sp_json_put(&summary, "mode", setting_json(server, "optimizer.mode"));
     set_switches(&summary, &view);
     sp_json_put(&summary, "sgd_lr", sgd_rate(&view));

@@ -142,9 +142,10 @@ uint32_t view_curve_draw(const struct view_curve *curve, bool loss, unsigned col
         high = fmax(high, values[i]);
     }
     for (unsigned i = 0; i < columns; i++) {
-        double height = high > low ? (values[i] - low) / (high - low) : 0.0;
+        double height = high > low ? (values[i] - low) / (high - low) * 7.0 + 0.5 : 0.0;
+        unsigned step = height >= 0.0 && height < 8.0 ? (unsigned)height : 0; /* a server may say 1e308 and -1e308 */
 
-        view_put(line, VIEW_PLAIN, "%s", (line->utf8 ? blocks : letters)[(unsigned)(height * 7.0 + 0.5)]);
+        view_put(line, VIEW_PLAIN, "%s", (line->utf8 ? blocks : letters)[step]);
     }
     return since;
 }

@@ -78,6 +78,20 @@ class Process:
         self.popen.wait(seconds(START_S))
 
 
+def ask_raw(run, line):
+    """Sends bytes to the operator's socket of a run's folder; returns all that comes back."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(seconds(10))
+        s.connect(str(run / 'signpostd.sock'))
+        s.sendall(line)
+        answer = b''
+        while True:
+            piece = s.recv(65536)
+            if not piece:
+                return answer
+            answer += piece
+
+
 class Server(Process):
     def __init__(self, name, argv, folder, run):
         super().__init__(name, argv, folder)
@@ -87,17 +101,7 @@ class Server(Process):
         return (self.run / 'address').read_text()
 
     def ask_raw(self, line):
-        """Sends bytes to the operator's socket; returns all that comes back."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-            s.settimeout(seconds(10))
-            s.connect(str(self.run / 'signpostd.sock'))
-            s.sendall(line)
-            answer = b''
-            while True:
-                piece = s.recv(65536)
-                if not piece:
-                    return answer
-                answer += piece
+        return ask_raw(self.run, line)
 
     def ask(self, command):
         return json.loads(self.ask_raw(command.encode() + b'\n'))

@@ -30,6 +30,9 @@ class RunView(screens.Case):
                                check=True).stdout
         return [int(line.split()[0]) for line in found.splitlines() if line.split()[1] == program[:15]]
 
+    def round(self):
+        return json.loads(harness.ask_raw(self.folder / 'run', b'status\n'))['round']
+
     def check_block(self, terminal):
         """Never two blocks, and soon one, at the end of what the screen holds, with lines above it. Returns both."""
         def look():
@@ -70,6 +73,18 @@ class RunView(screens.Case):
         self.assertEqual(rounds, list(range(1, 2071)))
         self.assertIn(b'info  server  ended', terminal.bytes)
         self.assertNotIn(b'lines are missing', terminal.bytes)
+
+    def test_it_is_stopped_itself(self):
+        """kill -STOP to signpost run alone: its server's log is read by nobody, which the job does not wait for."""
+        terminal = self.start_job('--set', 'train.report=1', blind=True)
+        self.wait_for_bytes(terminal, rb'info  train   round 100/')
+        terminal.popen.send_signal(signal.SIGSTOP)
+        first = self.round()
+        self.wait_for(lambda: self.round() > first + 3000, 'rounds whose lines do not fit into a pipe', 60)
+        terminal.popen.send_signal(signal.SIGCONT)
+        self.wait_for_bytes(terminal, rb'\d+ lines are missing here: nobody read them')
+        terminal.press(b'\x03')
+        self.wait_for_exit(terminal, 0)
 
     def test_a_window_that_changes(self):
         terminal = self.run_job()

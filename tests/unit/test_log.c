@@ -209,15 +209,39 @@ START_TEST(test_control_characters)
         expect("info  t       a b\n");
     }
     for (int c = ' '; c < 256; c++) {
-        if (c == 0x7f)
-            continue;
+        later();
         sp_log_info("t", "a%cb", c);
-        (void)snprintf(text, sizeof text, "info  t       a%cb\n", c);
+        (void)snprintf(text, sizeof text, "info  t       a%cb\n", c < 0x7f ? c : ' ');
         expect(text);
     }
+    sp_log_info("t", "a\xc2\x9b b\xc3\xa9 \xe2\x96\x88"); /* U+009B is a terminal's CSI */
+    expect("info  t       a   b\xc3\xa9 \xe2\x96\x88\n");
     sp_log_set_name("two\nlines");
     sp_log_info("tag\r", "\ttabs\n\n");
     expect("info  tag     two lines:  tabs  \n");
+    expect_nothing();
+}
+END_TEST
+
+/* Nobody reads, as where the program that does is stopped: lines get lost, are counted, and nothing waits for them. */
+START_TEST(test_a_reader_that_stands_still)
+{
+    char line[WRITE_BYTES_MAX + 1], text[80];
+    unsigned taken = 0;
+
+    ck_assert_int_eq(fcntl(catcher[1], F_SETFL, O_DIRECT), 0); /* a write that does not fit would wait for ever */
+    for (unsigned i = 0; i < 1000; i++) {
+        later();
+        sp_log_info("t", "line %u", i);
+    }
+    while (next_write(line))
+        taken++;
+    ck_assert_uint_gt(taken, 0);
+    ck_assert_uint_lt(taken, 1000);
+    sp_log_info("t", "read again");
+    (void)snprintf(text, sizeof text, "warn  log     %u lines are missing here: nobody read them\n", 1000 - taken);
+    expect(text);
+    expect("info  t       read again\n");
     expect_nothing();
 }
 END_TEST
@@ -683,6 +707,7 @@ int main(void)
     tcase_add_test(tests, test_level_names);
     tcase_add_test(tests, test_name);
     tcase_add_test(tests, test_control_characters);
+    tcase_add_test(tests, test_a_reader_that_stands_still);
     tcase_add_test(tests, test_long_lines_are_cut);
     tcase_add_test(tests, test_write_fails);
     tcase_add_test(tests, test_json);

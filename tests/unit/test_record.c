@@ -558,6 +558,23 @@ static void clean_up(void)
     (void)rmdir(folder);
 }
 
+/* One byte that is no UTF-8 would else be the end of a whole status. */
+START_TEST(test_words)
+{
+    static const char *const rows[][2] = {{"plain", "plain"},       {"\xc3\xa9t\xc3\xa9", "\xc3\xa9t\xc3\xa9"},
+                                          {"cut\xc3", "cut?"},      {"\xff\xfe", "?\x3f"},
+                                          {"a\n\"b\"", "a\n\"b\""}, {"", ""}};
+
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        json_t *words = sp_json_words(rows[i][0]);
+
+        ck_assert_str_eq(json_string_value(words), rows[i][1]);
+        json_decref(words);
+    }
+    ck_assert_ptr_null(sp_json_words(NULL));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("record");
@@ -568,6 +585,7 @@ int main(void)
         return EXIT_FAILURE;
     (void)snprintf(run, sizeof run, "%s/deep/run", folder);
     tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, test_words);
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_quarantine);
     tcase_add_test(tests, test_rates_of_an_event);

@@ -168,6 +168,40 @@ START_TEST(test_points_of_a_history)
 }
 END_TEST
 
+/* What was read again from a history of reports every 100 rounds stays as it was while single rounds come after it. */
+START_TEST(test_wide_points_do_not_collapse)
+{
+    sp_series_init(&series);
+    for (uint32_t t = 100; t <= 50000; t += 100) {
+        struct sp_point point = point_of(t, 100000);
+
+        point.first = t - 99;
+        point.timed = point.voted = 100;
+        point.lossy = 100;
+        sp_series_add(&series, &point);
+    }
+    ck_assert_uint_eq(series.count, 500);
+    for (uint32_t t = 50001; t <= 70000; t++) {
+        struct sp_point point = point_of(t, 100000);
+
+        sp_series_add(&series, &point);
+        ck_assert_uint_le(series.count, SP_SERIES_POINTS_MAX);
+    }
+    for (uint32_t i = 0; i < 500; i++)
+        ck_assert_uint_eq(series.point[i].round, 100 * (i + 1));
+    for (uint32_t i = 1; i < series.count; i++)
+        ck_assert_uint_eq(series.point[i].first, series.point[i - 1].round + 1);
+    ck_assert_uint_eq(series.point[series.count - 1].round, 70000);
+    for (uint32_t t = 70001; t <= 400000; t++) {
+        struct sp_point point = point_of(t, 400000);
+
+        sp_series_add(&series, &point);
+    }
+    ck_assert_uint_ge(series.count, SP_SERIES_POINTS_MAX / 2);
+    ck_assert_uint_le(series.point[0].round, series.stride);
+}
+END_TEST
+
 START_TEST(test_evaluations)
 {
     struct sp_point late = point_of(40, 100);
@@ -181,9 +215,13 @@ START_TEST(test_evaluations)
     ck_assert(sp_series_after(&series, 39)->evaluated);
     ck_assert_uint_eq(sp_series_after(&series, 39)->correct, 3);
     ck_assert(!sp_series_after(&series, 100)->evaluated);
-    late.round = 3001; /* not there yet: nothing is overwritten */
+    late.round = 3050; /* a restarted server has the rounds since its last report in no history */
+    late.first = 3001;
     sp_series_evaluated(&series, &late);
-    ck_assert(!series.point[series.count - 1].evaluated);
+    ck_assert_uint_eq(series.recent.round, 3050);
+    ck_assert(sp_series_after(&series, 3049)->evaluated);
+    ck_assert_uint_eq(sp_series_after(&series, 3049)->round, 3050);
+    ck_assert(!sp_series_after(&series, 2990)->evaluated);
     fill(100000, 1);
     late.round = 100000;
     sp_series_evaluated(&series, &late);
@@ -304,6 +342,7 @@ int main(void)
     tcase_add_test(tests, test_rounds_are_taken_once);
     tcase_add_test(tests, test_a_gap);
     tcase_add_test(tests, test_points_of_a_history);
+    tcase_add_test(tests, test_wide_points_do_not_collapse);
     tcase_add_test(tests, test_evaluations);
     tcase_add_test(tests, test_evaluations_survive_merging);
     tcase_add_test(tests, test_recent);

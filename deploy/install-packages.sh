@@ -9,7 +9,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libopenblas-dev
     libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libcsv-dev libjansson-dev libssl-dev libmicrohttpd-dev python3)
-test=(check python3 python3-numpy python3-pyte procps g++ binutils gnuplot-nox libsimde-dev iproute2 openssl man-db mandoc)
+test=(check python3 python3-numpy python3-pyte procps g++ binutils gnuplot-nox libsimde-dev iproute2 ethtool openssl man-db mandoc)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium fonts-dejavu-core prometheus
     docker.io docker-compose mmdebstrap curl nftables)

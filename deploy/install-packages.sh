@@ -4,15 +4,17 @@
 #   install-packages.sh test     and what the tests need
 #   install-packages.sh ci       and what the checks of continuous integration need
 #   install-packages.sh coverage and what tests/coverage.sh needs
+#   install-packages.sh deb      what the build needs, and what deploy/make-deb.sh does
 #   install-packages.sh bench    what the build needs, and what tests/bench/compare.sh and scale.sh compare and draw with
 set -euo pipefail
 
 build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler libopenblas-dev
-    libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libcsv-dev libjansson-dev libssl-dev libmicrohttpd-dev python3)
+    libyaml-dev zlib1g-dev libisal-dev libxxhash-dev libcsv-dev libjansson-dev libssl-dev libmicrohttpd-dev libsystemd-dev python3)
 test=(check python3 python3-numpy python3-pyte procps g++ binutils gnuplot-nox libsimde-dev iproute2 ethtool openssl man-db mandoc)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium fonts-dejavu-core prometheus
-    docker.io docker-compose mmdebstrap curl nftables)
+    docker.io docker-compose mmdebstrap curl nftables systemd debhelper dpkg-dev lintian fakeroot)
+deb=(debhelper dpkg-dev fakeroot)
 coverage=(gcovr)
 bench=(python3 python3-torch openmpi-bin libopenmpi-dev iproute2 gnuplot-nox)
 
@@ -21,8 +23,9 @@ case ${1:-} in
     test) wanted=("${build[@]}" "${test[@]}") ;;
     ci) wanted=("${build[@]}" "${test[@]}" "${ci[@]}") ;;
     coverage) wanted=("${build[@]}" "${test[@]}" "${coverage[@]}") ;;
+    deb) wanted=("${build[@]}" "${deb[@]}") ;;
     bench) wanted=("${build[@]}" "${bench[@]}") ;;
-    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,8p' "$0" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

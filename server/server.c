@@ -3,6 +3,7 @@
 #include "common/address.h"
 #include "common/check.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "server/http.h"
 #include "server/server_state.h"
 #include "server/status.h"
@@ -410,6 +411,18 @@ static void take_connections(struct sp_server *server)
     }
 }
 
+/* A line for `systemctl status`. */
+static void write_state(void *arg, char *words, size_t bytes)
+{
+    const struct sp_server *server = arg;
+    struct sp_welcome progress = {0};
+
+    sp_round_progress(server->round, &progress);
+    (void)snprintf(words, bytes, "job '%s': round %u of %u, %s phase%s", server->job.job, progress.round,
+                   progress.rounds, sp_phase_name((enum sp_phase)progress.phase),
+                   sp_round_has_started(server->round) ? "" : ", waiting for workers");
+}
+
 /* After the end: streams close by themselves within their time, then nothing holds the loop but this beat. */
 static void on_beat(uv_timer_t *timer)
 {
@@ -417,11 +430,13 @@ static void on_beat(uv_timer_t *timer)
 
     take_connections(server);
     sp_operators_beat(server);
+    sp_notify_beat(sp_server_now_ms(), write_state, server);
     if (!server->over) {
         sp_keep_beat(server);
         sp_peers_beat(server);
         return;
     }
+    sp_notify_stopping();
     if (sp_server_now_ms() - server->over_ms >= HELLO_MS_AFTER_END)
         say_goodbye_to_strangers(server);
     if (server->absent > 0 && sp_server_now_ms() - server->over_ms < RETURN_MS_MAX)
@@ -713,6 +728,7 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
         sp_log_info("http", "dashboard at %s", sp_http_url(server));
     sp_keep_start(server);
     sp_server_drain(server);
+    sp_notify_ready();
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     if (server->code != SP_OK)
         *error = server->error;

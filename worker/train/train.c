@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/tls.h"
 #include "version.h"
 #include "worker/client/signpost.h"
@@ -37,6 +38,8 @@ static void on_log(void *arg, int level, const char *line)
 
     (void)arg;
     sp_log(levels[level], "client", "%s", line);
+    if (level != SIGNPOST_LOG_DEBUG)
+        sp_notify_status(line);
 }
 
 /* "0.1 MB mapped", "0.1 MB in memory", or both. */
@@ -255,6 +258,7 @@ static int give_score(struct trainer *t, const struct signpost_event *event)
                        &score);
         first += count;
         signpost_alive(t->client);
+        sp_notify_beat((uint64_t)(seconds() * 1e3), NULL, NULL);
     }
     return signpost_score(t->client, event, score.correct, score.total, score.loss_sum);
 }
@@ -295,19 +299,30 @@ static int obey(struct trainer *t, const struct signpost_event *event, struct sp
     }
 }
 
+/* A line for `systemctl status`; what the library logs, as that it waits for the server, stands there as well. */
+static void write_state(void *arg, char *words, size_t bytes)
+{
+    const struct signpost_event *event = arg;
+
+    (void)snprintf(words, bytes, "slot %u: round %u of %u", event->slot, event->round, event->rounds);
+}
+
 static int loop(struct trainer *t, struct sp_error *error)
 {
     struct signpost_event event;
     int rc;
 
+    sp_notify_ready();
     do {
-        rc = signpost_wait(t->client, -1, &event);
+        rc = signpost_wait(t->client, SP_NOTIFY_BEAT_MS, &event);
         if (rc != SP_OK)
             return from_client(t, rc, error);
+        sp_notify_beat((uint64_t)(seconds() * 1e3), event.type == SIGNPOST_GRADIENT ? write_state : NULL, &event);
         rc = obey(t, &event, error);
         if (rc != SP_OK)
             return rc;
     } while (event.type != SIGNPOST_DONE);
+    sp_notify_stopping();
     sp_log_info("train", "%s; this worker pushed %llu rounds; weights digest %016llx", signpost_error(t->client),
                 (unsigned long long)signpost_count(t->client, SIGNPOST_PUSHES),
                 (unsigned long long)signpost_weights_digest(t->client));

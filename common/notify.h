@@ -1,5 +1,6 @@
-/* What systemd is told of a service (sd_notify(3)): that it is ready, how it goes, that it still turns, that it ends. All of
- * it does nothing where nobody asks (no NOTIFY_SOCKET), or where the program was built without libsystemd. For one thread.
+/* What systemd is told of a service (sd_notify(3)): that it is ready, how it goes, that it still turns, that it ends.
+ * All of it does nothing where nobody asks (no NOTIFY_SOCKET), or where the program was built without libsystemd. For
+ * one thread.
  */
 #pragma once
 

@@ -13,7 +13,8 @@ build=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libprotobuf-c-dev p
 test=(check python3 python3-numpy python3-pyte procps g++ binutils gnuplot-nox libsimde-dev iproute2 ethtool openssl man-db mandoc)
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium fonts-dejavu-core prometheus
-    docker.io docker-compose mmdebstrap curl nftables systemd debhelper dpkg-dev lintian fakeroot)
+    docker.io docker-compose mmdebstrap curl nftables systemd debhelper dpkg-dev lintian fakeroot
+    openssh-server openssh-client)
 deb=(debhelper dpkg-dev fakeroot)
 coverage=(gcovr)
 bench=(python3 python3-torch openmpi-bin libopenmpi-dev iproute2 gnuplot-nox)

@@ -158,14 +158,16 @@ void sp_decide_window(struct sp_decide *decide, double loss, double window)
 static void decide_auto(const struct sp_decide *decide, uint32_t t, struct sp_decision *decision)
 {
     double progress = (double)t / (double)decide->rounds;
+    double gain = fabs(decide->last_gain) < 5e-5 ? 0.0 : decide->last_gain * 100.0;
 
     if (decide->flat >= SP_AUTO_FLAT_WINDOWS && progress >= SP_SWITCH_EARLIEST) {
         decision->fires = true;
         (void)snprintf(
             decision->reason, sizeof decision->reason,
             "auto: diminishing returns, %u windows of %u rounds in a row brought less than %.0f %% (the last "
-            "%.2f %%) of the loss won so far",
-            decide->flat, decide->window, SP_AUTO_BAR * 100.0, decide->last_gain * 100.0);
+            "%.2f %%) of the loss won so far%s",
+            decide->flat, decide->window, SP_AUTO_BAR * 100.0, gain,
+            decide->flat > SP_AUTO_FLAT_WINDOWS ? "; there is no switch in the first tenth of a job" : "");
     } else if (progress >= SP_AUTO_LATEST) {
         decision->fires = true;
         decision->capped = true;

@@ -89,7 +89,7 @@ static int find_run(const char *argument, struct run *run)
 {
     struct stat status;
     bool is_file = stat(argument, &status) == 0 && !S_ISDIR(status.st_mode);
-    int rc = tool_run_folder(argument, run->folder, sizeof run->folder);
+    int rc = tool_folder(argument, run->folder, sizeof run->folder);
 
     if (rc != SP_EXIT_DONE)
         return rc;

@@ -13,6 +13,7 @@ static const struct {
     const char *meaning;
 } commands[] = {
     {"run", tool_run, "one server and all workers of a job on this machine"},
+    {"launch", tool_launch, "the server here, and workers on other machines by ssh"},
     {"compare", tool_compare, "a grid of jobs with several seeds on this machine: tables and plots"},
     {"eval", tool_eval, "what a run's model makes of test data, class by class"},
     {"plot", tool_plot, "runs beside each other in a picture: loss, accuracy, rates, bytes"},

@@ -16,6 +16,25 @@
 #define FILE_BYTES 1300 /* of the path of a run's file */
 #define ANSWER_BYTES_MAX (4u * 1024u * 1024u)
 
+/* A run that has come to its end has nobody to ask, but a result. */
+static int no_server(const char *folder, const char *socket_path, int code, struct sp_error *error)
+{
+    char path[FILE_BYTES];
+    json_t *summary;
+    const char *outcome;
+
+    (void)snprintf(path, sizeof path, "%s/summary.json", folder);
+    summary = code == ENOENT ? json_load_file(path, 0, NULL) : NULL;
+    outcome = json_string_value(json_object_get(summary, "outcome"));
+    if (outcome != NULL)
+        (void)sp_error_set(error, SP_E_IO, "no server runs in %s: %s; 'signpost watch %s' shows the result", folder,
+                           outcome, folder);
+    else
+        (void)sp_error_set(error, SP_E_IO, "no server runs in %s (%s: %s)", folder, socket_path, strerror(code));
+    json_decref(summary);
+    return error->code;
+}
+
 /* A wait with a time limit, as these are, ends with EINTR even when a stopped process is merely continued. */
 static int connect_again(int fd, const struct sockaddr_un *address)
 {
@@ -45,7 +64,7 @@ static int connect_to(const char *folder, struct sp_error *error)
         int code = errno;
 
         (void)close(fd);
-        return sp_error_set(error, SP_E_IO, "no server runs in %s (%s: %s)", folder, address.sun_path, strerror(code));
+        return no_server(folder, address.sun_path, code, error);
     }
     return fd;
 }
@@ -144,26 +163,6 @@ json_t *tool_ask(const char *folder, const char *line, struct sp_error *error)
     return tool_take_refusal(answer, who, line, error);
 }
 
-int tool_folder(const char *argument, char *folder, size_t bytes)
-{
-    static const struct sp_sets none;
-    static struct sp_job job;
-    struct stat status;
-
-    if (stat(argument, &status) != 0) {
-        (void)fprintf(stderr, TOOL ": %s: %s; name a run's folder or a job file\n", argument, strerror(errno));
-        return SP_EXIT_USAGE;
-    }
-    if (S_ISDIR(status.st_mode)) {
-        (void)snprintf(folder, bytes, "%s", argument);
-        return SP_EXIT_DONE;
-    }
-    if (sp_cli_load(TOOL, argument, &none, &job) != SP_EXIT_DONE)
-        return SP_EXIT_USAGE;
-    (void)snprintf(folder, bytes, "runs/%s", job.job);
-    return SP_EXIT_DONE;
-}
-
 /* A job file that has a history beside it. */
 static bool is_of_run(const char *path, char *folder, size_t bytes)
 {
@@ -178,7 +177,24 @@ static bool is_of_run(const char *path, char *folder, size_t bytes)
     return access(history, F_OK) == 0;
 }
 
-int tool_run_folder(const char *argument, char *folder, size_t bytes)
+int tool_folder(const char *argument, char *folder, size_t bytes)
 {
-    return is_of_run(argument, folder, bytes) ? SP_EXIT_DONE : tool_folder(argument, folder, bytes);
+    static const struct sp_sets none;
+    static struct sp_job job;
+    struct stat status;
+
+    if (is_of_run(argument, folder, bytes))
+        return SP_EXIT_DONE;
+    if (stat(argument, &status) != 0) {
+        (void)fprintf(stderr, TOOL ": %s: %s; name a run's folder or a job file\n", argument, strerror(errno));
+        return SP_EXIT_USAGE;
+    }
+    if (S_ISDIR(status.st_mode)) {
+        (void)snprintf(folder, bytes, "%s", argument);
+        return SP_EXIT_DONE;
+    }
+    if (sp_cli_load(TOOL, argument, &none, &job) != SP_EXIT_DONE)
+        return SP_EXIT_USAGE;
+    (void)snprintf(folder, bytes, "runs/%s", job.job);
+    return SP_EXIT_DONE;
 }

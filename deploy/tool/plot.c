@@ -163,7 +163,7 @@ static int read_runs(struct plot *plot)
     for (size_t i = 0; i < plot->runs_count && rc == SP_EXIT_DONE; i++) {
         struct plot_run *run = &plot->runs[i];
 
-        rc = tool_run_folder(run->argument, run->folder, sizeof run->folder);
+        rc = tool_folder(run->argument, run->folder, sizeof run->folder);
         if (rc == SP_EXIT_DONE && plot_read(run, &error) != SP_OK)
             rc = sp_cli_fail(TOOL, error.text);
     }

@@ -1,4 +1,5 @@
 #include "deploy/tool/tool.h"
+#include "deploy/tool/view.h"
 
 #include <math.h>
 #include <string.h>
@@ -129,8 +130,21 @@ static void print_bytes(FILE *to, const json_t *summary, const char *label, cons
 
     (void)fprintf(to, "  %-15s %s; float32 all the way would be %s", label, tool_bytes(bytes), tool_bytes(float32));
     if (bytes > 0.0)
-        (void)fprintf(to, ", %.1f times as much", float32 / bytes);
+        (void)fprintf(to, ", %.1f times as much; %s saved", float32 / bytes, tool_bytes(fmax(float32 - bytes, 0.0)));
     (void)fprintf(to, "\n");
+}
+
+/* The worker that the others waited for, if one stood out. */
+static void print_slowest(FILE *to, const json_t *slots)
+{
+    struct view_slowest slowest = view_slowest(slots, true);
+    const json_t *slot = slowest.slot >= 0 ? json_array_get(slots, (size_t)slowest.slot) : NULL;
+
+    if (slot == NULL)
+        return;
+    (void)fprintf(
+        to, "  slowest worker  slot %d: %s in recent rounds, %s times the median; the last to be in in %.0f rounds\n",
+        slowest.slot, view_ms(slowest.latency_ms), view_times(slowest.times), number(slot, "last"));
 }
 
 static void print_summary(FILE *to, const json_t *summary, const char *folder)
@@ -140,7 +154,7 @@ static void print_summary(FILE *to, const json_t *summary, const char *folder)
 
     (void)fprintf(to, "\n%s: %s\n", words(summary, "job"), words(summary, "outcome"));
     print_test(to, summary);
-    (void)fprintf(to, "  train loss      %.4f\n", number(summary, "train_loss"));
+    (void)fprintf(to, "  train loss      %.4g\n", number(summary, "train_loss"));
     (void)fprintf(to, "  model           %.0f parameters, %.0f workers\n", number(summary, "params"),
                   number(summary, "workers"));
     print_mode(to, summary);
@@ -152,6 +166,7 @@ static void print_summary(FILE *to, const json_t *summary, const char *folder)
                       tool_bytes(number(summary, "bytes_pushed_sign") / received),
                       tool_bytes(number(summary, "bytes_updated_sign") / received),
                       tool_bytes(4.0 * number(summary, "params")));
+    print_slowest(to, json_object_get(summary, "slots"));
     (void)fprintf(to, "  time            %.2f s training, %.2f s in all\n", number(summary, "train_seconds"),
                   number(summary, "wall_seconds"));
     (void)fprintf(to, "  weights digest  %s\n", words(summary, "weights_digest"));

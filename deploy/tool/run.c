@@ -1,12 +1,14 @@
-/* signpost run: one server and all workers of a job on this machine.
+/* signpost run: one server and all workers of a job on this machine; for `signpost launch` the workers on others.
  *
  * Happy path: the server is started; when its operator's socket answers with its process id, the workers are started
  * with the address that it listens on; when the server ends, the workers end by themselves, and the result is printed.
  *
  * Failures: a server that ends early ends all, with its exit code. A worker killed by a signal is started again (it
  * returns to the job); one that fails by itself is not, and its last line is shown; when all have failed the server is
- * stopped. Ctrl-C stops the job in order; a second one kills everything.
+ * stopped. Ctrl-C stops the job in order; a second one kills everything. Of a launch one worker that fails ends all,
+ * unless it is told to go on; one whose line to its host broke is started again.
  */
+#include "deploy/tool/run.h"
 #include "common/cli.h"
 #include "deploy/tool/process.h"
 #include "deploy/tool/run_view.h"
@@ -37,9 +39,10 @@ struct run;
 struct child {
     struct run *run;
     uv_process_t process;
-    int number; /* of the worker; -1: the server */
-    bool alive, failed;
+    int number;                /* of the worker; -1: the server */
+    bool alive, failed, again; /* the last: it is started again */
     unsigned restarts;
+    struct launch_input *input; /* of its ssh; NULL: none */
 };
 
 struct run {
@@ -50,6 +53,7 @@ struct run {
     struct sp_sets sets;
     const char *file, *out;
     bool fresh, plain;
+    const struct launch *launch; /* NULL: all on this machine */
     char folder[PATH_BYTES], server_path[PATH_BYTES], worker_path[PATH_BYTES], address[300];
     struct child server;
     struct child *workers; /* owned */
@@ -127,6 +131,32 @@ static void worker_log(const struct run *run, int number, char path[PATH_BYTES +
     (void)snprintf(path, PATH_BYTES + 32, "%s/worker-%d.log", run->folder, number);
 }
 
+/* "worker 3", or "worker 3 on HOST". */
+static const char *name_of(const struct run *run, int number)
+{
+    static char name[LAUNCH_NAME_BYTES + 32];
+
+    if (run->launch == NULL)
+        (void)snprintf(name, sizeof name, "worker %d", number);
+    else
+        (void)snprintf(name, sizeof name, "worker %d on %s", number,
+                       launch_host_of(&run->launch->hosts, (unsigned)number)->name);
+    return name;
+}
+
+static int launch_child(struct child *child, const char *log)
+{
+    struct run *run = child->run;
+    const char *port = strrchr(run->address, ':');
+    int rc;
+
+    child->process.data = child;
+    rc = launch_start(run->launch, (unsigned)child->number, (unsigned)atoi(port != NULL ? port + 1 : "0"), &run->loop,
+                      &child->process, &child->input, log, on_exit_of_child);
+    child->alive = rc == SP_OK;
+    return rc;
+}
+
 static int start_worker(struct run *run, int number)
 {
     char *arguments[2 * SP_SETS_MAX + 8];
@@ -144,8 +174,9 @@ static int start_worker(struct run *run, int number)
     add_sets(run, arguments, &n);
     child->run = run;
     child->number = number;
+    child->again = false;
     worker_log(run, number, log);
-    if (spawn(child, arguments, log) != SP_OK)
+    if ((run->launch != NULL ? launch_child(child, log) : spawn(child, arguments, log)) != SP_OK)
         return SP_E_IO;
     run->workers_alive++;
     return SP_OK;
@@ -161,6 +192,7 @@ static void stop_server(struct run *run)
         (void)uv_process_kill(&run->server.process, SIGTERM);
 }
 
+/* A worker on another machine ends by the end of its ssh's input, after ssh, or before if ssh waits for it. */
 static void kill_all(struct run *run, int number)
 {
     if (run->server.alive)
@@ -168,32 +200,65 @@ static void kill_all(struct run *run, int number)
     for (uint32_t i = 0; i < run->job.workers; i++) {
         if (run->workers[i].alive)
             (void)uv_process_kill(&run->workers[i].process, number);
+        launch_let_go(&run->workers[i].input);
     }
+}
+
+/* Why it is to be started again; NULL: it failed by itself, and would again. */
+static const char *accident(const struct child *child, int64_t status, int signal_number, const char *log)
+{
+    static char words[64];
+
+    if (child->run->launch == NULL && signal_number == 0)
+        return NULL;
+    if (child->run->launch != NULL && !launch_has_begun(log))
+        return NULL;
+    if (child->run->launch != NULL && signal_number == 0 && status == LAUNCH_GIVES_UP)
+        return "lost its line to us";
+    if (signal_number == 0 && status > 128) /* as the shell there tells of it */
+        signal_number = (int)status - 128;
+    if (signal_number == 0)
+        return NULL;
+    (void)snprintf(words, sizeof words, "was killed by signal %d", signal_number);
+    return words;
+}
+
+static bool all_failed(const struct run *run)
+{
+    for (uint32_t i = 0; i < run->job.workers; i++) {
+        if (!run->workers[i].failed)
+            return false;
+    }
+    return true;
 }
 
 static void on_worker_exit(struct run *run, struct child *child, int64_t status, int signal_number)
 {
     char log[PATH_BYTES + 32], line[512];
+    const char *why;
 
     run->workers_alive--;
+    launch_let_go(&child->input);
     if (!run->server.alive || run->stopping || (status == 0 && signal_number == 0))
         return;
     worker_log(run, child->number, log);
-    if (signal_number != 0 && child->restarts < RESTARTS_MAX) {
+    why = accident(child, status, signal_number, log);
+    if (why != NULL && child->restarts < RESTARTS_MAX) {
         child->restarts++;
-        run_view_say(&run->view, TOOL ": worker %d was killed by signal %d; starting it again (log: %s)", child->number,
-                     signal_number, log);
+        child->again = true;
+        run_view_say(&run->view, TOOL ": %s %s; starting it again (log: %s)", name_of(run, child->number), why, log);
         return; /* its handle is closed first; on_worker_closed() starts it */
     }
     child->failed = true;
     tool_last_line(log, NULL, line, sizeof line);
-    run_view_say(&run->view, TOOL ": worker %d failed (exit code %lld): %s (log: %s)", child->number, (long long)status,
-                 line, log);
-    for (uint32_t i = 0; i < run->job.workers; i++) {
-        if (!run->workers[i].failed)
-            return;
-    }
-    run_view_say(&run->view, TOOL ": all workers failed, the last one with: %s; stopping the server", line);
+    run_view_say(&run->view, TOOL ": %s failed (exit code %lld): %s (log: %s)", name_of(run, child->number),
+                 (long long)status, line, log);
+    if (run->launch != NULL && !run->launch->goes_on)
+        run_view_say(&run->view, TOOL ": stopping the job, for a worker failed; with --go-on the others would go on");
+    else if (all_failed(run))
+        run_view_say(&run->view, TOOL ": all workers failed, the last one with: %s; stopping the server", line);
+    else
+        return;
     run->exit_code = SP_EXIT_FAILED;
     stop_server(run);
 }
@@ -203,7 +268,7 @@ static void on_worker_closed(uv_handle_t *handle)
     struct child *child = handle->data;
     struct run *run = child->run;
 
-    if (child->restarts > 0 && !child->failed && run->server.alive && !run->stopping && !child->alive)
+    if (child->again && run->server.alive && !run->stopping)
         (void)start_worker(run, child->number);
 }
 
@@ -211,12 +276,11 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_n
 {
     struct child *child = process->data;
     struct run *run = child->run;
-    bool restart = signal_number != 0;
 
     child->alive = false;
     if (child->number >= 0) {
         on_worker_exit(run, child, status, signal_number);
-        uv_close((uv_handle_t *)process, restart ? on_worker_closed : NULL);
+        uv_close((uv_handle_t *)process, child->again ? on_worker_closed : NULL);
         return;
     }
     run->server_ended_ms = now_ms();
@@ -264,8 +328,8 @@ static void start_workers(struct run *run)
             return;
         }
     }
-    run_view_say(&run->view, TOOL ": %u workers started, their logs are %s/worker-*.log", run->job.workers,
-                 run->folder);
+    run_view_say(&run->view, TOOL ": %u workers started%s, their logs are %s/worker-*.log", run->job.workers,
+                 run->launch != NULL ? " by ssh" : "", run->folder);
 }
 
 /* What the first rounds cost is in the workers' logs: shown once, from one that could tell what float32 would take. */
@@ -364,8 +428,45 @@ static int supervise(struct run *run)
     return run->exit_code;
 }
 
+/* --- the order -------------------------------------------------------------------------------------------------------
+ */
+
+int run_job(const struct run_order *order)
+{
+    static struct run run;
+    struct sp_error error = {0};
+    int rc;
+
+    run.job = *order->job;
+    run.sets = *order->sets;
+    run.file = order->file;
+    run.fresh = order->fresh;
+    run.plain = order->plain;
+    run.launch = order->launch;
+    if (order->out != NULL)
+        (void)snprintf(run.folder, sizeof run.folder, "%s", order->out);
+    else
+        (void)snprintf(run.folder, sizeof run.folder, "runs/%s", run.job.job);
+    tool_find_program("signpostd", "server", run.server_path, PATH_BYTES);
+    tool_find_program("signpost-worker", "worker/train", run.worker_path, PATH_BYTES);
+    run.workers = calloc(run.job.workers, sizeof *run.workers);
+    if (run.workers == NULL)
+        return sp_cli_fail(TOOL, "out of memory");
+    rc = supervise(&run);
+    free(run.workers);
+    if (rc == SP_EXIT_DONE && tool_print_result(stdout, run.folder, &error) != SP_OK)
+        rc = sp_cli_fail(TOOL, error.text);
+    return rc;
+}
+
 /* --- arguments -------------------------------------------------------------------------------------------------------
  */
+
+struct arguments {
+    struct sp_sets sets;
+    const char *file, *out;
+    bool fresh, plain;
+};
 
 /* A job that another program started is not left behind by it: it ends in order when that one is gone. */
 static void tie_to_parent(const char *parent)
@@ -377,31 +478,31 @@ static void tie_to_parent(const char *parent)
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
-    struct run *run = state->input;
+    struct arguments *arguments = state->input;
 
     switch (key) {
     case KEY_TIED_TO:
         tie_to_parent(value);
         break;
     case KEY_FRESH:
-        run->fresh = true;
+        arguments->fresh = true;
         break;
     case KEY_PLAIN:
-        run->plain = true;
+        arguments->plain = true;
         break;
     case 'o':
-        run->out = value;
+        arguments->out = value;
         break;
     case 's':
-        sp_sets_add(&run->sets, value, state);
+        sp_sets_add(&arguments->sets, value, state);
         break;
     case ARGP_KEY_ARG:
-        if (run->file != NULL)
+        if (arguments->file != NULL)
             argp_error(state, "unexpected argument -- '%s'", value);
-        run->file = value;
+        arguments->file = value;
         break;
     case ARGP_KEY_END:
-        if (run->file == NULL)
+        if (arguments->file == NULL)
             argp_error(state, "name the job file");
         break;
     default:
@@ -428,31 +529,24 @@ int tool_run(int argc, char **argv)
         NULL,
         NULL,
         NULL};
-    static struct run run;
+    static struct arguments arguments;
+    static struct sp_job job;
+    struct run_order order = {.job = &job, .sets = &arguments.sets};
     struct sp_error error = {0};
     int rc;
 
-    rc = argp_parse(&argp, argc, argv, 0, NULL, &run);
+    rc = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (rc != 0)
         return sp_cli_fail(TOOL, strerror(rc));
-    if (sp_cli_load(TOOL, run.file, &run.sets, &run.job) != SP_EXIT_DONE)
+    if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
-    if (sp_job_need_data(&run.job, &error) != SP_OK) {
+    if (sp_job_need_data(&job, &error) != SP_OK) {
         (void)sp_cli_fail(TOOL, error.text);
         return SP_EXIT_USAGE;
     }
-    if (run.out != NULL)
-        (void)snprintf(run.folder, sizeof run.folder, "%s", run.out);
-    else
-        (void)snprintf(run.folder, sizeof run.folder, "runs/%s", run.job.job);
-    tool_find_program("signpostd", "server", run.server_path, PATH_BYTES);
-    tool_find_program("signpost-worker", "worker/train", run.worker_path, PATH_BYTES);
-    run.workers = calloc(run.job.workers, sizeof *run.workers);
-    if (run.workers == NULL)
-        return sp_cli_fail(TOOL, "out of memory");
-    rc = supervise(&run);
-    free(run.workers);
-    if (rc == SP_EXIT_DONE && tool_print_result(stdout, run.folder, &error) != SP_OK)
-        rc = sp_cli_fail(TOOL, error.text);
-    return rc;
+    order.file = arguments.file;
+    order.out = arguments.out;
+    order.fresh = arguments.fresh;
+    order.plain = arguments.plain;
+    return run_job(&order);
 }

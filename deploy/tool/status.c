@@ -27,7 +27,7 @@ static const char *words(const json_t *object, const char *key)
 
 static void print_slots(const json_t *slots)
 {
-    struct view_slowest slowest = view_slowest(slots);
+    struct view_slowest slowest = view_slowest(slots, false);
     size_t index;
     json_t *slot;
 

@@ -18,6 +18,7 @@ int tool_bench_load(int argc, char **argv);
 int tool_bench_spare(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_checkpoint(int argc, char **argv);
+int tool_launch(int argc, char **argv);
 int tool_plot(int argc, char **argv);
 int tool_replay(int argc, char **argv);
 int tool_status(int argc, char **argv);
@@ -38,13 +39,9 @@ json_t *tool_take_refusal(json_t *answer, const char *who, const char *line, str
 /* Writes all of it to a socket, over signals and short writes; false with errno if that cannot be. */
 bool tool_send_all(int fd, const void *bytes, size_t count);
 
-/* The run's folder that an argument names: a folder, or a job file (then runs/<job>). 0 or an exit code, after words on
- * standard error. */
+/* The run's folder that an argument names: a folder, the job.yaml in one, or a job file (then runs/<job>). 0 or an exit
+ * code, after words on standard error. */
 int tool_folder(const char *argument, char *folder, size_t bytes);
-
-/* The folder of a run that was made: as tool_folder(), but a job.yaml with a history beside it is of the run there,
- * wherever that is. */
-int tool_run_folder(const char *argument, char *folder, size_t bytes);
 
 /* --- reading.c --- */
 

@@ -177,7 +177,7 @@ struct view_slowest {
     double times, latency_ms;
 };
 
-struct view_slowest view_slowest(const json_t *slots);
+struct view_slowest view_slowest(const json_t *slots, bool over);
 void view_workers_head(struct view_page *page, const json_t *status, bool table_follows);
 /* The table, in at most so many lines, at least 2. */
 void view_workers_table(struct view_page *page, const json_t *status, unsigned lines);

@@ -29,7 +29,7 @@ static int compare_numbers(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-struct view_slowest view_slowest(const json_t *slots)
+struct view_slowest view_slowest(const json_t *slots, bool over)
 {
     struct view_slowest slowest = {.slot = -1};
     double latency[VIEW_SLOTS_MAX], median;
@@ -41,7 +41,8 @@ struct view_slowest view_slowest(const json_t *slots)
         double ms = view_number(slot, "latency_ms");
         const char *state = view_state(slot);
 
-        if (!isfinite(ms) || n == VIEW_SLOTS_MAX || strcmp(state, "empty") == 0 || strcmp(state, "excluded") == 0)
+        if (!isfinite(ms) || n == VIEW_SLOTS_MAX || strcmp(state, "excluded") == 0 ||
+            (!over && strcmp(state, "empty") == 0))
             continue;
         latency[n++] = ms;
         if (ms > slowest.latency_ms) {
@@ -60,7 +61,7 @@ struct view_slowest view_slowest(const json_t *slots)
 void view_workers_head(struct view_page *page, const json_t *status, bool table_follows)
 {
     struct view_line *line = view_add_labelled(page, VIEW_RANK_WORKERS, "workers");
-    struct view_slowest slowest = view_slowest(json_object_get(status, "slots"));
+    struct view_slowest slowest = view_slowest(json_object_get(status, "slots"), false);
     double live = view_number(status, "live"), workers = view_number(status, "workers");
 
     view_put(line, live < workers ? VIEW_ALERT : VIEW_PLAIN, "%.0f of %.0f live", live, workers);
@@ -243,7 +244,7 @@ static void put_row(struct view_page *page, const struct columns *c, const json_
 void view_workers_table(struct view_page *page, const json_t *status, unsigned lines)
 {
     const json_t *slots = json_object_get(status, "slots");
-    struct view_slowest slowest = view_slowest(slots);
+    struct view_slowest slowest = view_slowest(slots, false);
     struct row rows[VIEW_SLOTS_MAX];
     size_t n = rows_of(slots, rows), shown = n, dead = 0;
     struct columns c = choose(slots, page->window.columns);

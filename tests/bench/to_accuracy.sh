@@ -2,12 +2,13 @@
 # How long until 97 % of MNIST: Signpost beside PyTorch DDP as it comes, with its float16 hook and with PowerSGD of rank 1; the
 # same model, workers, batch and links, each worker on a host of its own (network namespaces: root and iproute2).
 #
-#   to_accuracy.sh [--link 100mbit] [--accuracy 0.97] [--seeds 3] [--rounds 960] [--rows signpost,ddp-f32,...] [--lr RATE]
+#   to_accuracy.sh [--link 100mbit] [--accuracy 0.97] [--seeds 3] [--rounds 480] [--rows signpost,ddp-f32,...] [--lr RATE]
 #                  [--set KEY=VALUE] [--data DIR]
 #
-# Each method is tried at three rates and stands with its best. Time counts from the first round; DDP's evaluations are not
-# counted, Signpost's are. The data are those of deploy/fetch-data.sh mnist. Prints a table in Markdown. Programs are those in
-# build/, or in $BUILD; what is compared with is installed by deploy/install-packages.sh bench. Wants a quiet machine.
+# Each method is tried at three rates, which fall linearly over the rounds planned, and stands with its best. Time counts from
+# the first round, without evaluations. The data are those of deploy/fetch-data.sh mnist. Prints a table in Markdown. Programs
+# are those in build/, or in $BUILD; what is compared with is installed by deploy/install-packages.sh bench. Wants a quiet
+# machine.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=${BUILD:-$here/../../build}

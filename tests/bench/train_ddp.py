@@ -71,6 +71,7 @@ def train(args, rank):
             if at == 0 and done > 0:
                 order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed + done))
             mine = order[(at * args.workers + rank) * args.batch:(at * args.workers + rank + 1) * args.batch]
+            optimizer.param_groups[0]['lr'] = args.lr * (1 - done / args.rounds)
             optimizer.zero_grad(set_to_none=True)
             torch.nn.functional.cross_entropy(model(images[mine]), labels[mine]).backward()
             optimizer.step()

@@ -14,7 +14,7 @@ test=(check python3 python3-numpy python3-pyte procps g++ binutils gnuplot-nox l
 ci=(clang clang-format clang-tidy libclang-rt-dev shellcheck codespell yamllint git python3-torch
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium fonts-dejavu-core prometheus
     docker.io docker-compose mmdebstrap curl nftables systemd debhelper dpkg-dev lintian fakeroot
-    openssh-server openssh-client)
+    openssh-server openssh-client slurm-wlm munge python3-yaml)
 deb=(debhelper dpkg-dev fakeroot)
 coverage=(gcovr)
 bench=(python3 python3-torch openmpi-bin libopenmpi-dev iproute2 gnuplot-nox)

@@ -128,13 +128,15 @@ class Script(unittest.TestCase):
         self.assertIn('the job is done', process.stdout.readline())
         self.assertIsNone(process.poll())
         process.terminate()
-        process.wait(10)
+        self.assertEqual(process.wait(10), 0)
         (self.folder / 'run/checkpoint').mkdir(parents=True)
         (self.folder / 'run/checkpoint/finished').touch()
         before = self.started()
         process = self.start('exit 0')
         self.assertIn('the job is done', process.stdout.readline())
         self.assertEqual(self.started(), before)
+        process.terminate()
+        self.assertEqual(process.wait(10), 0)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 /* The job's curve for people who look at it while it runs: as many points as a chart can show, however many rounds.
  *
  * A point covers `stride` rounds, the last one up to that many, one that came wider what it came with. When all places
- * are taken the stride doubles, and neighbours that it holds are merged. So a round costs a few additions, and memory stays what it is. Pure.
+ * are taken the stride doubles, and neighbours that it holds are merged. So a round costs a few additions, and memory
+ * stays what it is. Pure.
  */
 #pragma once
 
@@ -22,8 +23,8 @@ void sp_series_init(struct sp_series *series);
  */
 void sp_series_add(struct sp_series *series, const struct sp_point *point);
 
-/* An evaluation (they take their time). If it does not have the round, for a server ended before the history had it, it is
- * added. */
+/* An evaluation (they take their time). If it does not have the round, for a server ended before the history had it, it
+ * is added. */
 void sp_series_evaluated(struct sp_series *series, const struct sp_point *point);
 
 /* The first point with a `round` after this one, or NULL. Valid until the next call of another function here. */

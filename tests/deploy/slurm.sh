@@ -14,7 +14,10 @@ for program in slurmctld slurmd munged sbatch; do
     command -v $program > /dev/null || { echo "skipped: $program is not there (packages slurm-wlm munge)"; exit 77; }
 done
 [ "$(id -u)" -eq 0 ] || { echo "skipped: a Slurm of its own takes root"; exit 77; }
-! pgrep -x slurmctld > /dev/null && ! pgrep -x slurmd > /dev/null || { echo "skipped: a Slurm is at work on this machine"; exit 77; }
+if pgrep -x slurmctld > /dev/null || pgrep -x slurmd > /dev/null; then
+    echo "skipped: a Slurm is at work on this machine"
+    exit 77
+fi
 
 work=$(mktemp -d)
 clean_up() {

@@ -25,19 +25,18 @@ struct arguments {
 
 static int read_hosts(struct launch_hosts *hosts, const char *path, struct sp_error *error)
 {
-    char *text = malloc(HOSTS_BYTES_MAX);
+    char *text = calloc(1, HOSTS_BYTES_MAX + 1);
     FILE *file = fopen(path, "re");
-    size_t bytes = file != NULL && text != NULL ? fread(text, 1, HOSTS_BYTES_MAX, file) : 0;
-    int rc = SP_OK;
+    int rc;
 
-    if (file == NULL)
+    if (text == NULL)
+        rc = sp_error_set(error, SP_E_NOMEM, "out of memory");
+    else if (file == NULL)
         rc = sp_error_set(error, SP_E_IO, "cannot read %s: %s", path, strerror(errno));
-    else if (text == NULL || ferror(file) != 0 || bytes == HOSTS_BYTES_MAX)
-        rc = sp_error_set(error, SP_E_IO, "cannot read %s, or it is larger than 1 MiB", path);
-    if (rc == SP_OK) {
-        text[bytes] = '\0';
+    else if (fread(text, 1, HOSTS_BYTES_MAX, file) == HOSTS_BYTES_MAX || ferror(file) != 0)
+        rc = sp_error_set(error, SP_E_IO, "cannot read %s, or it is 1 MiB or larger", path);
+    else
         rc = launch_hosts_parse(hosts, path, text, error);
-    }
     if (file != NULL)
         (void)fclose(file);
     free(text);

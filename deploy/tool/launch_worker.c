@@ -275,9 +275,10 @@ int launch_start(const struct launch *launch, unsigned number, unsigned port, uv
     int rc = pack(&parcel, launch, host, &error);
 
     *input = make_input(loop, parcel.bytes);
-    if (rc == SP_OK && (command == NULL || *input == NULL))
-        rc = sp_error_set(&error, SP_E_NOMEM, "out of memory");
-    if (rc == SP_OK) {
+    if (command == NULL || *input == NULL) {
+        (void)fprintf(stderr, TOOL ": out of memory\n");
+        rc = SP_E_NOMEM;
+    } else if (rc == SP_OK) {
         make_command(command, launch, host, port, &parcel);
         rc = spawn(command, loop, process, *input, log, on_exit);
     } else {

@@ -21,13 +21,25 @@ json_t *sp_json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+static bool is_utf8(const char *text)
+{
+    size_t bytes = 1;
+
+    for (; *text != '\0' && bytes > 0; text += bytes)
+        bytes = sp_utf8_bytes(text);
+    return bytes > 0;
+}
+
 json_t *sp_json_words(const char *text)
 {
-    json_t *json = json_string(text);
-    char *copy = json == NULL && text != NULL ? strdup(text) : NULL;
+    json_t *json;
+    char *copy;
 
+    if (text == NULL || is_utf8(text))
+        return json_string(text);
+    copy = strdup(text);
     if (copy == NULL)
-        return json;
+        return NULL;
     for (char *at = copy; *at != '\0';) {
         size_t bytes = sp_utf8_bytes(at);
 

@@ -196,8 +196,9 @@ class Keep(harness.Case):
 
     def test_a_torn_record(self):
         run = self.broken_off()
+        while (last := sorted((run / 'journal').glob('*.journal'))[-1]).stat().st_size < 500:
+            self.broken_off()  # a checkpoint of the last round needs no record
         round_, _ = self.replay()
-        last = [path for path in sorted((run / 'journal').glob('*.journal')) if path.stat().st_size > 500][-1]
         with open(last, 'r+b') as file:
             file.truncate(last.stat().st_size - 5)
         server = self.go_on()

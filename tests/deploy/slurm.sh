@@ -27,7 +27,10 @@ clean_up() {
     for program in slurmd slurmctld munged; do
         [ ! -s "$work/$program.pid" ] || kill "$(cat "$work/$program.pid")" 2> /dev/null
     done
-    pkill -9 -f "slurmstepd.*$work" 2> /dev/null
+    # What a job has started lives on without its Slurm, and has this configuration in its environment.
+    for place in /proc/[0-9]*; do
+        ! grep -qzs "^SLURM_CONF=$work/slurm.conf\$" "$place/environ" || kill -9 "${place#/proc/}" 2> /dev/null
+    done
     sleep 0.5
     rm -rf "$work"
     exit "$code"

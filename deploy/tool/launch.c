@@ -52,6 +52,40 @@ static int check_slots(const struct launch *launch, const char *path, struct sp_
                         launch->hosts.slots, launch->job.workers);
 }
 
+static unsigned count_words(const char *text)
+{
+    unsigned count = 0;
+
+    for (text += strspn(text, " "); *text != '\0'; text += strspn(text, " ")) {
+        text += strcspn(text, " ");
+        count++;
+    }
+    return count;
+}
+
+/* What is cut into words, or sent as one, has room for this much. */
+static int check_words(const struct launch *launch, struct sp_error *error)
+{
+    if (count_words(launch->ssh) == 0)
+        return sp_error_set(error, SP_E_RANGE, "--ssh names no program: it wants words such as 'ssh -p 2222 -i key'");
+    if (strlen(launch->ssh) >= LAUNCH_SSH_BYTES || count_words(launch->ssh) > LAUNCH_SSH_WORDS)
+        return sp_error_set(error, SP_E_RANGE,
+                            "--ssh takes %d bytes and %d words at most: put what is more into ~/.ssh/config",
+                            LAUNCH_SSH_BYTES - 1, LAUNCH_SSH_WORDS);
+    if (strlen(launch->program) > SP_STRING_BYTES)
+        return sp_error_set(error, SP_E_RANGE, "--program takes %d bytes at most", SP_STRING_BYTES);
+    if (launch->address == NULL)
+        return SP_OK;
+    if (launch->address[0] == '\0' || strlen(launch->address) >= LAUNCH_NAME_BYTES ||
+        (strchr(launch->address, ':') != NULL && launch->address[0] != '['))
+        return sp_error_set(
+            error, SP_E_RANGE,
+            "--address takes a name or an address without a port, IPv6 in brackets ([fe80::1]), not '%s': "
+            "the port is that of server.listen",
+            launch->address);
+    return SP_OK;
+}
+
 /* Workers elsewhere cannot reach a server that listens on loopback. */
 static int check_reach(const struct launch *launch, struct sp_error *error)
 {
@@ -153,6 +187,8 @@ int tool_launch(int argc, char **argv)
     if (sp_cli_load(TOOL, arguments.file, &arguments.sets, &launch.job) != SP_EXIT_DONE)
         return SP_EXIT_USAGE;
     rc = sp_job_need_data(&launch.job, &error);
+    if (rc == SP_OK)
+        rc = check_words(&launch, &error);
     if (rc == SP_OK)
         rc = read_hosts(&launch.hosts, arguments.hosts, &error);
     if (rc == SP_OK)

@@ -9,6 +9,8 @@
 
 #define LAUNCH_HOSTS_MAX SP_WORKERS_MAX
 #define LAUNCH_NAME_BYTES 256
+#define LAUNCH_SSH_BYTES 1024
+#define LAUNCH_SSH_WORDS 48
 #define LAUNCH_DIR_BYTES SP_STRING_BYTES
 #define LAUNCH_GIVES_UP 255 /* ssh's exit code when it is not the command's */
 

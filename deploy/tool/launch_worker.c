@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WORDS_MAX 64
+#define WORDS_MAX (LAUNCH_SSH_WORDS + 16) /* with ours */
 #define FILE_BYTES_MAX 65536
 #define BEGUN "signpost launch: the worker is started"
 
@@ -38,7 +38,7 @@ static const char script[] =
     "echo \"" BEGUN " on $(uname -n), its server is $server\" >&2\n"
     "exec 3<&0\n"
     "\"$program\" \"$@\" --server \"$server\" --out \"$out\" < /dev/null 3<&- & worker=$!\n"
-    "{ cat <&3; kill -TERM $worker; } > /dev/null 2>&1 & watch=$!\n"
+    "{ cat <&3; kill -TERM $worker; sleep 10; kill -KILL $worker; } > /dev/null 2>&1 & watch=$!\n"
     "wait $worker; code=$?; kill $watch 2> /dev/null; exit $code\n";
 
 /* --- what it is sent -------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ static int pack(struct parcel *parcel, const struct launch *launch, const struct
 struct command {
     char *words[WORDS_MAX];
     size_t count;
-    char ssh[1024];                        /* cut into words */
+    char ssh[LAUNCH_SSH_BYTES];            /* cut into words */
     char remote[sizeof script * 2 + 4096]; /* what ssh gives to the shell there */
     size_t used;
 };
@@ -154,7 +154,7 @@ static void add_words(struct command *command, const char *text)
     char *rest = NULL;
 
     (void)snprintf(command->ssh, sizeof command->ssh, "%s", text);
-    for (char *word = strtok_r(command->ssh, " ", &rest); word != NULL && command->count + 16 < WORDS_MAX;
+    for (char *word = strtok_r(command->ssh, " ", &rest); word != NULL && command->count < LAUNCH_SSH_WORDS;
          word = strtok_r(NULL, " ", &rest))
         command->words[command->count++] = word;
 }

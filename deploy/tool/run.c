@@ -26,6 +26,7 @@
 #define POLL_MS 20
 #define START_MS_MAX 15000
 #define RESTARTS_MAX 5
+#define RESTART_MS 1000 /* of a launch, doubled with each: hosts and lines may be away for some seconds */
 #define GOODBYE_MS 5000
 #define PACE_EVERY_MS 100 /* how often a worker's log is looked at for it */
 #define PACE_MS_MAX 60000
@@ -42,6 +43,7 @@ struct child {
     int number;                /* of the worker; -1: the server */
     bool alive, failed, again; /* the last: it is started again */
     unsigned restarts;
+    uint64_t due_ms;            /* when that is; 0: not, or not yet closed */
     struct launch_input *input; /* of its ssh; NULL: none */
 };
 
@@ -223,6 +225,23 @@ static const char *accident(const struct child *child, int64_t status, int signa
     return words;
 }
 
+/* The first is at once, and so are all on this machine, where nothing is awaited. */
+static uint64_t restart_pause_ms(const struct child *child)
+{
+    return child->run->launch == NULL || child->restarts < 2 ? 0 : (uint64_t)RESTART_MS << (child->restarts - 1);
+}
+
+static const char *pause_words(const struct child *child)
+{
+    static char words[32];
+    uint64_t pause_ms = restart_pause_ms(child);
+
+    if (pause_ms == 0)
+        return "";
+    (void)snprintf(words, sizeof words, " in %llu s", (unsigned long long)pause_ms / 1000);
+    return words;
+}
+
 static bool all_failed(const struct run *run)
 {
     for (uint32_t i = 0; i < run->job.workers; i++) {
@@ -246,8 +265,9 @@ static void on_worker_exit(struct run *run, struct child *child, int64_t status,
     if (why != NULL && child->restarts < RESTARTS_MAX) {
         child->restarts++;
         child->again = true;
-        run_view_say(&run->view, TOOL ": %s %s; starting it again (log: %s)", name_of(run, child->number), why, log);
-        return; /* its handle is closed first; on_worker_closed() starts it */
+        run_view_say(&run->view, TOOL ": %s %s; starting it again%s (log: %s)", name_of(run, child->number), why,
+                     pause_words(child), log);
+        return; /* its handle is closed first; restart_workers() starts it */
     }
     child->failed = true;
     tool_last_line(log, NULL, line, sizeof line);
@@ -266,10 +286,25 @@ static void on_worker_exit(struct run *run, struct child *child, int64_t status,
 static void on_worker_closed(uv_handle_t *handle)
 {
     struct child *child = handle->data;
-    struct run *run = child->run;
 
-    if (child->again && run->server.alive && !run->stopping)
-        (void)start_worker(run, child->number);
+    child->due_ms = now_ms() + restart_pause_ms(child);
+}
+
+static void restart_workers(struct run *run)
+{
+    for (uint32_t i = 0; i < run->job.workers && !run->stopping; i++) {
+        struct child *child = &run->workers[i];
+
+        if (child->due_ms == 0 || now_ms() < child->due_ms)
+            continue;
+        child->due_ms = 0;
+        if (start_worker(run, (int)i) == SP_OK)
+            continue;
+        child->failed = true; /* why has been said */
+        run_view_say(&run->view, TOOL ": %s cannot be started again; stopping the job", name_of(run, (int)i));
+        run->exit_code = SP_EXIT_FAILED;
+        stop_server(run);
+    }
 }
 
 static void on_exit_of_child(uv_process_t *process, int64_t status, int signal_number)
@@ -375,6 +410,7 @@ static void on_timer(uv_timer_t *timer)
         run->exit_code = SP_EXIT_FAILED;
         stop_server(run);
     } else if (run->workers_started) {
+        restart_workers(run);
         show_pace(run);
     }
 }

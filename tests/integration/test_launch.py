@@ -33,8 +33,22 @@ class Launch(harness.Case):
             f'LogLevel ERROR\nSetEnv XDG_CACHE_HOME={self.cache} TMPDIR={self.ssh}\n')
         if os.geteuid() == 0:
             Path('/run/sshd').mkdir(exist_ok=True)
-        self.start('sshd', SSHD, '-D', '-e', '-f', self.ssh / 'config')
+        self.start_sshd()
+
+    def start_sshd(self):
+        sshd = self.start('sshd', SSHD, '-D', '-e', '-f', self.ssh / 'config')
         self.wait_for(self.sshd_answers, 'sshd')
+        return sshd
+
+    def kill_all(self):
+        """The server too, which a launch that is killed leaves behind."""
+        super().kill_all()
+        for place in Path('/proc').iterdir():
+            try:
+                if f'--out\0{self.folder}/'.encode() in (place / 'cmdline').read_bytes():
+                    os.kill(int(place.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
 
     def sshd_answers(self):
         return subprocess.run([*self.words().split(), '127.0.0.1', 'true'], capture_output=True, check=False).returncode == 0
@@ -188,6 +202,39 @@ class Launch(harness.Case):
         process.send(signal.SIGTERM)
         self.wait_for_end(process, 0)
         self.assert_nothing_left()
+
+    def test_a_host_is_away_for_seconds(self):
+        """Its sshd is killed, and the session of a worker: attempts are spread over half a minute, and one of them succeeds."""
+        process = self.begin()
+        next(p for p in self.processes if p.name == 'sshd').kill()
+        ssh = subprocess.run(['pgrep', '-P', str(process.pid), '-x', 'ssh'], capture_output=True, text=True, check=True).stdout.split()
+        os.kill(int(ssh[0]), signal.SIGKILL)
+        self.wait_for_words(process, r'worker \d on \S+ lost its line to us; starting it again in 4 s')
+        self.start_sshd()
+        self.wait_for(lambda: len(self.workers()) == 4 and self.live() == 4, 'the worker to return')
+        process.send(signal.SIGINT)
+        self.wait_for_end(process, 0)
+        self.assert_nothing_left()
+
+    def test_a_worker_that_does_not_end(self):
+        """One that is stopped takes no SIGTERM: it is killed, and what was made for it is removed."""
+        process = self.begin()
+        os.kill(self.workers()[0], signal.SIGSTOP)
+        process.send(signal.SIGINT)
+        self.wait_for_end(process, 0)
+        self.assert_nothing_left()
+
+    def test_words_that_are_none(self):
+        for words, more in (
+                ('--ssh names no program', {'ssh': ' '}),
+                ('--ssh takes 1023 bytes and 48 words at most', {'ssh': 'ssh ' + '-v ' * 48}),
+                ('--ssh takes 1023 bytes and 48 words at most', {'ssh': 'ssh -i ' + 'k' * 1023}),
+                ('--program takes 1024 bytes at most', {'program': '/' + 'p' * 1024})):
+            with self.subTest(words):
+                self.refused(words, **more)
+        for address in '', '::1', '127.0.0.1:7700':
+            with self.subTest(address):
+                self.refused(f"--address takes a name or an address without a port, .* not '{address}'", '--address', address)
 
     def test_it_is_killed_itself(self):
         """No worker stays behind where nobody looks after it."""

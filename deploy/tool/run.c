@@ -464,6 +464,24 @@ static int supervise(struct run *run)
     return run->exit_code;
 }
 
+/* Of a launch, for each host: how its workers fared. */
+static void say_hosts(const struct run *run)
+{
+    unsigned number = 0;
+
+    for (unsigned i = 0; run->launch != NULL && run->workers_started && i < run->launch->hosts.count; i++) {
+        const struct launch_host *host = &run->launch->hosts.host[i];
+        unsigned workers = 0, again = 0, failed = 0;
+
+        for (; workers < host->slots && number < run->job.workers; workers++, number++) {
+            again += run->workers[number].restarts;
+            failed += run->workers[number].failed;
+        }
+        (void)fprintf(stderr, TOOL ": on %s: workers %u, started again %u, failed %u\n", host->name, workers, again,
+                      failed);
+    }
+}
+
 /* --- the order -------------------------------------------------------------------------------------------------------
  */
 
@@ -489,6 +507,7 @@ int run_job(const struct run_order *order)
     if (run.workers == NULL)
         return sp_cli_fail(TOOL, "out of memory");
     rc = supervise(&run);
+    say_hosts(&run);
     free(run.workers);
     if (rc == SP_EXIT_DONE && tool_print_result(stdout, run.folder, &error) != SP_OK)
         rc = sp_cli_fail(TOOL, error.text);

@@ -178,6 +178,8 @@ class Launch(harness.Case):
                               hosts='127.0.0.1 slots=2\nlocalhost slots=2 dir=/nowhere\n')
         self.wait_for_end(process, 0)
         self.assertRegex(process.err(), r'worker 2 on localhost failed')
+        self.assertRegex(process.err(), r'on 127.0.0.1: workers 2, started again 0, failed 0\n')
+        self.assertRegex(process.err(), r'on localhost: workers 2, started again 0, failed 2\n')
         self.assertRegex(process.out(), 'test accuracy')
 
     def test_a_worker_is_killed(self):
@@ -214,6 +216,7 @@ class Launch(harness.Case):
         self.wait_for(lambda: len(self.workers()) == 4 and self.live() == 4, 'the worker to return')
         process.send(signal.SIGINT)
         self.wait_for_end(process, 0)
+        self.assertRegex(process.err(), r'on \S+: workers 2, started again [345], failed 0\n')
         self.assert_nothing_left()
 
     def test_a_worker_that_does_not_end(self):

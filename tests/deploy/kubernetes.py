@@ -2,6 +2,7 @@
 """deploy/kubernetes/signpost.yaml without a cluster: its parts fit together, its arguments are ones that the programs take, and
 the script of the server's pod starts a job, hands on its end and its signals, and never begins one that is done anew.
 """
+import contextlib
 import os
 import re
 import signal
@@ -99,9 +100,16 @@ class Script(unittest.TestCase):
     def start(self, does):
         environment = dict(os.environ, PATH=f'{self.folder}:{os.environ["PATH"]}', FOLDER=str(self.folder), DOES=does)
         process = subprocess.Popen(['sh', '-euc', self.script], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
-        self.addCleanup(lambda: os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None)
-        self.addCleanup(process.stdout.close)
+        self.addCleanup(self.end, process)
         return process
+
+    @staticmethod
+    def end(process):
+        """With what it has started, which would else keep our output open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        process.stdout.close()
 
     def started(self):
         file = self.folder / 'started'

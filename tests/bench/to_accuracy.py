@@ -126,7 +126,8 @@ def measure(args, bench):
 
 def show(args, table):
     print(f'Until {100 * args.accuracy:g} % of MNIST, MLP of 235,146 parameters, {WORKERS} workers, batch {WORKERS} x {BATCH}, links of '
-          f'{args.link}; medians of {args.seeds} seeds, least .. most, each method at its best of {len(ROWS["signpost"][1])} rates, which fall linearly over {args.rounds} rounds.\n')
+          f'{args.link}; medians of {args.seeds} seeds, least .. most, each method at its best of '
+          f'{len(ROWS["signpost"][1])} rates, which fall linearly over {args.rounds} rounds.\n')
     print('| | rate | rounds | seconds | ms a round | MB sent by all | time beside Signpost |')
     print('|---|---|---|---|---|---|---|')
     for name in args.rows:
@@ -136,7 +137,8 @@ def show(args, table):
         lr, found = table[name]
         times = sorted(f['seconds'] for f in found)
         beside = f'{median(found, "seconds") / median(table["signpost"][1], "seconds"):.1f}' if 'signpost' in table else ''
-        print(f'| {ROWS[name][0]} | {lr:g} | {median(found, "rounds"):.0f} | {median(found, "seconds"):.2f} ({times[0]:.2f} .. {times[-1]:.2f}) | '
+        print(f'| {ROWS[name][0]} | {lr:g} | {median(found, "rounds"):.0f} | '
+              f'{median(found, "seconds"):.2f} ({times[0]:.2f} .. {times[-1]:.2f}) | '
               f'{1e3 * statistics.median(f["seconds"] / f["rounds"] for f in found):.1f} | {median(found, "bytes") / 1e6:.1f} | {beside} |')
 
 

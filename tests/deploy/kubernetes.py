@@ -34,7 +34,8 @@ def words(container):
 
 class Manifest(unittest.TestCase):
     def test_kinds(self):
-        self.assertEqual([(p['apiVersion'], p['kind']) for p in PARTS], [('v1', 'Service'), ('apps/v1', 'StatefulSet'), ('batch/v1', 'Job')])
+        self.assertEqual([(p['apiVersion'], p['kind']) for p in PARTS],
+                         [('v1', 'Service'), ('apps/v1', 'StatefulSet'), ('batch/v1', 'Job')])
 
     def test_numbers_of_workers(self):
         numbers = {WORKERS['spec']['completions'], WORKERS['spec']['parallelism']}

@@ -170,7 +170,8 @@ class Launch(harness.Case):
                     r'it, or say with --program where it is', program='/nowhere/worker')
 
     def test_data_that_are_missing_there(self):
-        self.failed(r"worker [23] on localhost failed \(exit code \d\): .*cannot open '/nowhere/digits/train-images-idx3-ubyte': No such file",
+        self.failed(r"worker [23] on localhost failed \(exit code \d\): .*cannot open "
+                    r"'/nowhere/digits/train-images-idx3-ubyte': No such file",
                     hosts='127.0.0.1 slots=2\nlocalhost slots=2 dir=/nowhere\n')
 
     def test_others_go_on(self):

@@ -77,7 +77,9 @@ mkdir "$work/tree"
 
 mapfile -t commands < <(sed -n '/^## Docker Compose/,/^## /s/^    \$ //p' "$top/README.md" | head -n 3)
 [ ${#commands[@]} -eq 3 ] || fail "README.md has no three commands in its section 'Docker Compose'"
-export SIGNPOST_WORKERS=3 SIGNPOST_SET=train.epochs=30 # of the default job only its length is not as README has it
+# Another server on this machine may have the dashboard's usual port.
+SIGNPOST_PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export SIGNPOST_PORT SIGNPOST_WORKERS=3 SIGNPOST_SET=train.epochs=30 # of the default job only its length is not as README has it
 for command in "${commands[@]}"; do
     step "$command"
     (cd "$work/tree" && timeout 300 bash -euc "$command") > "$work/out" 2>&1 || { tail -n 40 "$work/out" >&2; fail "'$command' failed"; }
@@ -106,14 +108,14 @@ wait_for "a spare" is spares 1
 wait_for "rounds" exceeds round 20
 
 step "HTTP: with the token, and not without"
-url=http://127.0.0.1:7701
-[ "$(code $url/healthz)" = 200 ] || fail "/healthz gave $(code $url/healthz)"
-[ "$(code $url/)" = 200 ] || fail "the dashboard's page gave $(code $url/)"
-[ "$(code $url/metrics)" = 401 ] || fail "/metrics without the token gave $(code $url/metrics)"
+url=http://127.0.0.1:$SIGNPOST_PORT
+[ "$(code "$url/healthz")" = 200 ] || fail "/healthz gave $(code "$url/healthz")"
+[ "$(code "$url/")" = 200 ] || fail "the dashboard's page gave $(code "$url/")"
+[ "$(code "$url/metrics")" = 401 ] || fail "/metrics without the token gave $(code "$url/metrics")"
 curl -s -H "Authorization: Bearer $(cat "$work/tree/deploy/secrets/http_token")" "$url/metrics" > "$work/metrics"
 grep -q '^signpost_live_workers 3' "$work/metrics" || fail "/metrics does not tell of three workers"
-ss -Hltn "sport = :7701" | grep -q '127.0.0.1:7701' || fail "the dashboard is not published on 127.0.0.1"
-! ss -Hltn "sport = :7701" | grep -qE '(0\.0\.0\.0|\*|\[::\]):7701' || fail "the dashboard is published to other machines"
+ss -Hltn "sport = :$SIGNPOST_PORT" | grep -q "127.0.0.1:$SIGNPOST_PORT" || fail "the dashboard is not published on 127.0.0.1"
+! ss -Hltn "sport = :$SIGNPOST_PORT" | grep -qE "(0\\.0\\.0\\.0|\\*|\\[::\\]):$SIGNPOST_PORT" || fail "the dashboard is published to other machines"
 
 step "kill -9 of a worker"
 worker=$(containers worker | awk "NR == 1")

@@ -21,7 +21,7 @@ static unsigned count_voters(struct sp_round *r, struct sp_commit *commit)
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
 
-        if (r->tally.slot[i].arrived == r->tally.chunks) {
+        if (r->tally.slot[i].arrived == r->tally.chunks && !s->late) {
             commit->voters[i / 8] |= (uint8_t)(1u << (i % 8));
             s->view.votes++;
             voters++;

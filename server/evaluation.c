@@ -25,7 +25,7 @@ static bool can_evaluate(const struct sp_round *r, int w)
 {
     const struct worker *worker = r->workers[w];
 
-    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].dropped &&
+    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].late &&
            !r->suspicion.excluded[worker->slot];
 }
 

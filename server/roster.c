@@ -569,7 +569,7 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
     if (frame->round > r->round)
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round,
                             r->round);
-    if (r->stage != SP_STAGE_RUNNING || frame->round < r->round || !s->expected || s->abstains || s->dropped)
+    if (r->stage != SP_STAGE_RUNNING || frame->round < r->round || !s->expected || s->abstains)
         return SP_E_STATE;
     if (r->tally.slot[worker->slot].arrived == r->tally.chunks)
         return SP_E_STATE;
@@ -579,6 +579,8 @@ int sp_round_place(struct sp_round *r, uint32_t peer, const struct sp_frame *fra
     if (!sp_chunk_is(&chunk, chunk.bytes, frame))
         return sp_error_set(error, SP_E_PROTOCOL, "PUSH of %u coordinates from %llu in %u bytes is not the next chunk",
                             frame->count, (unsigned long long)frame->first, frame->bulk_bytes);
+    if (r->tally.slot[worker->slot].arrived < r->tally.base)
+        return SP_E_STATE; /* the round went on without it */
     *destination = sp_tally_place(&r->tally, (unsigned)worker->slot, &code);
     if (code != SP_OK)
         return sp_error_set(error, SP_E_NOMEM, "no memory for the pushes of slot %d", worker->slot);

@@ -126,7 +126,7 @@ void sp_round_begin(struct sp_round *r, uint32_t t)
         struct slot *s = &r->slots[i];
 
         s->expected = s->worker >= 0 && r->workers[s->worker]->state == WORKER_READY && !r->suspicion.excluded[i];
-        s->abstains = s->dropped = false;
+        s->abstains = s->late = false;
     }
     resume_all(r);
     sp_roster_give_weights(r);
@@ -244,12 +244,29 @@ static uint64_t quorum_deadline(const struct sp_round *r)
     return (uint64_t)(r->par_ms + sp_round_deadline_ms(r));
 }
 
+/* Whether the frame is the next chunk of a slot that is late: the round went on without this chunk. One that it has not
+ * come to yet is counted, late or not. */
+static bool comes_late(const struct sp_round *r, int slot, const struct sp_frame *frame)
+{
+    uint32_t k = r->tally.slot[slot].arrived;
+    struct sp_chunk due;
+
+    if (k >= r->tally.base)
+        return false;
+    due = sp_tally_chunk(&r->tally, k);
+    return sp_chunk_is(&due, due.bytes, frame);
+}
+
 /* A chunk that is not wanted: it came before, or its round is over or went on without it. */
 static void count_dropped(struct sp_round *r, struct worker *worker, const struct sp_frame *frame)
 {
     struct slot *s = &r->slots[worker->slot];
+    bool now = r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains;
+    bool late = !now || comes_late(r, worker->slot, frame);
 
-    if (r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains && !s->dropped) {
+    if (now && late)
+        sp_tally_skipped(&r->tally, (unsigned)worker->slot);
+    if (!late) {
         s->view.duplicates++;
     } else if (worker->counted != frame->round) {
         worker->counted = frame->round;
@@ -279,7 +296,7 @@ static void note_in(struct sp_round *r, int slot)
     double ms = (double)(r->now_ms - r->began_ms);
 
     s->in_at = ++r->in_count;
-    if (r->paused)
+    if (r->paused || s->late)
         return;
     s->timed++;
     s->view.latency_ms += (ms - s->view.latency_ms) / fmin((double)s->timed, LATENCY_ROUNDS);
@@ -337,7 +354,7 @@ int sp_round_push(struct sp_round *r, uint32_t peer, const struct sp_message *me
         if (worker->state == WORKER_READY && frame->round > r->round)
             return sp_error_set(error, SP_E_PROTOCOL, "PUSH of round %u while round %u is collected", frame->round,
                                 r->round);
-        if (r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains && !s->dropped)
+        if (r->stage == SP_STAGE_RUNNING && frame->round == r->round && s->expected && !s->abstains)
             abstain(r, worker->slot, "its gradient was not finite");
         sp_round_advance(r);
         return SP_OK;
@@ -365,13 +382,15 @@ bool sp_round_lags(const struct sp_round *r, uint32_t slot)
 {
     const struct slot *s = &r->slots[slot];
 
-    return r->tally.base < r->tally.chunks && s->expected && !s->abstains && !s->dropped &&
+    return r->tally.base < r->tally.chunks && s->expected && !s->abstains &&
            r->tally.slot[slot].arrived <= r->tally.base;
 }
 
 bool sp_round_waits_for(const struct sp_round *r, uint32_t slot)
 {
-    return sp_round_lags(r, slot) && (r->probing || !r->slots[slot].view.behind);
+    const struct slot *s = &r->slots[slot];
+
+    return sp_round_lags(r, slot) && !s->late && (r->probing || !s->view.behind);
 }
 
 /* Now and then: one that is now in time and now late falls behind many times a second. */
@@ -387,12 +406,13 @@ static void say_behind(struct sp_round *r, uint32_t slot)
                   sp_roster_name(r, (int)slot), slot, r->round);
 }
 
-static void drop_laggards(struct sp_round *r)
+/* The round goes on without them. */
+static void leave_behind(struct sp_round *r)
 {
     for (uint32_t i = 0; i < r->job.workers; i++) {
-        if (!sp_round_lags(r, i))
+        if (!sp_round_lags(r, i) || r->slots[i].late)
             continue;
-        r->slots[i].dropped = true;
+        r->slots[i].late = true;
         if (!r->slots[i].view.behind)
             say_behind(r, i);
         r->slots[i].view.behind = true;
@@ -406,7 +426,7 @@ static void forgive_punctual(struct sp_round *r)
     for (uint32_t i = 0; i < r->job.workers; i++) {
         struct slot *s = &r->slots[i];
 
-        if (s->expected && !s->dropped && (s->abstains || r->tally.slot[i].arrived == r->tally.chunks))
+        if (s->expected && !s->late && (s->abstains || r->tally.slot[i].arrived == r->tally.chunks))
             s->view.behind = false;
     }
 }
@@ -451,11 +471,38 @@ static bool awaits_return(struct sp_round *r)
     return rejoining->on;
 }
 
+/* Of chunk `base`. */
+struct attendance {
+    unsigned in;      /* have given it, or abstain */
+    unsigned ahead;   /* in time, and with all that nobody holds back */
+    unsigned missing; /* have not given it, among them: */
+    unsigned awaited; /* in time so far, and not behind */
+    unsigned late;
+};
+
+static struct attendance attendance(const struct sp_round *r)
+{
+    struct attendance a = {0};
+
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        const struct slot *s = &r->slots[i];
+        bool abstains = s->expected && s->abstains;
+
+        a.in += r->tally.slot[i].arrived > r->tally.base || abstains;
+        a.ahead += (r->tally.slot[i].arrived >= free_chunks(r) && !s->late) || abstains;
+        a.missing += sp_round_lags(r, i);
+        a.awaited += sp_round_waits_for(r, i);
+        a.late += sp_round_lags(r, i) && s->late;
+    }
+    return a;
+}
+
 /* Whether chunk `base` can be tallied now: all that are expected are in, or enough are and nobody is to be waited for
- * any longer. Those behind are waited for until there is a quorum, too: without it they are needed. */
+ * any longer. Those behind and those late are waited for until there is a quorum: without it they are needed. So a
+ * worker that stops in the midst of its push does not hold a round for longer than one that stopped before it. */
 static bool chunk_complete(struct sp_round *r)
 {
-    unsigned missing = 0, awaited = 0, in = 0, ahead = 0;
+    struct attendance a;
 
     if (r->live == 0 && r->tally.base > 0)
         begin_anew(r);
@@ -463,25 +510,18 @@ static bool chunk_complete(struct sp_round *r)
         r->paused = true;
         return false;
     }
-    for (uint32_t i = 0; i < r->job.workers; i++) {
-        bool abstains = r->slots[i].expected && r->slots[i].abstains;
-
-        missing += sp_round_lags(r, i);
-        awaited += sp_round_waits_for(r, i);
-        in += r->tally.slot[i].arrived > r->tally.base || abstains;
-        ahead += r->tally.slot[i].arrived >= free_chunks(r) || abstains;
-    }
-    note_quorum(r, in);
-    learn_pace(r, ahead);
-    if (missing == 0)
-        return in > 0 || r->tally.base > 0;
-    if (!r->quorum_in || in < r->job.server.quorum || (awaited > 0 && r->now_ms < quorum_deadline(r)))
+    a = attendance(r);
+    note_quorum(r, a.in);
+    learn_pace(r, a.ahead);
+    if (a.missing == a.late && (a.late == 0 || a.in >= r->job.server.quorum))
+        return a.in > 0 || r->tally.base > 0;
+    if (!r->quorum_in || a.in < r->job.server.quorum || (a.awaited > 0 && r->now_ms < quorum_deadline(r)))
         return false;
-    if (awaited > 0) {
+    if (a.awaited > 0) {
         r->waited_ms += (double)r->now_ms - r->par_ms;
         r->par_ms = (double)r->now_ms; /* whoever is left has time for himself */
     }
-    drop_laggards(r);
+    leave_behind(r);
     return true;
 }
 

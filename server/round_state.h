@@ -47,7 +47,7 @@ struct slot {
     uint8_t ticket[SP_TICKET_BYTES];
     bool expected; /* in this round */
     bool abstains; /* from chunk `arrived` on */
-    bool dropped;  /* the round went on without it */
+    bool late;     /* the round went on without a chunk of it */
     uint64_t behind_said_ms;
     uint64_t timed; /* rounds in view.latency_ms */
     uint64_t in_at; /* in the order of this round's pushes, when its own was in */
@@ -237,9 +237,9 @@ void sp_round_await_return(struct sp_round *r);
 void sp_round_include(struct sp_round *r, int slot);
 bool sp_round_may_admit(const struct sp_round *r);
 void sp_round_over(struct sp_round *r);
-/* Whether the chunk to be tallied next is still expected of this slot. */
+/* Whether the chunk to be tallied next is still to come from this slot. */
 bool sp_round_lags(const struct sp_round *r, uint32_t slot);
-/* Whether the round waits for it while others are expected: not for one that is behind. */
+/* Whether the round waits for it while others are expected: not for one that is behind, or late in this round. */
 bool sp_round_waits_for(const struct sp_round *r, uint32_t slot);
 /* What the others get once a quorum is in, as it is learned by now. */
 double sp_round_deadline_ms(const struct sp_round *r);

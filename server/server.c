@@ -256,9 +256,9 @@ static void do_over(struct sp_server *server, const struct sp_action *action)
     else
         close_listeners(server);
     sp_operators_close(server);
-    uv_close((uv_handle_t *)&server->term, NULL);
-    uv_close((uv_handle_t *)&server->intr, NULL);
-    uv_close((uv_handle_t *)&server->hangup, NULL);
+    uv_unref((uv_handle_t *)&server->term);
+    uv_unref((uv_handle_t *)&server->intr);
+    uv_unref((uv_handle_t *)&server->hangup);
     uv_close((uv_handle_t *)&server->timer, NULL);
 }
 
@@ -456,16 +456,24 @@ static void say_certificate(const struct sp_server *server)
         sp_log_info("server", "TLS: %s", sp_tls_files_words(server->security.tls));
 }
 
+/* The same signal again is from somebody who waits for us to end, and so is the first after the job's end. One of each
+ * may be one wish: Ctrl-C reaches all programs on a terminal, and `signpost run` then sends SIGTERM. */
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct sp_server *server = handle->data;
+    bool first = !server->signalled[0] && !server->signalled[1];
+    bool again = server->signalled[number == SIGTERM];
     const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
     char words[64];
 
-    if (++server->signals > 1) {
-        sp_log_error("server", "%s again: ending at once, without results", name);
-        _exit(EXIT_FAILURE);
+    if (again || (first && server->over)) {
+        sp_log_warn("server", "%s%s: ending at once; workers that do not know yet are not told", name,
+                    again ? " again" : "");
+        _exit(server->code == SP_OK ? EXIT_SUCCESS : EXIT_FAILURE); /* the results are written */
     }
+    server->signalled[number == SIGTERM] = true;
+    if (server->over)
+        return;
     sp_log_info("server", "%s: writing the results and ending", name);
     (void)snprintf(words, sizeof words, "stopped by %s", name);
     sp_round_stop(server->round, words, sp_server_now_ms());
@@ -611,6 +619,18 @@ static int open_clock(struct sp_server *server, struct sp_error *error)
     return rc == 0 ? SP_OK : sp_error_set(error, SP_E_IO, "cannot watch for signals: %s", uv_strerror(rc));
 }
 
+/* The job is over: a signal that comes now is not to turn its end into a failure. */
+static void block_signals(void)
+{
+    sigset_t ours;
+
+    (void)sigemptyset(&ours);
+    (void)sigaddset(&ours, SIGTERM);
+    (void)sigaddset(&ours, SIGINT);
+    (void)sigaddset(&ours, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &ours, NULL);
+}
+
 static void on_walk(uv_handle_t *handle, void *arg)
 {
     (void)arg;
@@ -730,6 +750,7 @@ int sp_server_run(struct sp_server *server, struct sp_error *error)
     sp_server_drain(server);
     sp_notify_ready();
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    block_signals();
     if (server->code != SP_OK)
         *error = server->error;
     sp_log_info("server", "ended");

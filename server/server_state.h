@@ -91,7 +91,7 @@ struct sp_server {
     uint32_t next_id;
     bool draining, over, exchange_only;
     unsigned absent; /* workers not there when the job ended */
-    unsigned signals;
+    bool signalled[2]; /* by SIGINT, by SIGTERM */
     struct sp_weights_frames weights;
     struct sp_buffers frames; /* of rounds */
     struct sp_bytes bytes;

@@ -58,6 +58,12 @@ void sp_tally_arrived(struct sp_tally *tally, unsigned slot)
     tally->slot[slot].arrived++;
 }
 
+void sp_tally_skipped(struct sp_tally *tally, unsigned slot)
+{
+    sp_assert(tally->slot[slot].arrived < tally->base);
+    tally->slot[slot].arrived++;
+}
+
 unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX], const uint8_t *votes[SP_SLOTS_MAX])
 {
     unsigned n = 0;

@@ -18,7 +18,7 @@
 
 struct sp_tally_slot {
     uint8_t *buffer;  /* owned; SP_TALLY_WINDOW chunks; NULL until the slot is first used */
-    uint32_t arrived; /* chunks of this round that are in, counted or still to be */
+    uint32_t arrived; /* chunks of this round that are in, counted or still to be, or came too late */
 };
 
 struct sp_tally {
@@ -45,6 +45,9 @@ uint8_t *sp_tally_place(struct sp_tally *tally, unsigned slot, int *code);
 
 /* The bulk of the next chunk of a slot is in its place. */
 void sp_tally_arrived(struct sp_tally *tally, unsigned slot);
+
+/* The next chunk of a slot is one that was tallied without it: it came too late. */
+void sp_tally_skipped(struct sp_tally *tally, unsigned slot);
 
 /* Votes of chunk `base` that are in: their slots in ascending order, and where they lie. Returns their number. */
 unsigned sp_tally_votes(const struct sp_tally *tally, uint8_t slots[SP_SLOTS_MAX], const uint8_t *votes[SP_SLOTS_MAX]);

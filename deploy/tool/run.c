@@ -50,7 +50,7 @@ struct child {
 struct run {
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_signal_t signals[5];
+    uv_signal_t signals[6];
     struct sp_job job;
     struct sp_sets sets;
     const char *file, *out;
@@ -67,8 +67,9 @@ struct run {
     struct run_view view;
 };
 
-static const int watched_signals[] = {SIGINT, SIGTERM, SIGWINCH, SIGTSTP, SIGCONT};
+static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGTSTP, SIGCONT};
 #define SIGNALS (sizeof watched_signals / sizeof watched_signals[0])
+#define ENDING_SIGNALS 3 /* the first of them; the others are the view's */
 
 static uint64_t now_ms(void)
 {
@@ -427,6 +428,8 @@ static void on_signal(uv_signal_t *handle, int number)
         run_view_resize(&run->view);
         return;
     }
+    if (run->interrupted && number == SIGHUP)
+        return; /* a shell hands on what the terminal's end has told us already */
     if (run->interrupted) {
         run_view_say(&run->view, TOOL ": again: killing everything");
         run->exit_code = SP_EXIT_FAILED;
@@ -436,6 +439,14 @@ static void on_signal(uv_signal_t *handle, int number)
     run->interrupted = true;
     run_view_say(&run->view, TOOL ": stopping the job in order; once more kills it");
     stop_server(run);
+}
+
+/* As nohup leaves it: the job goes on without its terminal. */
+static bool ignores_hangup(void)
+{
+    struct sigaction action;
+
+    return sigaction(SIGHUP, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 static int supervise(struct run *run)
@@ -449,7 +460,9 @@ static int supervise(struct run *run)
     for (size_t i = 0; i < SIGNALS; i++) {
         (void)uv_signal_init(&run->loop, &run->signals[i]);
         run->signals[i].data = run;
-        if (i < 2 || run->view.on)
+        if (watched_signals[i] == SIGHUP && ignores_hangup())
+            continue;
+        if (i < ENDING_SIGNALS || run->view.on)
             (void)uv_signal_start(&run->signals[i], on_signal, watched_signals[i]);
     }
     if (start_server(run) != SP_OK) {

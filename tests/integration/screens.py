@@ -22,7 +22,7 @@ COLOURS = re.compile(rb'\x1b\[[0-9;]*m')
 class Terminal:
     """A program with a terminal of its own."""
 
-    def __init__(self, argv, folder, columns=80, lines=24, **env):
+    def __init__(self, argv, folder, columns=80, lines=24, ignored=(), **env):
         self.master, slave = pty.openpty()
         self.screen = pyte.Screen(columns, lines)
         self.stream = pyte.ByteStream(self.screen)
@@ -33,8 +33,13 @@ class Terminal:
         self.slave = slave
         env = {**os.environ, 'TERM': 'xterm-256color', 'LC_ALL': 'C.UTF-8', **env}
         env = {key: value for key, value in env.items() if value is not None}
+
+        def in_child():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
         self.popen = subprocess.Popen([str(a) for a in argv], stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=env,
-                                      start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                                      start_new_session=True, preexec_fn=in_child)
 
     def size(self, columns, lines):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack('HHHH', lines, columns, 0, 0))
@@ -75,12 +80,18 @@ class Terminal:
     def modes(self):
         return termios.tcgetattr(self.slave)
 
+    def hang_up(self):
+        """The window is closed."""
+        for fd in (self.master, self.slave):
+            os.close(fd)
+        self.master = self.slave = None
+
     def end(self):
         if self.popen.poll() is None:
             os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
-        for fd in (self.master, self.slave):
-            os.close(fd)
+        if self.master is not None:
+            self.hang_up()
 
 
 class Case(harness.Case):

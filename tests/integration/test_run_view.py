@@ -65,6 +65,29 @@ class RunView(screens.Case):
         self.assertIn(b'stopping the job in order; once more kills it', terminal.bytes)
         self.assert_restored(terminal)
 
+    def test_a_terminal_that_is_closed(self):
+        """Its hangup ends the job in order: nothing is left behind."""
+        for more in ((), ('--plain',)):
+            terminal = self.start_job('--fresh', *more)
+            self.wait_for_bytes(terminal, rb'info  train   round 100/')
+            programs = self.children(terminal, 'signpostd') + self.children(terminal, 'signpost-worker')
+            self.assertEqual(len(programs), 5)
+            terminal.hang_up()
+            self.wait_for(lambda: terminal.popen.poll() is not None, 'the program to end', 15)
+            self.assertEqual(terminal.popen.returncode, 0)
+            self.assertFalse([pid for pid in programs if os.path.exists(f'/proc/{pid}')])
+            summary = json.loads((self.folder / 'run/summary.json').read_text())
+            self.assertEqual(summary['outcome'].split(' after ')[0], 'stopped by SIGTERM')
+
+    def test_nohup(self):
+        terminal = self.start_job(ignored=[signal.SIGHUP])
+        self.wait_for_bytes(terminal, rb'info  train   round 100/')
+        first = self.round()
+        terminal.popen.send_signal(signal.SIGHUP)
+        self.wait_for(lambda: self.round() > first + 500, 'the job to go on')
+        terminal.press(b'\x03')
+        self.wait_for_exit(terminal, 0)
+
     def test_no_line_of_the_log_is_lost(self):
         """Every round is told once, in order, at a thousand rounds a second."""
         terminal = self.start_job('--set', 'train.epochs=90', '--set', 'train.report=1', blind=True)

@@ -48,14 +48,55 @@ class Stop(harness.Case):
         summary = self.check_stopped(server, workers, 'stopped by SIGTERM')
         self.assertEqual(summary['switch_round'], 10)
 
-    def test_several_signals(self):
+    def test_one_of_each(self):
+        """Ctrl-C on a terminal is SIGINT for all, and then signpost run's SIGTERM: one wish."""
         server, workers = self.running()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM):
             server.send(number)
         self.wait_for_end(server, 0, 15)
         self.assertTrue(server.summary()['stopped'])
         for worker in workers:
             self.wait_for_end(worker, 0, 15)
+        self.assertNotIn('at once', server.err())
+
+    def test_the_same_again(self):
+        """It does not wait any longer for one that does not read."""
+        server, workers = self.running('server.close.quorum=3')
+        workers[0].send(signal.SIGSTOP)
+        server.send(signal.SIGTERM)
+        self.wait_for_words(server, 'results are in')
+        server.send(signal.SIGTERM)
+        self.wait_for_end(server, 0, 15)
+        self.assertIn('SIGTERM again: ending at once', server.err())
+        self.assertTrue(server.summary()['stopped'])
+        for worker in workers:
+            worker.we_killed_it = True
+            worker.send(signal.SIGKILL)
+
+    def test_one_after_the_end(self):
+        """A worker that is gone might come back and ask: for a while the server is there, but not if it is told to end."""
+        server = self.start_server('workers=2', 'train.epochs=300')
+        workers = self.start_workers(server, 2)
+        self.wait_for_round(server, 20)
+        workers[0].we_killed_it = True
+        workers[0].send(signal.SIGKILL)
+        self.wait_for_words(server, 'lost their connection before the end', harness.RUN_S)
+        server.send(signal.SIGINT)
+        self.wait_for_end(server, 0, 15)
+        self.assertIn('SIGINT: ending at once', server.err())
+        self.assertFalse(server.summary()['stopped'])
+        self.wait_for_end(workers[1], 0, 15)
+
+    def test_a_signal_at_the_last_moment(self):
+        """However late it comes, the end in order stays one."""
+        for _ in range(10):
+            server = self.start_server()
+            server.send(signal.SIGTERM)
+            while server.alive() and 'server  ended' not in server.err():
+                time.sleep(0.0002)
+            server.send(signal.SIGINT)
+            self.wait_for_end(server, 0, 15)
+            self.assertTrue(server.summary()['stopped'])
 
     def test_sigterm_before_anybody_came(self):
         server = self.start_server()

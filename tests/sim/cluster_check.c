@@ -157,21 +157,31 @@ static bool is_piece(const struct piece *piece, const struct sp_frame *frame)
            frame->flags == (flags[piece->section] | (piece->last ? SP_FRAME_LAST : 0));
 }
 
+/* Which chunk of the present round it is. */
+static uint32_t number_of(const struct cluster *c, const struct sp_frame *frame)
+{
+    uint32_t k = 0;
+    struct piece piece = oracle_piece(c, k);
+
+    while (!is_piece(&piece, frame))
+        piece = oracle_piece(c, ++k);
+    return k;
+}
+
 void check_taken(struct cluster *c, uint32_t slot, const struct sp_frame *frame, const uint8_t *bulk)
 {
     struct oracle *o = &c->oracle;
-    struct piece piece;
-    uint32_t k = 0;
+    uint32_t k = number_of(c, frame);
+    struct piece piece = oracle_piece(c, k);
 
     must(slot < c->job.workers);
     must(frame->round == o->committed + 1);
     must(!o->excluded[slot]);
-    for (piece = oracle_piece(c, k); !is_piece(&piece, frame); piece = oracle_piece(c, ++k))
-        continue;
     must(k < o->updates + SP_TALLY_WINDOW);
     must(k >= o->updates);
     must_say(!o->has[slot][k], "slot %u gives chunk %u of round %u a second time", slot, k, frame->round);
-    must(k == 0 || o->has[slot][k - 1]);
+    must_say(k == 0 || o->has[slot][k - 1] || o->missed[slot][k - 1], "slot %u leaves chunk %u of round %u out", slot,
+             k - 1, frame->round);
     if (o->pushed[slot] == NULL)
         o->pushed[slot] = zeros(values_in_round(c), sizeof(float));
     o->has[slot][k] = oracle_read_push(c, &piece, bulk, o->pushed[slot] + piece.at);
@@ -186,6 +196,9 @@ void check_thrown_away(struct cluster *c, struct line *line, const struct sp_fra
     must(line->slot < c->job.workers);
     counts[line->slot] += line->late_round != frame->round;
     line->late_round = frame->round;
+    if (c->oracle.started && frame->round == c->oracle.committed + 1 && (frame->flags & SP_FRAME_ABSTAIN) == 0 &&
+        number_of(c, frame) < c->oracle.updates)
+        c->oracle.missed[line->slot][number_of(c, frame)] = true;
 }
 
 void check_update(struct cluster *c, const struct sp_action *action)
@@ -238,6 +251,7 @@ static void forget_round(struct cluster *c)
     o->whole_norm = 0.0;
     memset(o->norms, 0, c->layout.trained * sizeof *o->norms);
     memset(o->has, 0, sizeof o->has);
+    memset(o->missed, 0, sizeof o->missed);
 }
 
 static void apply(struct cluster *c, const struct sp_commit *commit)

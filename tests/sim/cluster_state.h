@@ -131,6 +131,7 @@ struct oracle {
     float *update;    /* what they say */
     float *pushed[SP_SLOTS_MAX];
     bool has[SP_SLOTS_MAX][CHUNKS_MAX];
+    bool missed[SP_SLOTS_MAX][CHUNKS_MAX]; /* came when the round had gone on without it */
     double *norms, whole_norm; /* ||update||^2 before it is coded: of each tensor, and of all that is voted on */
     /* what lasts */
     float *residual;

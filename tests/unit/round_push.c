@@ -988,6 +988,80 @@ START_TEST(test_dropping_one_gives_the_others_time)
 }
 END_TEST
 
+/* The round went on without 3 from its first chunks on; then 2 stops in the midst of its push. What 3 still gives of the
+ * round makes up the quorum, so that the round goes on without 2 as well. */
+START_TEST(test_late_one_makes_up_the_quorum)
+{
+    float *a, *b, *before;
+
+    open_values(3, "server.close.quorum=2", NULL);
+    a = constant(2.0f);
+    b = constant(4.0f);
+    before = constant(0.0f);
+    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++) {
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+        ck_assert_int_eq(push_chunk(2, k, a), SP_OK);
+    }
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW);
+    for (uint32_t k = SP_TALLY_WINDOW; k < 7; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW); /* 1 alone is no quorum */
+    ck_assert_str_eq(look().waits, "the pushes of slot 1 in round 2");
+    for (uint32_t k = 0; k < 7; k++) {
+        ck_assert_int_eq(push_chunk(3, k, b), SP_OK);
+        ck_assert_int_eq(push_chunk(3, k, b), SP_OK); /* again: a duplicate, whether it was late or not */
+    }
+    ck_assert_uint_eq(look().slots[2].duplicates, 7);
+    ck_assert_uint_eq(d.committed, 1); /* 2 has its time */
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(d.committed, 2);
+    ck_assert_uint_eq(drive_find(&d, SP_ACTION_COMMIT, 0)->action.commit.voters[0], 1);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        expect_weight(j, before[j] - 0.25f * (j < SP_TALLY_WINDOW * SP_CHUNK_VALUES ? 2.0f : 3.0f));
+    ck_assert_uint_eq(look().slots[2].late, 1);
+    ck_assert_uint_eq(look().slots[2].missed, 1);
+    ck_assert_uint_eq(look().slots[1].missed, 1);
+    ck_assert(look().slots[1].behind && look().slots[2].behind);
+    free(a);
+    free(b);
+    free(before);
+    drive_close(&d);
+}
+END_TEST
+
+/* Those who were in time are gone: the round is for the late one to finish, not for nobody. */
+START_TEST(test_late_one_finishes_the_round)
+{
+    float *a, *b, *before;
+
+    open_values(2, "server.close.quorum=1", NULL);
+    a = constant(2.0f);
+    b = constant(4.0f);
+    before = constant(0.0f);
+    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW);
+    drive_left(&d, 1);
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), SP_TALLY_WINDOW);
+    ck_assert_str_eq(look().waits, "the pushes of slot 1 in round 2");
+    for (uint32_t k = 0; k < 7; k++)
+        ck_assert_int_eq(push_chunk(2, k, b), SP_OK);
+    ck_assert_uint_eq(d.committed, 2);
+    for (uint64_t j = 0; j < d.layout.coordinates; j++)
+        expect_weight(j, before[j] - 0.25f * (j < SP_TALLY_WINDOW * SP_CHUNK_VALUES ? 2.0f : 4.0f));
+    free(a);
+    free(b);
+    free(before);
+    drive_close(&d);
+}
+END_TEST
+
 /* However it is late: here always in time by the deadline, and never by the fifth of the time that there is for it. */
 START_TEST(test_waiting_takes_a_share_of_the_time)
 {
@@ -1072,6 +1146,8 @@ TCase *round_push_cases(void)
     tcase_add_test(cases, test_one_of_two_behind_is_needed);
     tcase_add_loop_test(cases, test_behind_stays_with_the_worker, 0, 2);
     tcase_add_test(cases, test_probes_take_a_share_of_the_time);
+    tcase_add_test(cases, test_late_one_makes_up_the_quorum);
+    tcase_add_test(cases, test_late_one_finishes_the_round);
     tcase_add_test(cases, test_waiting_takes_a_share_of_the_time);
     tcase_add_loop_test(cases, test_slow_line_falls_behind, 0, 2);
     tcase_add_test(cases, test_dropping_one_gives_the_others_time);

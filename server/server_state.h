@@ -90,7 +90,7 @@ struct sp_server {
     unsigned peers_count, peers_max;
     uint32_t next_id;
     bool draining, over, exchange_only;
-    unsigned absent; /* workers not there when the job ended */
+    unsigned absent;   /* workers not there when the job ended */
     bool signalled[2]; /* by SIGINT, by SIGTERM */
     struct sp_weights_frames weights;
     struct sp_buffers frames; /* of rounds */

@@ -988,8 +988,8 @@ START_TEST(test_dropping_one_gives_the_others_time)
 }
 END_TEST
 
-/* The round went on without 3 from its first chunks on; then 2 stops in the midst of its push. What 3 still gives of the
- * round makes up the quorum, so that the round goes on without 2 as well. */
+/* The round went on without 3 from its first chunks on; then 2 stops in the midst of its push. What 3 still gives of
+ * the round makes up the quorum, so that the round goes on without 2 as well. */
 START_TEST(test_late_one_makes_up_the_quorum)
 {
     float *a, *b, *before;

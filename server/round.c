@@ -486,13 +486,13 @@ static struct attendance attendance(const struct sp_round *r)
 
     for (uint32_t i = 0; i < r->job.workers; i++) {
         const struct slot *s = &r->slots[i];
-        bool abstains = s->expected && s->abstains;
+        bool abstains = s->expected && s->abstains, lags = sp_round_lags(r, i);
 
         a.in += r->tally.slot[i].arrived > r->tally.base || abstains;
         a.ahead += (r->tally.slot[i].arrived >= free_chunks(r) && !s->late) || abstains;
-        a.missing += sp_round_lags(r, i);
-        a.awaited += sp_round_waits_for(r, i);
-        a.late += sp_round_lags(r, i) && s->late;
+        a.missing += lags;
+        a.awaited += lags && sp_round_waits_for(r, i);
+        a.late += lags && s->late;
     }
     return a;
 }

@@ -103,11 +103,11 @@ static void log_report(const struct sp_server *server, const struct sp_report *r
                        100.0 * (double)report->correct / (double)report->total, (unsigned long long)report->correct,
                        (unsigned long long)report->total, report->total != report->expected ? ", partial" : "");
     if (sign)
-        sp_log_info("train", "round %u/%u epoch %.1f %s: loss %.4f, gamma %.3g, sigma %.3g, margin %.2f%s",
+        sp_log_info("train", "round %u/%u epoch %.1f %s: loss %.4g, gamma %.3g, sigma %.3g, margin %.2f%s",
                     report->round, view.rounds, report->epoch, sp_phase_name(report->phase), report->loss, report->rate,
                     report->sigma, report->margin, test);
     else
-        sp_log_info("train", "round %u/%u epoch %.1f sgd: loss %.4f, lambda %.3g%s", report->round, view.rounds,
+        sp_log_info("train", "round %u/%u epoch %.1f sgd: loss %.4g, lambda %.3g%s", report->round, view.rounds,
                     report->epoch, report->loss, report->rate, test);
 }
 

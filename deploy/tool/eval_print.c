@@ -108,7 +108,7 @@ static void print_figures(FILE *to, const struct eval_report *report)
     (void)fprintf(to, "  examples        %" PRIu64 "\n", counts->examples);
     (void)fprintf(to, "  accuracy        %.2f %%, %" PRIu64 " right\n", 100.0 * eval_accuracy(counts), counts->correct);
     if (isfinite(eval_loss(counts)))
-        (void)fprintf(to, "  loss            %.4f\n", eval_loss(counts));
+        (void)fprintf(to, "  loss            %.4g\n", eval_loss(counts));
     else
         (void)fprintf(to, "  loss            not finite\n");
     if (counts->not_a_number > 0)

@@ -22,6 +22,8 @@ static int parse_slots(struct launch_host *host, const char *text, const struct 
 
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || slots < 1 || slots > SP_WORKERS_MAX)
         return fail(at, error, "slots= takes a number from 1 to 255, not", text);
+    if (host->slots > 0)
+        return fail(at, error, "slots= stands there twice; the second time with", text);
     host->slots = (unsigned)slots;
     return SP_OK;
 }
@@ -32,6 +34,8 @@ static int parse_dir(struct launch_host *host, const char *text, const struct pl
         return fail(at, error, "dir= takes an absolute path, not", text);
     if (strlen(text) >= sizeof host->dir)
         return fail(at, error, "this path is too long:", text);
+    if (host->dir[0] != '\0')
+        return fail(at, error, "dir= stands there twice; the second time with", text);
     (void)strcpy(host->dir, text);
     return SP_OK;
 }
@@ -52,7 +56,6 @@ static int parse_name(struct launch_host *host, const char *word, const struct p
     if (strlen(word) >= sizeof host->name)
         return fail(at, error, "this name is too long:", word);
     (void)strcpy(host->name, word);
-    host->slots = 1;
     return SP_OK;
 }
 
@@ -66,11 +69,12 @@ static int parse_line(struct launch_hosts *hosts, char *line, const struct place
     for (char *word = strtok_r(line, " \t\r", &rest); word != NULL; word = strtok_r(NULL, " \t\r", &rest)) {
         if (hosts->count == LAUNCH_HOSTS_MAX)
             return fail(at, error, "there are 255 hosts already; this is one too many:", word);
-        rc = host->slots == 0 ? parse_name(host, word, at, error) : parse_setting(host, word, at, error);
+        rc = host->name[0] == '\0' ? parse_name(host, word, at, error) : parse_setting(host, word, at, error);
         if (rc != SP_OK)
             return rc;
     }
-    if (hosts->count < LAUNCH_HOSTS_MAX && host->slots > 0) {
+    if (hosts->count < LAUNCH_HOSTS_MAX && host->name[0] != '\0') {
+        host->slots = host->slots > 0 ? host->slots : 1;
         hosts->count++;
         hosts->slots += host->slots;
     }

@@ -44,7 +44,7 @@ static void print_test(FILE *to, const json_t *summary)
         (void)fprintf(to, "  test accuracy   none: there was no evaluation\n");
         return;
     }
-    (void)fprintf(to, "  test accuracy   %.2f %% of %.0f examples%s, loss %.4f\n", 100.0 * accuracy,
+    (void)fprintf(to, "  test accuracy   %.2f %% of %.0f examples%s, loss %.4g\n", 100.0 * accuracy,
                   number(summary, "test_examples"),
                   json_is_true(json_object_get(summary, "test_partial")) ? " (partial: some parts are missing)" : "",
                   number(summary, "test_loss"));

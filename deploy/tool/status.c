@@ -163,7 +163,7 @@ static void print_status(const json_t *status)
     print_progress(status);
     (void)printf("  loss            %s in recent rounds\n", view_rate(number(status, "loss")));
     if (!isnan(number(status, "train_loss")))
-        (void)printf("  train loss      %.4f in the last whole epoch\n", number(status, "train_loss"));
+        (void)printf("  train loss      %.4g in the last whole epoch\n", number(status, "train_loss"));
     if (!isnan(accuracy))
         (void)printf("  test accuracy   %.2f %%\n", 100.0 * accuracy);
     print_phase(status);

@@ -145,6 +145,8 @@ class Launch(harness.Case):
                 ('a slots=0\n', f"{path}:1: slots= takes a number from 1 to 255, not '0'"),
                 ('a\nb slots=many\n', f"{path}:2: slots= takes a number from 1 to 255, not 'many'"),
                 ('a dir=data\n', f"{path}:1: dir= takes an absolute path, not 'data'"),
+                ('a slots=2 slots=4\n', f"{path}:1: slots= stands there twice; the second time with '4'"),
+                ('a dir=/b dir=/c\n', f"{path}:1: dir= stands there twice; the second time with '/c'"),
                 ('a b\n', f"{path}:1: a line is HOST, then slots=N and dir=PATH if need be; this is neither: 'b'"),
                 ('-oProxyCommand=x\n', f"{path}:1: a host's name does not begin with a dash: '-oProxyCommand=x'"),
                 ('127.0.0.1 slots=3\n', f'{path} has room for 3 workers, the job wants 4: add hosts, or slots=N to a host'),

@@ -20,6 +20,7 @@
 #define BACKLOG 64
 #define SHARE 50u           /* of the loop's time, one part in so many may go into HTTP */
 #define REST_NS_MIN 500000u /* below this it is not worth a pause */
+#define REST_NS_MAX 2000000000u
 #define LINGER_MS 3000
 
 /* --- the loop --------------------------------------------------------------------------------------------------------
@@ -37,13 +38,14 @@ static uint64_t processor_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* What it takes now it does not get until the loop has had so much time for the rest. */
-static void charge(struct sp_http *http, uint64_t began)
+/* What it takes now it does not get until the loop has had so much time for the rest. By the processor's time: a turn
+ * that others interrupted for half a second on a busy machine would cost HTTP half a minute. */
+static void charge(struct sp_http *http, uint64_t used)
 {
-    uint64_t took = uv_hrtime() - began;
-    uint64_t from = http->rests_until_ns > began ? http->rests_until_ns : began;
+    uint64_t now = uv_hrtime();
+    uint64_t until = (http->rests_until_ns > now ? http->rests_until_ns : now) + used * SHARE;
 
-    http->rests_until_ns = from + took * SHARE;
+    http->rests_until_ns = until < now + REST_NS_MAX ? until : now + REST_NS_MAX;
 }
 
 static bool is_resting(const struct sp_http *http)
@@ -70,14 +72,14 @@ static void plan(struct sp_http *http)
 
 static void turn(struct sp_http *http)
 {
-    uint64_t began = uv_hrtime(), used = processor_ns();
+    uint64_t used = processor_ns();
 
     http->has_made = false;
     (void)MHD_run(http->daemon);
     used = processor_ns() - used;
     http->spent_ns += used;
     http->longest_ns = used > http->longest_ns ? used : http->longest_ns;
-    charge(http, began);
+    charge(http, used);
     plan(http);
 }
 

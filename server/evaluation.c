@@ -128,6 +128,11 @@ static void finish(struct sp_round *r)
     struct evaluation *e = &r->evaluation;
 
     e->pending = false;
+    e->unanswered = e->parts_done == 0;
+    if (e->unanswered) { /* what the one before had found stays */
+        sp_round_act(r, SP_ACTION_REPORT, 0)->report = r->report;
+        return;
+    }
     e->any = true;
     e->ended = e->round;
     e->correct = e->total = 0;

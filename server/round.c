@@ -574,7 +574,9 @@ void sp_round_advance(struct sp_round *r)
         continue;
     if (r->stage == SP_STAGE_CLOSING && !r->evaluation.pending) {
         (void)snprintf(r->over_reason, sizeof r->over_reason, "the job is done: %u rounds%s", r->rounds,
-                       r->evaluation.any && r->evaluation.partial ? ", but the last evaluation is partial" : "");
+                       r->evaluation.unanswered                     ? ", but nobody evaluated the last weights"
+                       : r->evaluation.any && r->evaluation.partial ? ", but the last evaluation is partial"
+                                                                    : "");
         sp_round_over(r);
     }
 }

@@ -74,7 +74,8 @@ struct evaluation {
     unsigned parts, parts_done;
     uint64_t deadline_ms;
     struct part part[SP_SLOTS_MAX];
-    /* the last one that ended */
+    bool unanswered; /* nobody gave a part of the last one */
+    /* the last one that ended with at least one */
     bool any, partial;
     uint32_t ended; /* its round; 0: before the server was restarted */
     uint64_t correct, total, expected;

@@ -22,6 +22,7 @@
 #define RETURN_MS_MAX 6000    /* a worker's longest pause between attempts, and some */
 #define GOODBYE_MS_MAX 9000
 #define HELLO_MS_AFTER_END 1000
+#define SAME_WISH_MS 500
 
 uint64_t sp_server_now_ms(void)
 {
@@ -456,28 +457,28 @@ static void say_certificate(const struct sp_server *server)
         sp_log_info("server", "TLS: %s", sp_tls_files_words(server->security.tls));
 }
 
-/* The same signal again is from somebody who waits for us to end, and so is the first after the job's end. One of each
- * may be one wish: Ctrl-C reaches all programs on a terminal, and `signpost run` then sends SIGTERM. */
+/* A further signal is from somebody who waits for us to end, and so is the first after the job's end. Several at once
+ * are one wish: Ctrl-C reaches all programs on a terminal, and `signpost run` then sends SIGTERM; batch systems do
+ * alike. */
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct sp_server *server = handle->data;
-    bool first = !server->signalled[0] && !server->signalled[1];
-    bool again = server->signalled[number == SIGTERM];
+    bool again = server->signalled_ms > 0;
     const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
     char words[64];
 
-    if (again || (first && server->over)) {
+    if (again && sp_server_now_ms() - server->signalled_ms < SAME_WISH_MS)
+        return;
+    if (again || server->over) {
         sp_log_warn("server", "%s%s: ending at once; workers that do not know yet are not told", name,
                     again ? " again" : "");
         _exit(server->code == SP_OK ? EXIT_SUCCESS : EXIT_FAILURE); /* the results are written */
     }
-    server->signalled[number == SIGTERM] = true;
-    if (server->over)
-        return;
     sp_log_info("server", "%s: writing the results and ending", name);
     (void)snprintf(words, sizeof words, "stopped by %s", name);
     sp_round_stop(server->round, words, sp_server_now_ms());
     sp_server_drain(server);
+    server->signalled_ms = sp_server_now_ms();
 }
 
 /* For certificates that were renewed and secrets that were changed. */

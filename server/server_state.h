@@ -91,7 +91,7 @@ struct sp_server {
     uint32_t next_id;
     bool draining, over, exchange_only;
     unsigned absent;   /* workers not there when the job ended */
-    bool signalled[2]; /* by SIGINT, by SIGTERM */
+    uint64_t signalled_ms; /* when the job was stopped by a signal; 0: it was not */
     struct sp_weights_frames weights;
     struct sp_buffers frames; /* of rounds */
     struct sp_bytes bytes;

@@ -390,6 +390,8 @@ json_t *sp_summary_json(struct sp_server *server)
     sp_json_put(&summary, "sgd_lr", sgd_rate(&view));
     sp_json_put(&summary, "clipped_rounds", count(view.clipped));
     sp_json_put(&summary, "test_accuracy", test_accuracy(&view));
+    sp_json_put(&summary, "accuracy_round",
+                view.evaluated_round > 0 ? json_integer(view.evaluated_round) : json_null());
     sp_json_put(&summary, "test_loss", view.evaluated ? sp_json_number(view.test_loss) : json_null());
     sp_json_put(&summary, "test_examples", view.evaluated ? count(view.total) : json_null());
     sp_json_put(&summary, "test_partial", json_boolean(view.evaluated && view.partial));

@@ -169,7 +169,7 @@ void sp_round_view(struct sp_round *r, struct sp_view *view)
     view->train_loss = r->train_loss;
     view->evaluated = r->evaluation.any;
     view->evaluated_round = r->evaluation.ended;
-    view->partial = r->evaluation.partial;
+    view->partial = r->evaluation.partial || (r->evaluation.unanswered && !r->stopped);
     view->correct = r->evaluation.correct;
     view->total = r->evaluation.total;
     view->test_loss = r->evaluation.loss;

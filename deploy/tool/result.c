@@ -38,16 +38,19 @@ static const char *words(const json_t *summary, const char *key)
 
 static void print_test(FILE *to, const json_t *summary)
 {
-    double accuracy = number(summary, "test_accuracy");
+    double accuracy = number(summary, "test_accuracy"), round = number(summary, "accuracy_round");
 
     if (isnan(accuracy)) {
         (void)fprintf(to, "  test accuracy   none: there was no evaluation\n");
         return;
     }
-    (void)fprintf(to, "  test accuracy   %.2f %% of %.0f examples%s, loss %.4g\n", 100.0 * accuracy,
+    (void)fprintf(to, "  test accuracy   %.2f %% of %.0f examples%s, loss %.4g", 100.0 * accuracy,
                   number(summary, "test_examples"),
                   json_is_true(json_object_get(summary, "test_partial")) ? " (partial: some parts are missing)" : "",
                   number(summary, "test_loss"));
+    if (!isnan(round) && round < number(summary, "rounds_done"))
+        (void)fprintf(to, ", after round %.0f", round);
+    (void)fprintf(to, "\n");
 }
 
 #define RATES_SHOWN_MAX 8

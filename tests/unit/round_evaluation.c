@@ -500,6 +500,33 @@ START_TEST(test_resync_passes_its_part_on)
 }
 END_TEST
 
+/* What the one before had found stays, and that the last weights were not evaluated is said; a job that was stopped has
+ * said so already. */
+START_TEST(test_an_evaluation_that_nobody_answers)
+{
+    bool stopped = _i == 1;
+
+    open_tests(2, NULL, NULL);
+    rounds_until(4);
+    ck_assert_int_eq(drive_score(&d, 1, 4, 0, 4, 5), SP_OK);
+    ck_assert_int_eq(drive_score(&d, 2, 4, 1, 5, 5), SP_OK);
+    rounds_until(8);
+    drive_clear(&d);
+    if (stopped)
+        sp_round_stop(d.round, "stopped by a test", d.now_ms);
+    drive_tick(&d, 30000);
+    ck_assert_int_eq(look().stage, SP_STAGE_OVER);
+    ck_assert(drive_said(&d, "the evaluation after round 8 is partial, 0 of 2 parts"));
+    ck_assert(!drive_find(&d, SP_ACTION_REPORT, 0)->action.report.evaluated);
+    ck_assert(look().evaluated && look().partial == !stopped);
+    ck_assert_uint_eq(look().evaluated_round, 4);
+    ck_assert_uint_eq(look().correct, 9);
+    ck_assert_str_eq(look().over_reason, stopped ? "stopped by a test after round 8 of 8"
+                                                 : "the job is done: 8 rounds, but nobody evaluated the last weights");
+    drive_close(&d);
+}
+END_TEST
+
 /* --- stop ----------------------------------------------------------------------------------------------------------
  */
 
@@ -569,6 +596,7 @@ TCase *round_evaluation_cases(void)
     tcase_add_test(cases, test_resync_gets_the_weights);
     tcase_add_test(cases, test_resync_commits_the_round);
     tcase_add_test(cases, test_resync_passes_its_part_on);
+    tcase_add_loop_test(cases, test_an_evaluation_that_nobody_answers, 0, 2);
     tcase_add_test(cases, test_stop);
     tcase_add_loop_test(cases, test_stop_before_there_is_anything, 0, 3);
     return cases;

@@ -90,7 +90,7 @@ struct sp_server {
     unsigned peers_count, peers_max;
     uint32_t next_id;
     bool draining, over, exchange_only;
-    unsigned absent;   /* workers not there when the job ended */
+    unsigned absent;       /* workers not there when the job ended */
     uint64_t signalled_ms; /* when the job was stopped by a signal; 0: it was not */
     struct sp_weights_frames weights;
     struct sp_buffers frames; /* of rounds */

@@ -21,12 +21,26 @@ bool sp_evaluation_due(const struct sp_round *r, uint32_t round)
     return every > 0.0 && floor((double)round / every) > floor((double)(round - 1) / every);
 }
 
-static bool can_evaluate(const struct sp_round *r, int w)
+static bool has_weights(const struct sp_round *r, int w)
 {
     const struct worker *worker = r->workers[w];
 
-    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->slots[worker->slot].late &&
-           !r->suspicion.excluded[worker->slot];
+    return worker != NULL && worker->state == WORKER_READY && worker->evaluates && !r->suspicion.excluded[worker->slot];
+}
+
+static bool somebody_in_time(const struct sp_round *r)
+{
+    for (uint32_t i = 0; i < r->job.workers; i++) {
+        if (r->slots[i].worker >= 0 && has_weights(r, r->slots[i].worker) && !r->slots[i].late)
+            return true;
+    }
+    return false;
+}
+
+/* Those who were late with the round only where there is nobody else. */
+static bool can_evaluate(const struct sp_round *r, int w)
+{
+    return has_weights(r, w) && (!r->slots[r->workers[w]->slot].late || !somebody_in_time(r));
 }
 
 static void send_part(struct sp_round *r, unsigned part, int w)

@@ -12,6 +12,7 @@
 #define SAY_WAIT_MS 10000
 #define DEADLINE_MS_MIN 1.0
 #define INTERRUPTION_MS 20.0 /* what anybody may be late by, once */
+#define PACELESS_MS 2000.0   /* what a quorum waits for a chunk at least as long as its pace is not known */
 #define PROBE_ROUNDS 32u
 #define WAITING_SHARE 5.0 /* of the time, one part in so many may go into waiting for those who are late */
 #define TICK_MS 1000
@@ -236,12 +237,15 @@ double sp_round_deadline_ms(const struct sp_round *r)
 }
 
 /* When the round goes on without those who have not given chunk `base`. It does not begin anew with every chunk: one
- * whose line is slow would be in time with each of them, and late with the round. */
+ * whose line is slow would be in time with each of them, and late with the round. The pace is known as soon as a quorum
+ * has given a few. */
 static uint64_t quorum_deadline(const struct sp_round *r)
 {
+    double ms = sp_round_deadline_ms(r);
+
     if (r->tally.chunks > 1 && !r->pace_known)
-        return UINT64_MAX; /* it is known as soon as a quorum has given a few */
-    return (uint64_t)(r->par_ms + sp_round_deadline_ms(r));
+        ms = fmax(ms, PACELESS_MS);
+    return (uint64_t)(r->par_ms + ms);
 }
 
 /* Whether the frame is the next chunk of a slot that is late: the round went on without this chunk. One that it has not

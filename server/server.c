@@ -469,10 +469,15 @@ static void on_signal(uv_signal_t *handle, int number)
 
     if (again && sp_server_now_ms() - server->signalled_ms < SAME_WISH_MS)
         return;
-    if (again || server->over) {
+    if (server->over) {
         sp_log_warn("server", "%s%s: ending at once; workers that do not know yet are not told", name,
                     again ? " again" : "");
         _exit(server->code == SP_OK ? EXIT_SUCCESS : EXIT_FAILURE); /* the results are written */
+    }
+    if (again) {
+        sp_log_error("server", "%s again: ending at once, without results: a round is waiting for the disk still",
+                     name);
+        _exit(EXIT_FAILURE);
     }
     sp_log_info("server", "%s: writing the results and ending", name);
     (void)snprintf(words, sizeof words, "stopped by %s", name);

@@ -28,6 +28,7 @@
 #define RESTARTS_MAX 5
 #define RESTART_MS 1000 /* of a launch, doubled with each: hosts and lines may be away for some seconds */
 #define GOODBYE_MS 5000
+#define SAME_WISH_MS 500  /* signals within it are one */
 #define PACE_EVERY_MS 100 /* how often a worker's log is looked at for it */
 #define PACE_MS_MAX 60000
 #define PACE_BEGIN "a round: " /* of worker/train/pace.c */
@@ -60,7 +61,8 @@ struct run {
     struct child server;
     struct child *workers; /* owned */
     unsigned workers_alive;
-    bool workers_started, interrupted, stopping;
+    bool workers_started, stopping;
+    uint64_t interrupted_ms;                       /* 0: not yet */
     uint64_t started_ms, server_ended_ms, pace_ms; /* the last: when a log was looked at; 0: it is settled */
     unsigned pace_next;
     int exit_code;
@@ -428,15 +430,15 @@ static void on_signal(uv_signal_t *handle, int number)
         run_view_resize(&run->view);
         return;
     }
-    if (run->interrupted && number == SIGHUP)
-        return; /* a shell hands on what the terminal's end has told us already */
-    if (run->interrupted) {
+    if (run->interrupted_ms > 0 && (number == SIGHUP || now_ms() - run->interrupted_ms < SAME_WISH_MS))
+        return; /* a terminal's end is told by several, and a batch system may send more than one signal */
+    if (run->interrupted_ms > 0) {
         run_view_say(&run->view, TOOL ": again: killing everything");
         run->exit_code = SP_EXIT_FAILED;
         kill_all(run, SIGKILL);
         return;
     }
-    run->interrupted = true;
+    run->interrupted_ms = now_ms();
     run_view_say(&run->view, TOOL ": stopping the job in order; once more kills it");
     stop_server(run);
 }

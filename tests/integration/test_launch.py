@@ -255,7 +255,7 @@ class Launch(harness.Case):
         os.kill(self.status()['pid'], signal.SIGSTOP)
         process.send(signal.SIGINT)
         self.wait_for_words(process, 'once more kills it')
-        time.sleep(0.2)
+        time.sleep(0.6)
         process.send(signal.SIGINT)
         self.wait_for_end(process, 1)
         self.assert_nothing_left()

@@ -79,6 +79,15 @@ class RunView(screens.Case):
             summary = json.loads((self.folder / 'run/summary.json').read_text())
             self.assertEqual(summary['outcome'].split(' after ')[0], 'stopped by SIGTERM')
 
+    def test_several_signals_at_once(self):
+        """As a session's end may send them: one wish, and the results are written."""
+        terminal = self.start_job()
+        self.wait_for_bytes(terminal, rb'info  train   round 100/')
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            terminal.popen.send_signal(number)
+        self.wait_for_exit(terminal, 0)
+        self.assertTrue(json.loads((self.folder / 'run/summary.json').read_text())['stopped'])
+
     def test_nohup(self):
         terminal = self.start_job(ignored=[signal.SIGHUP])
         self.wait_for_bytes(terminal, rb'info  train   round 100/')

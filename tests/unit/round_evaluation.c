@@ -527,6 +527,32 @@ START_TEST(test_an_evaluation_that_nobody_answers)
 }
 END_TEST
 
+/* The others are gone, and the late one has finished the round: it holds its weights. */
+START_TEST(test_a_late_one_evaluates_where_nobody_else_does)
+{
+    drive_open(&d, (const char *[]){"workers=2", "server.close.quorum=1", "train.rounds=4", NULL},
+               (const uint64_t[]){SP_CHUNK_SIGNS + 8, 0});
+    d.test_examples = 10;
+    (void)drive_join_all(&d, 2);
+    for (uint32_t t = 1; t <= 3; t++) {
+        ck_assert_int_eq(drive_push(&d, 1, d.theta), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, d.theta), SP_OK);
+    }
+    ck_assert_uint_eq(d.committed, 3);
+    drive_clear(&d);
+    ck_assert_int_eq(drive_push_chunk(&d, 1, &(struct drive_chunk){.round = 4, .k = 0, .values = d.theta}), SP_OK);
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 1);
+    drive_left(&d, 1);
+    ck_assert_int_eq(drive_push(&d, 2, d.theta), SP_OK);
+    ck_assert_uint_eq(d.committed, 4);
+    ck_assert_uint_eq(parts_of(2), 1);
+    ck_assert_int_eq(drive_score(&d, 2, 4, 0, 10, 10), SP_OK);
+    ck_assert_str_eq(look().over_reason, "the job is done: 4 rounds");
+    drive_close(&d);
+}
+END_TEST
+
 /* --- stop ----------------------------------------------------------------------------------------------------------
  */
 
@@ -596,6 +622,7 @@ TCase *round_evaluation_cases(void)
     tcase_add_test(cases, test_resync_gets_the_weights);
     tcase_add_test(cases, test_resync_commits_the_round);
     tcase_add_test(cases, test_resync_passes_its_part_on);
+    tcase_add_test(cases, test_a_late_one_evaluates_where_nobody_else_does);
     tcase_add_loop_test(cases, test_an_evaluation_that_nobody_answers, 0, 2);
     tcase_add_test(cases, test_stop);
     tcase_add_loop_test(cases, test_stop_before_there_is_anything, 0, 3);

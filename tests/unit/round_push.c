@@ -1062,6 +1062,47 @@ START_TEST(test_late_one_finishes_the_round)
 }
 END_TEST
 
+/* Rounds of one chunk teach no pace. The first round of several has a deadline all the same: 3 is behind, and 2 stops
+ * in the midst of its push. */
+START_TEST(test_no_pace_is_no_wait_for_ever)
+{
+    float *a;
+
+    drive_open(&d,
+               (const char *[]){"workers=3", "optimizer.switch.when=at", "optimizer.switch.step=2",
+                                "optimizer.sgd.lr=0.25", "server.close.quorum=2", NULL},
+               (const uint64_t[]){6 * SP_CHUNK_VALUES + 1000, 0});
+    ck_assert_uint_eq(drive_join_all(&d, 3), 1);
+    for (uint32_t t = 1; t <= 2; t++) {
+        drive_tick(&d, 10);
+        ck_assert_int_eq(drive_push(&d, 1, d.theta), SP_OK);
+        ck_assert_int_eq(drive_push(&d, 2, d.theta), SP_OK);
+        drive_tick(&d, 10000);
+        ck_assert_uint_eq(d.committed, t);
+    }
+    ck_assert_int_eq(d.form.phase, SP_PHASE_SGD);
+    ck_assert(look().slots[2].behind);
+    a = constant(2.0f);
+    drive_clear(&d);
+    for (uint32_t k = 0; k < 2; k++) {
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+        ck_assert_int_eq(push_chunk(2, k, a), SP_OK);
+    }
+    for (uint32_t k = 2; k < 6; k++)
+        ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
+    for (uint32_t k = 0; k < 6; k++)
+        ck_assert_int_eq(push_chunk(3, k, a), SP_OK);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 2);
+    drive_tick(&d, 1000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 2);
+    drive_tick(&d, 20000);
+    ck_assert_uint_eq(drive_number(&d, SP_ACTION_UPDATE), 6);
+    ck_assert(look().slots[1].behind);
+    free(a);
+    drive_close(&d);
+}
+END_TEST
+
 /* However it is late: here always in time by the deadline, and never by the fifth of the time that there is for it. */
 START_TEST(test_waiting_takes_a_share_of_the_time)
 {
@@ -1148,6 +1189,7 @@ TCase *round_push_cases(void)
     tcase_add_test(cases, test_probes_take_a_share_of_the_time);
     tcase_add_test(cases, test_late_one_makes_up_the_quorum);
     tcase_add_test(cases, test_late_one_finishes_the_round);
+    tcase_add_test(cases, test_no_pace_is_no_wait_for_ever);
     tcase_add_test(cases, test_waiting_takes_a_share_of_the_time);
     tcase_add_loop_test(cases, test_slow_line_falls_behind, 0, 2);
     tcase_add_test(cases, test_dropping_one_gives_the_others_time);

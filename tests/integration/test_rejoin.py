@@ -62,6 +62,7 @@ class Cuts(harness.Case):
         self.assert_done(summary)
         self.assertEqual(set(re.findall(r'as slot (\d+) of', workers[3].err())), {str(slot)})
         self.assertEqual(sum(s['resyncs'] for s in summary['slots']), 0)
+        self.assertEqual(workers[3].err().count(' info  model '), 1, 'its model was made anew for the same job')
 
     def test_a_cable_is_cut_while_the_worker_only_waits(self):
         """Nothing has to be sent in either direction but signs of life, and that they are missing is noticed."""

@@ -18,8 +18,7 @@
 #include <time.h>
 
 struct trainer {
-    struct sp_job job;    /* with the server's plan, once there is one */
-    struct sp_job before; /* a plan was taken */
+    struct sp_job job; /* with the server's plan, once there is one */
     struct sp_examples train, test;
     struct sp_scale scale;
     struct sp_augment augment;
@@ -171,22 +170,25 @@ static void say_model(const struct trainer *t)
 /* The server's file governs training: every key of its plan replaces what this worker's own file says. */
 static int take_plan(struct trainer *t, struct sp_error *error)
 {
+    bool changes = t->batches == NULL;
     const char *key, *value;
+    char before[SP_VALUE_BYTES];
     uint64_t own;
     int rc;
 
-    t->before = t->job;
     for (size_t i = 0; signpost_plan_item(t->client, i, &key, &value); i++) {
         const struct sp_key *known = sp_job_key(key);
 
         if (known == NULL || !(known->flags & SP_KEY_PLAN))
             return sp_error_set(error, SP_E_UNKNOWN, "the server's plan has key '%s', which this version does not know",
                                 key);
+        sp_job_get(&t->job, known, before, sizeof before);
+        changes = changes || strcmp(before, value) != 0;
         rc = sp_job_set(&t->job, key, value, error);
         if (rc != SP_OK)
             return sp_error_prefix(error, "the server's plan");
     }
-    if (t->batches != NULL && memcmp(&t->before, &t->job, sizeof t->job) == 0)
+    if (!changes)
         return SP_OK; /* it is back in the same job, for which all is made */
     own = sp_layout_digest(sp_model_layout(t->model));
     sp_model_destroy(t->model);

@@ -201,7 +201,8 @@ class Saved(harness.Case):
         """`signpost run` has its workers save in the run's folder, wherever they were started."""
         run = self.folder / 'there'
         job = self.start('signpost', SIGNPOST, 'run', harness.DIGITS, '--out', run,
-                         *[word for item in ('workers=1', 'train.rounds=1000000', *self.SLOW) for word in ('--set', item)])
+                         *[word for item in ('workers=1', 'server.listen=127.0.0.1:0', 'train.rounds=1000000', *self.SLOW)
+                           for word in ('--set', item)])
         self.wait_for((run / 'momentum-0').exists, 'the momentum to be written')
         job.send(signal.SIGINT)
         self.wait_for_end(job)

@@ -72,6 +72,15 @@ static float *constant(float value)
     return values;
 }
 
+/* As they are now. Freed by the caller. */
+static float *weights(void)
+{
+    float *copy = constant(0.0f);
+
+    memcpy(copy, d.theta, d.layout.coordinates * sizeof *copy);
+    return copy;
+}
+
 /* ck_assert() of each of many would take most of the test's time. */
 static void expect_weight(uint64_t j, float expected)
 {
@@ -179,8 +188,7 @@ START_TEST(test_leaving_in_the_middle)
     open_values(3, NULL, NULL);
     a = constant(6.0f);
     b = constant(3.0f);
-    before = constant(0.0f);
-    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    before = weights();
     ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
     ck_assert_int_eq(push_chunk(1, 1, a), SP_OK);
     ck_assert_int_eq(push_chunk(2, 0, b), SP_OK);
@@ -209,8 +217,7 @@ START_TEST(test_all_leave_in_the_middle)
 
     open_values(2, "server.rejoin_timeout=0", NULL);
     a = constant(2.0f);
-    before = constant(0.0f);
-    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    before = weights();
     ck_assert_int_eq(push_chunk(1, 0, a), SP_OK);
     ck_assert_int_eq(push_chunk(2, 0, a), SP_OK);
     drive_left(&d, 1);
@@ -269,8 +276,7 @@ START_TEST(test_values_that_are_not_finite)
     open_values(2, NULL, NULL);
     a = constant(4.0f);
     b = constant(2.0f);
-    before = constant(0.0f);
-    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    before = weights();
     a[SP_CHUNK_VALUES + 17] = _i == 0 ? NAN : -INFINITY;
     ck_assert_int_eq(drive_push(&d, 1, a), SP_OK);
     ck_assert(drive_said(&d, "abstains from round 2 from chunk 1 on: values that are not finite"));
@@ -997,8 +1003,7 @@ START_TEST(test_late_one_makes_up_the_quorum)
     open_values(3, "server.close.quorum=2", NULL);
     a = constant(2.0f);
     b = constant(4.0f);
-    before = constant(0.0f);
-    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    before = weights();
     for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++) {
         ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
         ck_assert_int_eq(push_chunk(2, k, a), SP_OK);
@@ -1040,8 +1045,7 @@ START_TEST(test_late_one_finishes_the_round)
     open_values(2, "server.close.quorum=1", NULL);
     a = constant(2.0f);
     b = constant(4.0f);
-    before = constant(0.0f);
-    memcpy(before, d.theta, d.layout.coordinates * sizeof(float));
+    before = weights();
     for (uint32_t k = 0; k < SP_TALLY_WINDOW; k++)
         ck_assert_int_eq(push_chunk(1, k, a), SP_OK);
     drive_tick(&d, 20000);
